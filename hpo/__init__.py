@@ -1,0 +1,1 @@
+"""Hyperparameter search: one space file in, a finished study out."""

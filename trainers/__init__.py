@@ -1,0 +1,1 @@
+"""Image classifiers to train: configuration without torch, training with it."""
