@@ -1,0 +1,80 @@
+"""Labelled pictures in memory, and stratified choice among them."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Pictures", "halve", "stratified"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pictures:
+    """Decoded pictures of one part of a dataset."""
+
+    images: npt.NDArray[np.uint8]
+    """(N, C, H, W)"""
+    labels: npt.NDArray[np.int64]
+    """(N,), indices into classes"""
+    classes: tuple[str, ...]
+    skipped: int = 0
+    """files that could not be read"""
+
+    def take(self, indices: npt.NDArray[np.int64]) -> Pictures:
+        """Return the pictures at `indices`, copied."""
+        return replace(self, images=self.images[indices], labels=self.labels[indices])
+
+    def digest(self) -> str:
+        """Return the SHA-256 (hex) of shape, class names, labels and pixels."""
+        sha = hashlib.sha256(repr((self.images.shape, self.classes)).encode())
+        sha.update(np.ascontiguousarray(self.labels))
+        sha.update(np.ascontiguousarray(self.images))
+        return sha.hexdigest()
+
+
+def stratified(
+    labels: npt.NDArray[np.int64], count: int, *, seed: int, spare: int, classes: tuple[str, ...]
+) -> npt.NDArray[np.int64]:
+    """Choose `count` indices, each class in proportion and at least once, leaving `spare` or more of each class.
+
+    The same labels and seed give the same choice, sorted. Raises ValueError, naming the class, where a class is too
+    small, and where `count` cannot hold every class.
+    """
+    sizes = np.bincount(labels, minlength=len(classes))
+    smallest = int(sizes.argmin())
+    if sizes[smallest] < 1 + spare:
+        raise ValueError(
+            f"class {classes[smallest]!r} has {sizes[smallest]} picture(s), too few to be split; it needs {1 + spare}"
+        )
+    if not len(classes) <= count <= len(labels) - spare * len(classes):
+        most = len(labels) - spare * len(classes)
+        raise ValueError(f"cannot choose {count} of {len(labels)} pictures by class; choose {len(classes)} to {most}")
+    generator = np.random.default_rng(seed)
+    chosen = [
+        generator.permutation(np.flatnonzero(labels == label))[:quota]
+        for label, quota in enumerate(_quotas(sizes, count, spare))
+    ]
+    return np.sort(np.concatenate(chosen))
+
+
+def halve(pictures: Pictures, fraction: float, *, seed: int) -> tuple[Pictures, Pictures]:
+    """Part pictures into (rest, held): `fraction` of each class is held, at least one and never all of it."""
+    count = max(len(pictures.classes), round(fraction * len(pictures.labels)))
+    most = len(pictures.labels) - len(pictures.classes)
+    held = stratified(pictures.labels, min(count, most), seed=seed, spare=1, classes=pictures.classes)
+    rest = np.setdiff1d(np.arange(len(pictures.labels)), held, assume_unique=True)
+    return pictures.take(rest), pictures.take(held)
+
+
+def _quotas(sizes: npt.NDArray[np.int64], count: int, spare: int) -> npt.NDArray[np.int64]:
+    """Share `count` out by class size: proportional, rounded so that the sum is exact."""
+    ideal = count * sizes / sizes.sum()
+    quotas = np.clip(np.floor(ideal).astype(np.int64), 1, sizes - spare)
+    while (missing := count - int(quotas.sum())) != 0:
+        step = 1 if missing > 0 else -1
+        room = quotas < sizes - spare if step > 0 else quotas > 1
+        quotas[int(np.where(room, step * (ideal - quotas), -np.inf).argmax())] += step
+    return quotas
