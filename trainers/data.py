@@ -72,13 +72,11 @@ def load(config: DatasetConfig, folder: Path, device: str) -> Split:
     threads = torch.get_num_threads()  # follows the trial's share of the processors
     train = read(config, folder, "train", threads=threads)
     assert train is not None
-    val = read(config, folder, "val", threads=threads)
-    if val is None:
-        train, val = halve(train, config.val_fraction, seed=config.seed)
+    own_val = read(config, folder, "val", threads=threads)
+    skipped = train.skipped + (own_val.skipped if own_val is not None else 0)
+    train, val = (train, own_val) if own_val is not None else halve(train, config.val_fraction, seed=config.seed)
     if config.limit is not None and config.limit < len(train.labels):
-        train = train.take(
-            stratified(train.labels, config.limit, seed=config.seed, spare=0, classes=train.classes)
-        )
+        train = train.take(stratified(train.labels, config.limit, seed=config.seed, spare=0, classes=train.classes))
     train, val = _resize(train, config.image_size), _resize(val, config.image_size)
     mean, std = KNOWN_STATISTICS.get(config.name) or _statistics(train)
     return Split(
@@ -91,7 +89,7 @@ def load(config: DatasetConfig, folder: Path, device: str) -> Split:
         std=std,
         fingerprint=sha256((train.digest() + val.digest()).encode()).hexdigest()[:16],
         flip=config.name in MIRRORED_MAKES_SENSE,
-        skipped=train.skipped + (val.skipped if val.skipped != train.skipped else 0),
+        skipped=skipped,
     )
 
 
@@ -102,7 +100,7 @@ def load_test(config: DatasetConfig, folder: Path, device: str) -> TestSplit:
     """
     test = read(config, folder, "test", threads=torch.get_num_threads())
     if test is None:
-        raise FileNotFoundError(f"{config.root} has no test/ folder; add test/<class>/ with pictures no search has seen")
+        raise FileNotFoundError(f"{config.root} has no test/ folder; add test/<class>/ with unseen pictures")
     test = _resize(test, config.image_size)
     return TestSplit(
         images=torch.from_numpy(test.images).to(device),
@@ -140,7 +138,7 @@ def _resize(pictures: Pictures, size: int | None) -> Pictures:
         return pictures
     resized = [
         functional.interpolate(chunk, (size, size), mode="bilinear", antialias=True).round().clamp(0, 255).byte()
-        for chunk in (part.float() for part in torch.from_numpy(pictures.images).split(_CHUNK))
+        for chunk in (part.float() for part in torch.split(torch.from_numpy(pictures.images), _CHUNK))
     ]
     return Pictures(
         images=torch.cat(resized).numpy(),

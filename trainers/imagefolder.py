@@ -24,8 +24,8 @@ _UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 def read_folder(root: Path, part: Literal["train", "val", "test"], *, size: int, threads: int) -> Pictures | None:
     """Decode `root/<part>/<class>/*`; for train also `root/<class>/*` where `root/train` is absent.
 
-    Pictures become (N, 3, size, size) RGB: upright by their EXIF tag, scaled to cover the square, cropped at the centre,
-    transparency on white. Unreadable files are left out, with one warning that counts and names them.
+    Pictures become (N, 3, size, size) RGB: upright by their EXIF tag, scaled to cover the square, cropped at its
+    centre, transparency on white. Unreadable files are left out, with one warning that counts and names them.
     Returns None when there is no `root/val` or `root/test`. Raises FileNotFoundError for a root that is not a folder,
     ValueError for no classes, a class without readable pictures, or classes that differ from those of train.
     """
@@ -87,8 +87,9 @@ def _decode_all(files: list[tuple[Path, int]], classes: tuple[str, ...], *, size
     for label, name in enumerate(classes):
         if label not in labels:
             raise ValueError(f"class {name!r} has no readable picture; add some ({', '.join(sorted(SUFFIXES))})")
-    # Indexing copies the whole array, so it is done only where something is left out.
-    return Pictures(images=images[readable] if skipped else images, labels=labels, classes=classes, skipped=len(skipped))
+    if skipped:  # indexing copies the whole array
+        images = images[readable]
+    return Pictures(images=images, labels=labels, classes=classes, skipped=len(skipped))
 
 
 def _decode(path: Path, size: int) -> npt.NDArray[np.uint8]:

@@ -30,8 +30,8 @@ class Pictures:
     def digest(self) -> str:
         """Return the SHA-256 (hex) of shape, class names, labels and pixels."""
         sha = hashlib.sha256(repr((self.images.shape, self.classes)).encode())
-        sha.update(np.ascontiguousarray(self.labels))
-        sha.update(np.ascontiguousarray(self.images))
+        sha.update(np.ascontiguousarray(self.labels).data)
+        sha.update(np.ascontiguousarray(self.images).data)
         return sha.hexdigest()
 
 
@@ -72,7 +72,7 @@ def halve(pictures: Pictures, fraction: float, *, seed: int) -> tuple[Pictures, 
 def _quotas(sizes: npt.NDArray[np.int64], count: int, spare: int) -> npt.NDArray[np.int64]:
     """Share `count` out by class size: proportional, rounded so that the sum is exact."""
     ideal = count * sizes / sizes.sum()
-    quotas = np.clip(np.floor(ideal).astype(np.int64), 1, sizes - spare)
+    quotas: npt.NDArray[np.int64] = np.clip(np.floor(ideal).astype(np.int64), 1, sizes - spare)
     while (missing := count - int(quotas.sum())) != 0:
         step = 1 if missing > 0 else -1
         room = quotas < sizes - spare if step > 0 else quotas > 1
