@@ -1,0 +1,103 @@
+"""State files: written whole or not at all, and read only when they are what was written."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import pickle
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+__all__ = ["CheckpointError", "load", "save"]
+
+SUFFIXES = (".pt", ".json")
+
+
+class CheckpointError(ValueError):
+    """A state file that is absent, damaged, or not the one that was recorded."""
+
+
+def save(state: Mapping[str, Any], path: Path) -> str:
+    """Write `state` (`.pt`: tensors and plain values, `.json`: JSON values) and return the file's SHA-256 in hex.
+
+    The file is written beside, synced and renamed: whoever opens `path` sees the old content or the new. Only its owner
+    may read it. Raises ValueError for another suffix, OSError where the disk is full; `path` then stands as before.
+    """
+    _check_suffix(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mode 0600
+    beside = Path(name)
+    try:
+        with os.fdopen(descriptor, "w+b") as file:
+            _write(state, file, path.suffix)
+            file.flush()
+            os.fsync(file.fileno())
+            file.seek(0)
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        beside.replace(path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+    return digest
+
+
+def load(path: Path, sha256: str | None) -> dict[str, Any]:
+    """Read a state file onto the CPU after checking its SHA-256 (None: not known, not checked).
+
+    No code in the file is ever run. Raises CheckpointError, which says what to do.
+    """
+    _check_suffix(path)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read ({error.strerror}): retry the trial from its start") from error
+    if sha256 is not None and (found := hashlib.sha256(content).hexdigest()) != sha256:
+        raise CheckpointError(
+            f"{path} has SHA-256 {found}, not the recorded {sha256}: it was damaged or replaced; "
+            "restore the file from a copy, or delete it and retry the trial from its start"
+        )
+    return _read(content, path)
+
+
+def _check_suffix(path: Path) -> None:
+    if path.suffix not in SUFFIXES:
+        raise ValueError(f"{path} has suffix {path.suffix!r}; choose {' or '.join(SUFFIXES)}")
+
+
+def _write(state: Mapping[str, Any], file: BinaryIO, suffix: str) -> None:
+    if suffix == ".json":
+        file.write(json.dumps(state).encode())
+        return
+    import torch
+
+    torch.save(state, file)
+
+
+def _read(content: bytes, path: Path) -> dict[str, Any]:
+    try:
+        if path.suffix == ".json":
+            state = json.loads(content)
+        else:
+            import torch
+
+            state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except (ValueError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise CheckpointError(
+            f"{path} is not a readable {path.suffix} state file: delete it and retry the trial from its start"
+        ) from error
+    if not isinstance(state, dict):
+        raise CheckpointError(f"{path} holds {type(state).__name__}, not a mapping: delete it and retry the trial")
+    return state
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
