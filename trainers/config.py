@@ -191,7 +191,7 @@ def paths() -> dict[str, FieldInfo]:
     for schedule in _SCHEDULES.values():
         for name, field in schedule.model_fields.items():
             found.setdefault(f"lr_schedule.{name}", field)
-    found["lr_schedule.name"] = FieldInfo(annotation=ScheduleName, description=", ".join(_SCHEDULES))  # type: ignore[arg-type]
+    found["lr_schedule.name"] = FieldInfo(annotation=ScheduleName, description=", ".join(_SCHEDULES))
     return {path: field for path, field in found.items() if path not in NOT_SEARCHABLE}
 
 

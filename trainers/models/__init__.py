@@ -12,7 +12,8 @@ from trainers.models.resnet import resnet18
 
 __all__ = ["build"]
 
-# blocks, growth, channels after the stem. In a name of the last two: depth (two convolutions a layer, plus four), growth.
+# Blocks, growth, channels after the stem. The last two are named by depth (two convolutions a layer, plus four)
+# and growth.
 _DENSENETS: dict[str, tuple[tuple[int, ...], int, int]] = {
     "densenet121": ((6, 12, 24, 16), 32, 64),
     "densenet169": ((6, 12, 32, 32), 32, 64),

@@ -51,7 +51,9 @@ class DenseNet(nn.Module):
         colours, height, width = input_shape
         smallest = 2 ** (len(blocks) - 1)
         if min(height, width) < smallest:
-            raise ValueError(f"densenet needs pictures of {smallest} px or more, got {height}x{width}: raise image_size")
+            raise ValueError(
+                f"densenet needs pictures of {smallest} px or more, got {height}x{width}: raise image_size"
+            )
         layers = _small_stem(colours, initial) if max(height, width) <= SMALL_STEM_PX else _stem(colours, initial)
         channels = initial
         for index, depth in enumerate(blocks):
