@@ -139,7 +139,7 @@ class Trainer:
         return {
             "parameters_count": sum(parameter.numel() for parameter in self.model.parameters()),
             "device": torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else str(self.device),
-            "torch_version": torch.__version__,
+            "torch_version": str(torch.__version__),
             "dataset_fingerprint": self.split.fingerprint,
             "train_size": len(self.split.train_labels),
             "val_size": len(self.split.val_labels),
