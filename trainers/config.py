@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
 __all__ = ["DatasetConfig", "Schedule", "TrainConfig", "expand", "model_names", "paths", "unread_paths"]
@@ -26,12 +26,23 @@ ModelName = Literal[
 ]
 DatasetName = Literal["digits", "mnist", "cifar10", "imagefolder"]
 ScheduleName = Literal["constant", "step", "multistep", "cosine", "onecycle"]
-Fraction = Annotated[float, Field(gt=0, lt=1)]
 
 DEFAULT_LR = {"sgd": 0.1, "adam": 1e-3, "adamw": 1e-3}
 MODELS_WITHOUT_DROPOUT = frozenset({"linear"})
 NOT_SEARCHABLE = frozenset({"dataset.download"})
 """It decides where files come from, not what is trained."""
+
+
+def _no_switch(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError(f"{str(value).lower()} is a switch, which this field does not take; write a number")
+    return value
+
+
+# pydantic reads true as 1, which nobody means who writes `lr: true`.
+Int = Annotated[int, BeforeValidator(_no_switch)]
+Float = Annotated[float, BeforeValidator(_no_switch)]
+Fraction = Annotated[Float, Field(gt=0, lt=1)]
 
 
 class Section(BaseModel):
@@ -50,14 +61,14 @@ class DatasetConfig(Section):
     val_fraction: Fraction = Field(
         default=0.1, description="share of the training pictures held for validation, in (0, 1); unused beside root/val"
     )
-    image_size: int | None = Field(
+    image_size: Int | None = Field(
         default=None, ge=8, le=1024, description="side in pixels, 8..1024; null: as stored, 224 for imagefolder"
     )
-    limit: int | None = Field(
+    limit: Int | None = Field(
         default=None, ge=2, description="train on so many pictures at most, stratified by class; null: on all"
     )
     download: bool = Field(default=True, description="fetch mnist or cifar10 when the files are absent")
-    seed: int = Field(default=0, ge=0, description="seed of the split; apart from the trial's, so that trials compare")
+    seed: Int = Field(default=0, ge=0, description="seed of the split; apart from the trial's, so that trials compare")
 
     @model_validator(mode="after")
     def _folder_is_named(self) -> Self:
@@ -76,8 +87,8 @@ class StepSchedule(Section):
     """lr is multiplied by gamma after every step_epochs."""
 
     name: Literal["step"] = "step"
-    step_epochs: int = Field(default=5, ge=1, description="epochs between two drops, from 1")
-    gamma: float = Field(default=0.1, gt=0, le=1, description="factor of each drop, in (0, 1]")
+    step_epochs: Int = Field(default=5, ge=1, description="epochs between two drops, from 1")
+    gamma: Float = Field(default=0.1, gt=0, le=1, description="factor of each drop, in (0, 1]")
 
 
 class MultistepSchedule(Section):
@@ -87,7 +98,7 @@ class MultistepSchedule(Section):
     milestones: tuple[Fraction, ...] = Field(
         default=(0.5, 0.75), min_length=1, description="when to drop, as fractions of all epochs, rising, in (0, 1)"
     )
-    gamma: float = Field(default=0.1, gt=0, le=1, description="factor of each drop, in (0, 1]")
+    gamma: Float = Field(default=0.1, gt=0, le=1, description="factor of each drop, in (0, 1]")
 
     @field_validator("milestones")
     @classmethod
@@ -101,15 +112,15 @@ class CosineSchedule(Section):
     """Linear warm-up, then half a cosine from lr down to final_lr_fraction * lr over the remaining epochs."""
 
     name: Literal["cosine"] = "cosine"
-    warmup_epochs: float = Field(default=0, ge=0, description="epochs of linear warm-up, less than epochs; 0: none")
-    final_lr_fraction: float = Field(default=0, ge=0, lt=1, description="where the cosine ends, as a fraction of lr")
+    warmup_epochs: Float = Field(default=0, ge=0, description="epochs of linear warm-up, less than epochs; 0: none")
+    final_lr_fraction: Float = Field(default=0, ge=0, lt=1, description="where the cosine ends, as a fraction of lr")
 
 
 class OnecycleSchedule(Section):
     """Half a cosine up from lr/25 to lr over the warm-up, then down to lr/250,000 at the last batch."""
 
     name: Literal["onecycle"] = "onecycle"
-    warmup_epochs: float = Field(default=1, gt=0, description="epochs until lr is reached, less than epochs")
+    warmup_epochs: Float = Field(default=1, gt=0, description="epochs until lr is reached, less than epochs")
 
 
 Schedule = ConstantSchedule | StepSchedule | MultistepSchedule | CosineSchedule | OnecycleSchedule
@@ -127,23 +138,23 @@ class TrainConfig(Section):
 
     model: ModelName = Field(description="architecture")
     dataset: DatasetConfig = Field(description="pictures and their split; a bare name is shorthand for {name: ...}")
-    epochs: int = Field(default=3, ge=1, description="passes over the training pictures, from 1")
-    max_batches: int | None = Field(default=None, ge=1, description="cap on batches in an epoch, exact; null: no cap")
-    batch_size: int = Field(default=64, ge=2, description="pictures in a batch, from 2: batch norm needs two")
+    epochs: Int = Field(default=3, ge=1, description="passes over the training pictures, from 1")
+    max_batches: Int | None = Field(default=None, ge=1, description="cap on batches in an epoch, exact; null: no cap")
+    batch_size: Int = Field(default=64, ge=2, description="pictures in a batch, from 2: batch norm needs two")
     optimizer: Literal["sgd", "adam", "adamw"] = Field(default="sgd", description="sgd, adam or adamw")
-    lr: float = Field(gt=0, description="peak learning rate, above 0; default 0.1 for sgd, 0.001 for adam and adamw")
-    momentum: float = Field(default=0.9, ge=0, lt=1, description="of sgd, in [0, 1)")
+    lr: Float = Field(gt=0, description="peak learning rate, above 0; default 0.1 for sgd, 0.001 for adam and adamw")
+    momentum: Float = Field(default=0.9, ge=0, lt=1, description="of sgd, in [0, 1)")
     nesterov: bool = Field(default=False, description="Nesterov's momentum, sgd only")
-    weight_decay: float = Field(default=1e-4, ge=0, description="L2 penalty; decoupled from the gradient in adamw")
+    weight_decay: Float = Field(default=1e-4, ge=0, description="L2 penalty; decoupled from the gradient in adamw")
     lr_schedule: Annotated[Schedule, Field(discriminator="name")] = Field(
         default=CosineSchedule(), description="course of the learning rate; a bare name is shorthand for {name: ...}"
     )
-    dropout: float = Field(default=0.0, ge=0, lt=1, description="share of activations dropped in training, in [0, 1)")
-    label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="in the training loss only, in [0, 1)")
+    dropout: Float = Field(default=0.0, ge=0, lt=1, description="share of activations dropped in training, in [0, 1)")
+    label_smoothing: Float = Field(default=0.0, ge=0, lt=1, description="in the training loss only, in [0, 1)")
     augment: Literal["none", "light", "standard"] = Field(
         default="light", description="light: crop, and flip where mirrored pictures make sense; standard: and cutout"
     )
-    grad_clip: float | None = Field(default=None, gt=0, description="largest norm of the gradient; null: not clipped")
+    grad_clip: Float | None = Field(default=None, gt=0, description="largest norm of the gradient; null: not clipped")
     precision: Literal["fp32", "bf16"] = Field(default="fp32", description="bf16: autocast, weights stay fp32")
 
     @model_validator(mode="before")
@@ -199,6 +210,7 @@ def unread_paths(tree: Mapping[str, Any]) -> dict[str, str]:
     """Return dotted path -> reason for what stands in a `trainer:` tree but is not read by that configuration.
 
     The tree need not be valid: a schedule's field under another schedule is named here, though TrainConfig refuses it.
+    Looks on disk whether an image folder has a val/ of its own; where the folder is elsewhere, that goes unsaid.
     """
     tree = expand(tree)
     present = set(_leaves(tree))
@@ -218,9 +230,14 @@ def _unread_of_dataset(section: Any) -> dict[str, str]:
     name = section.get("name") if isinstance(section, Mapping) else None
     if name == "digits":
         return {f"dataset.{key}": f"digits are bundled and need no {key}" for key in ("root", "download")}
-    if name == "imagefolder":
-        return {"dataset.download": "an image folder is never downloaded"}
-    return {}
+    if name != "imagefolder":
+        return {}
+    reasons = {"dataset.download": "an image folder is never downloaded"}
+    if section.get("root") is not None and (own := Path(section["root"]).expanduser() / "val").is_dir():
+        reasons["dataset.val_fraction"] = f"val_fraction is not read, for {own} is the validation part"
+        if section.get("limit") is None:
+            reasons["dataset.seed"] = f"seed is not read, for {own} is the validation part and limit is not set"
+    return reasons
 
 
 def _unread_of_schedule(section: Any) -> dict[str, str]:

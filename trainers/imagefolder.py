@@ -100,5 +100,8 @@ def _decode(path: Path, size: int) -> npt.NDArray[np.uint8]:
             # Under transparent pixels files hold arbitrary colours, which a plain conversion would show.
             picture = picture.convert("RGBA")
             picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+        if picture.mode.startswith("I;16"):
+            # Pillow would turn everything above 255 of 65,535 to white.
+            picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
         fitted = ImageOps.fit(picture.convert("RGB"), (size, size), Image.Resampling.BILINEAR)
         return np.asarray(fitted).transpose(2, 0, 1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Literal
 from urllib.error import URLError
@@ -57,15 +59,13 @@ def _torchvision(config: DatasetConfig, folder: Path, part: Part) -> Pictures:
 
     root = config.root.expanduser() if config.root is not None else folder
     dataset = {"cifar10": CIFAR10, "mnist": MNIST}[config.name]
-    if config.download:
-        root.mkdir(parents=True, exist_ok=True)
     try:
         if config.download:
-            # Workers start together; two that download into one folder would spoil each other's files.
-            with FileLock(root / f".{config.name}.lock"):
-                stored = dataset(root, train=part == "train", download=True)
-        else:
-            stored = dataset(root, train=part == "train", download=False)
+            root.mkdir(parents=True, exist_ok=True)
+        # Workers start together; two that download into one folder would spoil each other's files.
+        writable = config.download and os.access(root, os.W_OK)
+        with FileLock(root / f".{config.name}.lock") if writable else nullcontext():
+            stored = dataset(root, train=part == "train", download=writable)
     except (RuntimeError, URLError, OSError) as error:
         cause = "could not be downloaded" if config.download else "is not there, and dataset.download is false"
         raise FileNotFoundError(

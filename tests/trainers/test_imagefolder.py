@@ -38,17 +38,18 @@ def test_every_kind_of_file(tmp_path, picture_folder):
     blue = root / "train" / "blue"
     Image.new("L", (20, 20), 200).save(blue / "a_grey.jpg")
     Image.new("RGBA", (20, 20), (9, 9, 9, 0)).save(blue / "b_transparent.png")
+    Image.fromarray(np.full((20, 20), 100 * 256, dtype=np.uint16)).save(blue / "b_deep_grey.png")
     Image.new("P", (20, 20), 0).save(blue / "c_palette.gif")
     (blue / "notes.txt").write_text("not a picture, and not taken for one")
     (blue / "e_corrupt.png").write_bytes((blue / "0.png").read_bytes()[:60])
     (blue / "f_empty.jpg").write_bytes(b"")
-    with pytest.warns(UserWarning, match=r"2 of 25 pictures cannot be read and are left out: .*e_corrupt.*f_empty"):
+    with pytest.warns(UserWarning, match=r"2 of 26 pictures cannot be read and are left out: .*e_corrupt.*f_empty"):
         split = load(folder(root, val_fraction=0.05), tmp_path, "cpu")
     assert split.skipped == 2
     pictures = torch.cat([split.train_images, split.val_images])
-    assert len(pictures) == 23
+    assert len(pictures) == 24
     flat = {int(picture[0, 0, 0]) for picture in pictures if picture.float().std() < 2}
-    assert {255, 200} <= flat, "transparency is white, grey stays grey"
+    assert {255, 200, 100} <= flat, "transparency is white, grey stays grey"
 
 
 def test_upright_by_exif(tmp_path, picture_folder):

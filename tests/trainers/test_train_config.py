@@ -34,6 +34,8 @@ def test_shorthand_and_dump_come_back_equal():
         ({"model": "densenet"}, ("model",)),
         ({"lr": 0}, ("lr",)),
         ({"lr": float("inf")}, ("lr",)),
+        ({"lr": True}, ("lr",)),
+        ({"nesterov": 0.5}, ("nesterov",)),
         ({"momentum": 1.0}, ("momentum",)),
         ({"dropout": -0.1}, ("dropout",)),
         ({"batch_size": 1}, ("batch_size",)),
@@ -93,3 +95,13 @@ def test_what_a_configuration_does_not_read(change, unread):
     found = unread_paths(LEAST | change)
     assert set(found) == unread
     assert all(path.rpartition(".")[2] in reason for path, reason in found.items())
+
+
+@pytest.mark.parametrize(
+    ("limit", "unread"), [(None, {"dataset.val_fraction", "dataset.seed"}), (9, {"dataset.val_fraction"})]
+)
+def test_a_folder_with_its_own_validation_part_is_not_split(tmp_path, limit, unread):
+    section = {"name": "imagefolder", "root": str(tmp_path), "val_fraction": 0.2, "seed": 1, "limit": limit}
+    assert unread_paths(LEAST | {"dataset": section}) == {}
+    (tmp_path / "val").mkdir()
+    assert set(unread_paths(LEAST | {"dataset": section})) == unread
