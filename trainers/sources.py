@@ -67,9 +67,9 @@ def _torchvision(config: DatasetConfig, folder: Path, part: Part) -> Pictures:
         with FileLock(root / f".{config.name}.lock") if writable else nullcontext():
             stored = dataset(root, train=part == "train", download=writable)
     except (RuntimeError, URLError, OSError) as error:
-        cause = "could not be downloaded" if config.download else "is not there, and dataset.download is false"
+        cause = "could not be downloaded (no network?)" if config.download else "dataset.download is false"
         raise FileNotFoundError(
-            f"{config.name} {cause} ({root}): copy torchvision's files into that folder, "
+            f"{config.name} is not whole in {root}, and {cause}: copy torchvision's files into that folder, "
             "or use dataset: {name: imagefolder, root: ...} with pictures of your own"
         ) from error
     pixels = np.asarray(stored.data)

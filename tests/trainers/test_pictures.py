@@ -125,6 +125,9 @@ def test_mnist_files_that_are_there_are_used(tmp_path, download):
 
 @pytest.mark.parametrize("name", ["mnist", "cifar10"])
 def test_absent_files_are_one_clear_sentence(tmp_path, name):
-    with pytest.raises(FileNotFoundError, match=rf"{name} is not there, .*use dataset: {{name: imagefolder, root: "):
+    with pytest.raises(
+        FileNotFoundError,
+        match=rf"{name} is not whole in .*download is false.*use dataset: {{name: imagefolder, root: ",
+    ):
         load(DatasetConfig(name=name, download=False), tmp_path, "cpu")
     assert list(tmp_path.iterdir()) == []
