@@ -108,6 +108,16 @@ def test_numbers_are_averages_over_pictures(trainer, batch_size):
         assert found[f"{part}/accuracy"] == pytest.approx((logits.argmax(1) == labels).float().mean().item())
 
 
+def test_validation_neither_drops_nor_mixes_pictures(trainer):
+    training = trainer(dropout=0.5)
+    found = list(training.fit())[-1]
+    inputs = (training.split.val_images.float() / 255 - training.split.mean[0]) / training.split.std[0]
+    with torch.no_grad():
+        logits = torch.cat([training.model.eval()(picture[None]) for picture in inputs])
+    loss = torch.nn.functional.cross_entropy(logits, training.split.val_labels).item()
+    assert found["val/loss"] == pytest.approx(loss, rel=1e-5)
+
+
 def test_the_last_lr_is_reported(trainer):
     found = [epoch["lr"] for epoch in trainer(lr=0.5, lr_schedule=STEP["lr_schedule"]).fit()]
     assert found == pytest.approx([0.5, 0.05])
