@@ -1,0 +1,172 @@
+"""Checks a search against the built-in trainer: every path exists, every value is allowed, everything given is read."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from hpo.conditions import settle
+from hpo.document import Document, dotted, near
+from hpo.explain import Fault, faults
+from hpo.hints import meant
+from hpo.parameters import Choice, Parameter
+from hpo.tree import leaves, place, without
+from trainers import config
+
+__all__ = ["check", "unread"]
+
+_COMBINATIONS = 4096
+"""So many are tried to find one that reads a path; a search that needs more is given the benefit of the doubt."""
+
+
+def check(document: Document, parameters: Mapping[str, Parameter]) -> dict[str, Parameter]:
+    """Record every error between trainer section and parameters; write out the section's shorthand.
+
+    Returns the parameters that can be searched, parents first.
+    """
+    tree = document.tree["trainer"] = config.expand(document.tree["trainer"])
+    paths = config.paths()
+    given = dict(leaves(tree))
+    usable = {}
+    for name in document.tree["parameters"]:
+        if name not in paths:
+            document.refuse(("parameters", name), _unknown(name), key=True)
+        elif name in given:
+            document.refuse(
+                ("parameters", name), f"`{name}` is searched here and fixed in `trainer`; remove one", key=True
+            )
+        elif name in parameters:
+            usable[name] = parameters[name]
+    usable = settle(document, usable, lambda path: _fixed(tree, path), list(paths))
+    _check_values(document, tree, usable)
+    _check_read(document, tree, usable)
+    return usable
+
+
+def unread(tree: Mapping[str, Any]) -> set[str]:
+    """Return the dotted paths of a complete trainer section that its own other values keep from being read."""
+    return set(config.unread_paths(tree))
+
+
+def _unknown(name: str) -> str:
+    right = meant("trainer", name)
+    if right:
+        return f"`{name}` is written `{right}` here"
+    paths = sorted(config.paths())
+    return f"the trainer has no `{name}`{near(name, paths)}; valid: {', '.join(paths)}"
+
+
+def _fixed(tree: Mapping[str, Any], path: str) -> Any:
+    given = dict(leaves(tree))
+    if path in given:
+        return given[path]
+    field = config.paths()[path]
+    try:
+        value: Any = config.TrainConfig.model_validate(_complete(tree))
+        for step in path.split("."):
+            value = getattr(value, step)
+    except (ValidationError, AttributeError):
+        return field.default
+    return value
+
+
+def _complete(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Drop what is not read, and stand in for a folder that may be named as late as the search starts."""
+    full = without(tree, unread(tree))
+    dataset = full.get("dataset")
+    if isinstance(dataset, dict) and dataset.get("name") == "imagefolder":
+        dataset.setdefault("root", ".")
+    return full
+
+
+def _faults(tree: Mapping[str, Any], params: Mapping[str, Any]) -> list[Fault]:
+    try:
+        config.TrainConfig.model_validate(_tupled(_complete(place(tree, params))), strict=True)
+    except ValidationError as error:
+        # Strict, so that "64" and true are no numbers; but YAML has no paths, and text is the way to write one.
+        return [each for each in faults(error, config.TrainConfig, "trainer") if "instance of Path" not in each.message]
+    return []
+
+
+def _tupled(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _tupled(inner) for key, inner in value.items()}
+    return tuple(_tupled(inner) for inner in value) if isinstance(value, list) else value
+
+
+def _point(parameters: Mapping[str, Parameter], wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a combination with the wanted values; the conditions that these need are made true first."""
+    forced = dict(wanted)
+    for name in reversed(list(parameters)):
+        if name in forced:
+            forced |= {key: allowed[0] for key, allowed in (parameters[name].when or {}).items() if key not in forced}
+    point: dict[str, Any] = {}
+    for name, parameter in parameters.items():
+        if name in forced or parameter.active(point):
+            point[name] = forced.get(name, next(iter(parameter.probes().values())))
+    return point
+
+
+def _check_values(document: Document, tree: Mapping[str, Any], parameters: Mapping[str, Parameter]) -> None:
+    start = _faults(tree, _point(parameters, {}))
+    searched = document.tree["parameters"]
+    for fault in start:
+        path = dotted(fault.trail)
+        if not any(path == name or path.startswith(f"{name}.") for name in searched):
+            document.refuse(("trainer", *fault.trail), fault.message, key=fault.at_key)
+    for name, parameter in parameters.items():
+        for key, value in parameter.probes().items():
+            for fault in _faults(tree, _point(parameters, {name: value})):
+                path = dotted(fault.trail)
+                at_fault = path == name or path.startswith((f"{name}.", f"{name}["))
+                if at_fault or fault not in start:
+                    about = "" if at_fault or not path else f"with {name} {value!r}, {path}: "
+                    document.refuse(_trail_of(name, key), about + fault.message)
+
+
+def _trail_of(name: str, key: str) -> tuple[str | int, ...]:
+    if key.startswith("values["):
+        return ("parameters", name, "values", int(key[7:-1]))
+    return ("parameters", name, key) if key else ("parameters", name)
+
+
+def _check_read(document: Document, tree: Mapping[str, Any], parameters: Mapping[str, Parameter]) -> None:
+    reasons: dict[str, str] = {}
+    read: set[str] = set()
+    for tried, point in enumerate(_combinations(parameters)):
+        full = place(tree, point)
+        unread_here = config.unread_paths(full)
+        reasons |= unread_here
+        read |= {path for path, _ in leaves(full)} - set(unread_here)
+        # A conditional parameter may be absent so far, hence at least the whole of what is named so far is awaited.
+        if tried >= _COMBINATIONS or (read >= set(parameters) and not set(reasons) - read):
+            return
+    for path, reason in reasons.items():
+        if path in read:
+            continue
+        if path in parameters:
+            document.refuse(
+                ("parameters", path), f"`{path}` would be searched in vain: {reason}; remove it or change that"
+            )
+        else:
+            document.refuse(("trainer", *path.split(".")), f"{reason}; remove it", key=True)
+
+
+def _combinations(parameters: Mapping[str, Parameter]) -> Iterator[dict[str, Any]]:
+    for values in itertools.product(*(_telling(parameter) for parameter in parameters.values())):
+        point: dict[str, Any] = {}
+        for (name, parameter), value in zip(parameters.items(), values, strict=True):
+            if parameter.active(point):
+                point[name] = value
+        yield point
+
+
+def _telling(parameter: Parameter) -> list[Any]:
+    """Return values enough to switch other settings on and off: names and flags each, of numbers the two ends."""
+    if not isinstance(parameter, Choice):
+        return [parameter.max, parameter.min]
+    numbers = all(isinstance(option, int | float) and not isinstance(option, bool) for option in parameter.options)
+    return [parameter.options[-1], parameter.options[0]] if numbers else parameter.values()
