@@ -1,0 +1,128 @@
+"""The sections of a space file that say how to search, one frozen model each."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+__all__ = ["READ_BY", "SHORTHAND", "URLS", "Budget", "Metric", "Pruner", "Resources", "Sampler", "Winner"]
+
+SHORTHAND = {"metric": "name", "sampler": "type", "pruner": "type", "budget": "trials", "winner": "top"}
+"""Section -> the key that a scalar in the section's place stands for."""
+
+URLS = ("storage", "mlflow", "ray")
+"""Keys that say where a search keeps or runs things; environment and flags come before them."""
+
+READ_BY: dict[str, dict[str, tuple[str, ...]]] = {
+    "sampler": {"startup_trials": ("tpe",)},
+    "pruner": {
+        "min_epochs": ("asha", "median", "hyperband"),
+        "reduction": ("asha", "hyperband"),
+        "startup_trials": ("median",),
+    },
+}
+"""Section -> an option that only some types read -> those types."""
+
+_TIME = re.compile(r"(?=.)(?:(\d+(?:\.\d+)?)d)?(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?")
+_UNIT_SECONDS = (86400, 3600, 60, 1)
+_METRIC_NAME = re.compile(r"[A-Za-z0-9._/ -]{1,250}")
+
+
+class Section(BaseModel):
+    """Shared by all sections: no unknown keys, no conversion of text to numbers, no change once read."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
+
+
+class Metric(Section):
+    """The objective: which number of the last epoch ranks the trials, and which way."""
+
+    name: str
+    goal: Literal["maximize", "minimize"]
+    """Without a word about it: minimize where the name says loss or error, else maximize."""
+
+    @field_validator("name")
+    @classmethod
+    def _steers(cls, name: str) -> str:
+        if not _METRIC_NAME.fullmatch(name):
+            raise ValueError(f"{name!r} is no metric name; one is written like val/accuracy")
+        if name.startswith("test/"):
+            raise ValueError("test data may not steer a search, only promotion reads it; use val/" + name[5:])
+        return name
+
+    @model_validator(mode="before")
+    @classmethod
+    def _infer_goal(cls, section: Any) -> Any:
+        if not isinstance(section, Mapping) or not isinstance(section.get("name"), str):
+            return section
+        falls = any(word in section["name"].lower() for word in ("loss", "error"))
+        return {"goal": "minimize" if falls else "maximize", **section}
+
+
+class Sampler(Section):
+    """Where the parameters of the next trial come from."""
+
+    type: Literal["grid", "random", "tpe"]
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    startup_trials: int | None = Field(default=None, ge=0)
+    """Random trials before tpe begins to learn; None leaves the number to the sampler."""
+
+
+class Pruner(Section):
+    """What stops weak trials early."""
+
+    type: Literal["none", "asha", "median", "hyperband"] = "none"
+    min_epochs: int = Field(default=1, ge=1)
+    """No trial stops before."""
+    reduction: int = Field(default=3, ge=2)
+    """One trial of so many goes on at each rung."""
+    startup_trials: int = Field(default=5, ge=0)
+    """Trials that run to their end before the median means anything."""
+
+
+class Budget(Section):
+    """When the search ends: at whichever limit is reached first. None sets no limit."""
+
+    trials: int | None = Field(default=None, ge=1)
+    time: float | None = Field(default=None, gt=0)
+    """Seconds; in the file also 8h, 30m, 90s or 1h30m."""
+    gpu_hours: float | None = Field(default=None, gt=0)
+    failures: int | None = Field(default=None, ge=1)
+    """So many failed trials end the search."""
+
+    @field_validator("time", mode="before")
+    @classmethod
+    def _seconds(cls, time: Any) -> Any:
+        if not isinstance(time, str):
+            return time
+        match = _TIME.fullmatch(time)
+        if not match:
+            raise ValueError(f"{time!r} is no time; write 8h, 30m, 90s, 1h30m or a number of seconds")
+        return math.fsum(float(part) * unit for part, unit in zip(match.groups(), _UNIT_SECONDS, strict=True) if part)
+
+
+class Resources(Section):
+    """What one trial may use."""
+
+    gpu: float | Literal["auto"] = "auto"
+    """A share of one GPU, or a whole number of them; auto measures the first trial and chooses."""
+    cpu: float = Field(default=1.0, gt=0)
+
+    @field_validator("gpu", mode="before")
+    @classmethod
+    def _share(cls, gpu: Any) -> Any:
+        number = isinstance(gpu, int | float) and not isinstance(gpu, bool)
+        if gpu == "auto" or (number and gpu >= 0 and (gpu <= 1 or float(gpu).is_integer())):
+            return float(gpu) if number else gpu
+        raise ValueError(f"{gpu!r} is no number of GPUs; write auto, a share such as 0.25, or a whole number")
+
+
+class Winner(Section):
+    """Ends a search by training its best trials again with fresh seeds."""
+
+    top: int = Field(default=3, ge=1)
+    seeds: int = Field(default=3, ge=1)

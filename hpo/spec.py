@@ -1,0 +1,249 @@
+"""The space file: what is searched, how, and until when. The YAML text becomes one checked, immutable SearchSpec."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from hpo import own
+from hpo.document import Document, near
+from hpo.entries import check_grid, read_parameters
+from hpo.errors import SpecError
+from hpo.explain import refuse_all
+from hpo.overrides import apply, write_out
+from hpo.parameters import Parameter, grid
+from hpo.plain import plain
+from hpo.reader import MAX_BYTES, read
+from hpo.sections import READ_BY, URLS, Budget, Metric, Pruner, Resources, Sampler, Winner
+from hpo.tree import leaves, place, without
+
+__all__ = ["SearchSpec", "changes", "from_mapping", "load", "parse"]
+
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_NOT_IDENTITY = {"dataset.root", "dataset.download"}
+"""Where the pictures come from: the same study may go on on a machine that has them elsewhere."""
+_ABSENT = "(absent)"
+
+
+class SearchSpec(BaseModel):
+    """One search, checked: every parameter reaches the trainer, every value is allowed."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
+
+    name: str
+    """Optuna's study and MLflow's experiment."""
+    metric: Metric
+    sampler: Sampler
+    parameters: dict[str, Parameter]
+    """Dotted path into trainer -> what it may be; a parameter stands after those that its `when` names."""
+    trainer: dict[str, Any]
+    """As given, shorthand written out, defaults left out: an explicit default may be a key that is not read."""
+    pruner: Pruner = Pruner()
+    budget: Budget = Budget()
+    resources: Resources = Resources()
+    winner: Winner | None = None
+    storage: str | None = None
+    mlflow: str | None = None
+    ray: str | None = None
+    text: str = Field(default="", repr=False)
+    """The file as read, without overrides."""
+    overrides: tuple[str, ...] = ()
+    folder: Path | None = None
+    """Where the file stands; a trainer of the user's own may be imported from there."""
+
+    @field_validator("name")
+    @classmethod
+    def _fits_everywhere(cls, name: str) -> str:
+        if not _NAME.fullmatch(name):
+            better = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-")[:64]
+            hint = f"; `{better}` would do" if better else ""
+            raise ValueError(f"{name!r} is no name: 1 to 64 of letters, digits, dot, underscore and hyphen{hint}")
+        return name
+
+    @field_validator(*URLS)
+    @classmethod
+    def _keeps_no_secret(cls, url: str | None) -> str | None:
+        if url and (urlsplit(url).password or "password=" in url.lower()):
+            raise ValueError(
+                "a space file holds no password; set the URL in the environment (OPTUNA_STORAGE and so on)"
+            )
+        return url
+
+    def canonical(self) -> dict[str, Any]:
+        """Return the whole search as plain, JSON-able data; from_mapping() makes the same search of it."""
+        tree: dict[str, Any] = {"name": self.name, "metric": self.metric.model_dump()}
+        tree["sampler"] = _read_options("sampler", self.sampler)
+        tree["parameters"] = {name: _plain_parameter(each) for name, each in self.parameters.items()}
+        tree["trainer"] = copy.deepcopy(self.trainer)
+        tree["pruner"] = _read_options("pruner", self.pruner)
+        tree["budget"] = self.budget.model_dump(exclude_none=True)
+        tree["resources"] = self.resources.model_dump()
+        if self.winner:
+            tree["winner"] = self.winner.model_dump()
+        return tree | {key: getattr(self, key) for key in URLS if getattr(self, key) is not None}
+
+    def identity(self) -> dict[str, Any]:
+        """Return the part of canonical() that may not change within a study."""
+        tree = self.canonical()
+        tree["trainer"] = without(tree["trainer"], _NOT_IDENTITY)
+        return {key: tree[key] for key in ("metric", "sampler", "parameters", "trainer", "pruner")}
+
+    def hash(self) -> str:
+        """Return 16 hex digits that are equal for equal identities; 1 and 1.0 count as equal."""
+        text = json.dumps(_whole(self.identity()), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def grid(self) -> list[dict[str, Any]]:
+        """Return every combination of the parameters once, in file order, the last one varying fastest.
+
+        Raises:
+            SpecError: the sampler is not grid, whose loading has made sure that the points can be listed.
+        """
+        if self.sampler.type != "grid":
+            raise SpecError(f"sampler {self.sampler.type} has no grid; set `sampler: grid`")
+        return list(grid(self.parameters))
+
+    def resolve(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the trainer section of one trial: parameters in place, without what this combination leaves unread.
+
+        Raises:
+            SpecError: a name is not searched here.
+        """
+        for name in params:
+            if name not in self.parameters:
+                valid = ", ".join(self.parameters)
+                raise SpecError(f"`{name}` is not searched{near(name, self.parameters)}; valid: {valid}")
+        tree = place(self.trainer, params)
+        if "import" in tree:
+            return tree
+        from hpo import builtin
+
+        return without(tree, builtin.unread(tree))
+
+
+def load(path: Path, overrides: Sequence[str] = ()) -> SearchSpec:
+    """Read a space file; each override is `path=value`, such as trainer.epochs=5 or parameters.lr.max=0.5.
+
+    Raises:
+        SpecError: a line `file:line:column: message` for every error in it.
+    """
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
+        said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        others = [each.name for each in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
+        raise SpecError(f"{path}: {said}{near(path.name, others)}") from None
+    return _build(read(raw, source=str(path)), overrides, path.parent)
+
+
+def parse(
+    text: str, *, source: str = "<string>", overrides: Sequence[str] = (), folder: Path | None = None
+) -> SearchSpec:
+    """Read a space from text, as load() does from a file."""
+    return _build(read(text, source=source), overrides, folder)
+
+
+def from_mapping(mapping: Mapping[str, Any], *, folder: Path | None = None) -> SearchSpec:
+    """Make a search of plain data; the same checks as for a file, with dotted paths in place of positions."""
+    document = Document(text="", tree={})
+    document.tree = plain(document, mapping, ())
+    document.check()
+    document.text = yaml.safe_dump(document.tree, sort_keys=False)
+    return _build(document, (), folder)
+
+
+def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Return a line such as "parameters.lr.max: 0.1 -> 0.5" for each difference between two canonical trees."""
+    before, after = dict(leaves(old)), dict(leaves(new))
+    paths = [*before, *(path for path in after if path not in before)]
+    words = {path: [_word(tree, path) for tree in (before, after)] for path in paths}
+    same = {path for path in paths if path in before and path in after and _whole(before[path]) == _whole(after[path])}
+    return [f"{path}: {words[path][0]} -> {words[path][1]}" for path in paths if path not in same]
+
+
+def _build(document: Document, overrides: Sequence[str], folder: Path | None) -> SearchSpec:
+    apply(document, overrides)
+    write_out(document)
+    for key in ("text", "overrides", "folder"):
+        if key in document.tree:
+            document.refuse((key,), f"unknown key `{key}`; remove it", key=True)
+    parameters = read_parameters(document)
+    if isinstance(document.tree.get("trainer"), dict):
+        parameters = _check_trainer(document, parameters, folder)
+    _check_options(document)
+    _check_end(document, parameters)
+    fields = {**document.tree, "parameters": parameters}
+    fields |= {"text": document.text, "overrides": tuple(overrides), "folder": folder}
+    try:
+        spec = SearchSpec.model_validate(fields)
+    except ValidationError as error:
+        refuse_all(document, (), error, SearchSpec)
+        document.check()
+        raise  # unreachable: a ValidationError holds at least one error, so check() has raised
+    document.check()
+    return spec
+
+
+def _check_trainer(document: Document, parameters: dict[str, Parameter], folder: Path | None) -> dict[str, Parameter]:
+    if "import" in document.tree["trainer"]:
+        return own.check(document, parameters, folder)
+    from hpo import builtin  # only here, so that a search with a trainer of one's own does without trainers
+
+    return builtin.check(document, parameters)
+
+
+def _check_options(document: Document) -> None:
+    """Refuse options that the chosen type of sampler or pruner does not read."""
+    for section, readers in READ_BY.items():
+        tree = document.tree.get(section)
+        kind = tree.get("type") if isinstance(tree, dict) else None
+        known = {each for kinds in readers.values() for each in kinds} | {"none", "grid", "random"}
+        for key, kinds in readers.items():
+            if isinstance(tree, dict) and key in tree and kind in known and kind not in kinds:
+                fix = f"it belongs to {', '.join(kinds)}; remove it"
+                document.refuse((section, key), f"`{key}` is not read by {section} {kind}: {fix}", key=True)
+
+
+def _check_end(document: Document, parameters: Mapping[str, Parameter]) -> None:
+    """Refuse a search that would not end, and a grid that cannot be listed."""
+    sampler, budget = document.tree.get("sampler"), document.tree.get("budget", {})
+    kind = sampler.get("type") if isinstance(sampler, dict) else None
+    if kind == "grid":
+        check_grid(document, parameters)
+    limits = {"trials", "time", "gpu_hours"}
+    if kind in ("random", "tpe") and isinstance(budget, dict) and not any(budget.get(key) for key in limits):
+        document.refuse(
+            ("budget",), f"sampler {kind} does not end by itself; give budget: {{trials: 50}}, time or gpu_hours"
+        )
+
+
+def _read_options(section: str, options: Sampler | Pruner) -> dict[str, Any]:
+    dump = options.model_dump(exclude_none=True)
+    return {key: value for key, value in dump.items() if options.type in READ_BY[section].get(key, (options.type,))}
+
+
+def _plain_parameter(parameter: Parameter) -> dict[str, Any]:
+    dump = parameter.model_dump(by_alias=True, exclude_defaults=True)
+    return {key: copy.deepcopy(list(value) if key == "values" else value) for key, value in dump.items()}
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _whole(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_whole(inner) for inner in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _word(tree: Mapping[str, Any], path: str) -> str:
+    return json.dumps(tree[path]) if path in tree else _ABSENT
