@@ -114,17 +114,22 @@ def _check_values(document: Document, tree: Mapping[str, Any], parameters: Mappi
     start = _faults(tree, _point(parameters, {}))
     searched = document.tree["parameters"]
     for fault in start:
-        path = dotted(fault.trail)
-        if not any(path == name or path.startswith(f"{name}.") for name in searched):
+        if not any(_within(dotted(fault.trail), name) for name in searched):
             document.refuse(("trainer", *fault.trail), fault.message, key=fault.at_key)
     for name, parameter in parameters.items():
         for key, value in parameter.probes().items():
-            for fault in _faults(tree, _point(parameters, {name: value})):
-                path = dotted(fault.trail)
-                at_fault = path == name or path.startswith((f"{name}.", f"{name}["))
-                if at_fault or fault not in start:
-                    about = "" if at_fault or not path else f"with {name} {value!r}, {path}: "
-                    document.refuse(_trail_of(name, key), about + fault.message)
+            found = _faults(tree, _point(parameters, {name: value}))
+            own = [fault for fault in found if _within(dotted(fault.trail), name)]
+            # Without a fault of its own the value is at fault for what it brings on elsewhere.
+            for fault in own or [fault for fault in found if fault not in start]:
+                about = "" if own or not fault.trail else f"with {name} {value!r}, {dotted(fault.trail)}: "
+                document.refuse(_trail_of(name, key), about + fault.message)
+            if own and key == "max":
+                break  # a value between the bounds would only repeat it
+
+
+def _within(path: str, name: str) -> bool:
+    return path == name or path.startswith((f"{name}.", f"{name}["))
 
 
 def _trail_of(name: str, key: str) -> tuple[str | int, ...]:

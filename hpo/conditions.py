@@ -19,7 +19,8 @@ def settle(
 ) -> dict[str, Parameter]:
     """Return the parameters in file order but parents first, with only conditions on other parameters left in `when`.
 
-    A condition on the trainer section holds in every trial or in none; the second is an error.
+    A condition on the trainer section holds in every trial or in none; the second is an error. A parameter with an
+    error in its conditions is left out.
 
     Args:
         document: takes the errors.
@@ -29,12 +30,14 @@ def settle(
     """
     settled: dict[str, Parameter] = {}
     for name, parameter in parameters.items():
+        before = len(document.problems)
         left = {
             key: allowed
             for key, allowed in (parameter.when or {}).items()
             if _depends(document, name, key, allowed, parameters, fixed, known)
         }
-        settled[name] = parameter.model_copy(update={"when": left or None})
+        if len(document.problems) == before:
+            settled[name] = parameter.model_copy(update={"when": left or None})
     return _parents_first(document, settled)
 
 

@@ -44,9 +44,13 @@ class Document:
     """Where each value begins; () is the beginning of the file."""
     problems: set[tuple[Place, str]] = field(default_factory=set)
 
+    unreadable: set[Trail] = field(default_factory=set)
+    """Values with a stand-in in the tree; their error is known, and nothing is said of the stand-in."""
+
     def refuse(self, trail: Trail, message: str, *, key: bool = False) -> None:
         """Record an error at the value, or at the key, that the trail leads to; its nearest known parent otherwise."""
-        self.problems.add((self.place(trail, key=key), message))
+        if trail not in self.unreadable:
+            self.problems.add((self.place(trail, key=key), message))
 
     def place(self, trail: Trail, *, key: bool = False) -> Place:
         if () not in self.values:

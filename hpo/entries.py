@@ -54,6 +54,7 @@ def _read_entry(document: Document, name: str, entry: Any) -> Parameter | None:
     nested = [key for key, value in entry.items() if isinstance(value, dict | list)]
     if nested and not called & _KEYS:
         document.refuse(trail, f"write a path in one piece: `{name}.{nested[0]}`", key=True)
+        document.unreadable.add(trail)
         return None
     kind = Choice if "values" in called else kind_of(entry)
     try:

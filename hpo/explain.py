@@ -43,13 +43,18 @@ def faults(error: ValidationError, model: type[BaseModel], section: str = "") ->
     """Yield the errors; a missing key is left out where a misnamed one stands for it."""
     details = error.errors(include_url=False)
     misnamed = {
-        (*map(str, each["loc"][:-1]), meant(section or str(each["loc"][0]), str(each["loc"][-1])))
+        (*map(str, each["loc"][:-1]), _meant_key(section, each["loc"]))
         for each in details
         if each["type"] == "extra_forbidden"
     }
     for each in details:
         if each["type"] != "missing" or tuple(map(str, each["loc"])) not in misnamed:
             yield _fault(each, model, section)
+
+
+def _meant_key(section: str, loc: tuple[str | int, ...]) -> str:
+    owner = section or (str(loc[0]) if len(loc) > 1 else "")
+    return (meant(owner, str(loc[-1])) or "").split(":")[0]
 
 
 def _fault(detail: Mapping[str, Any], model: type[BaseModel], section: str) -> Fault:

@@ -9,6 +9,7 @@ from hpo.document import Document, Place, Trail
 from hpo.errors import SpecError
 from hpo.reader import scalar
 from hpo.sections import SHORTHAND, URLS
+from hpo.tree import place as put
 
 __all__ = ["apply", "write_out"]
 
@@ -49,6 +50,8 @@ def _assign(document: Document, trail: Trail, value: Any, place: Place) -> None:
     before = document.tree.get(section)
     if key and before is not None and not isinstance(before, dict | list):
         before = document.tree[section] = {key: before}
+    if section == "trainer" and len(trail) > 1 and isinstance(before, dict):
+        document.tree[section] = put(before, {".".join(map(str, trail[1:])): value})
     if key is None or isinstance(value, dict | list) or value is None:
         document.replace(trail, value, place)
         return

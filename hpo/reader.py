@@ -137,8 +137,7 @@ class _Walk:
             return [self.plain(item, (*trail, index)) for index, item in enumerate(node.value)]
         if isinstance(node, yaml.ScalarNode) and kind in (*_PLAIN, "str"):
             return self._scalar(node, kind, trail)
-        self.document.refuse(trail, f"the tag {shown(node.tag)} is not allowed; remove it")
-        return None
+        return self._unreadable(trail, f"the tag {shown(node.tag)} is not allowed; remove it")
 
     def _mapping(self, node: yaml.MappingNode, trail: Trail) -> dict[str, Any]:
         tree: dict[str, Any] = {}
@@ -164,13 +163,15 @@ class _Walk:
                 self.document.refuse(trail, f"{shown(text)} holds control characters")
             return text
         if not _PLAIN[kind].fullmatch(text):
-            self.document.refuse(trail, f"{shown(text)} is no {kind}")
-            return None
+            return self._unreadable(trail, f"{shown(text)} is no {kind}")
         value = _convert(kind, text)
         if isinstance(value, int | float) and not (math.isfinite(value) and abs(value) < 2**63):
-            self.document.refuse(trail, f"{shown(text)} is out of range; numbers are finite and below 2**63")
-            return 0
+            return self._unreadable(trail, f"{shown(text)} is out of range; numbers are finite and below 2**63")
         return value
+
+    def _unreadable(self, trail: Trail, message: str) -> None:
+        self.document.refuse(trail, message)
+        self.document.unreadable.add(trail)
 
     def _place(self, node: yaml.Node) -> Place:
         line, column = node.start_mark.line + 1, node.start_mark.column + 1

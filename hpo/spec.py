@@ -19,6 +19,7 @@ from hpo.document import Document, near
 from hpo.entries import check_grid, read_parameters
 from hpo.errors import SpecError
 from hpo.explain import refuse_all
+from hpo.hints import meant
 from hpo.overrides import apply, write_out
 from hpo.parameters import Parameter, grid
 from hpo.plain import plain
@@ -220,11 +221,16 @@ def _check_end(document: Document, parameters: Mapping[str, Parameter]) -> None:
     kind = sampler.get("type") if isinstance(sampler, dict) else None
     if kind == "grid":
         check_grid(document, parameters)
-    limits = {"trials", "time", "gpu_hours"}
-    if kind in ("random", "tpe") and isinstance(budget, dict) and not any(budget.get(key) for key in limits):
+    if kind in ("random", "tpe") and isinstance(budget, dict) and not _limits(document.tree, budget):
         document.refuse(
             ("budget",), f"sampler {kind} does not end by itself; give budget: {{trials: 50}}, time or gpu_hours"
         )
+
+
+def _limits(tree: Mapping[str, Any], budget: Mapping[str, Any]) -> bool:
+    """Whether anything is given that ends a search, be it under the name that another tool has for it."""
+    keys = {meant("budget", key) or key for key, value in budget.items() if value is not None}
+    return bool(keys & {"trials", "time", "gpu_hours"}) or any("budget" in (meant("", key) or "") for key in tree)
 
 
 def _read_options(section: str, options: Sampler | Pruner) -> dict[str, Any]:
