@@ -48,7 +48,14 @@ def check(document: Document, parameters: Mapping[str, Parameter]) -> dict[str, 
 
 def unread(tree: Mapping[str, Any]) -> set[str]:
     """Return the dotted paths of a complete trainer section that its own other values keep from being read."""
-    return set(config.unread_paths(tree))
+    return set(_reasons(tree))
+
+
+def _reasons(tree: Mapping[str, Any]) -> dict[str, str]:
+    try:
+        return config.unread_paths(tree)
+    except TypeError:  # a list or mapping where a name belongs, which TrainConfig reports
+        return {}
 
 
 def _unknown(name: str) -> str:
@@ -143,7 +150,7 @@ def _check_read(document: Document, tree: Mapping[str, Any], parameters: Mapping
     read: set[str] = set()
     for tried, point in enumerate(_combinations(parameters)):
         full = place(tree, point)
-        unread_here = config.unread_paths(full)
+        unread_here = _reasons(full)
         reasons |= unread_here
         read |= {path for path, _ in leaves(full)} - set(unread_here)
         # A conditional parameter may be absent so far, hence at least the whole of what is named so far is awaited.

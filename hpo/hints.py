@@ -8,7 +8,6 @@ from hpo.document import near
 
 __all__ = ["VALUES", "correct", "meant"]
 
-_LR = "lr"
 _TRIALS = "budget: {trials: ...}"
 _SAMPLER = "sampler: {type: ...}"
 
@@ -79,8 +78,8 @@ KEYS = {
     "resources": {"gpus": "gpu", "num_gpus": "gpu", "cpus": "cpu", "num_cpus": "cpu"},
     "winner": {"top_k": "top", "k": "top"},
     "trainer": {
-        "learning_rate": _LR,
-        "lrate": _LR,
+        "learning_rate": "lr",
+        "lrate": "lr",
         "wd": "weight_decay",
         "l2": "weight_decay",
         "batch": "batch_size",

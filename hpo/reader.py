@@ -69,7 +69,7 @@ def read(raw: bytes | str, *, source: str) -> Document:
                 f"{source}:1:1: a space file is a mapping: `name: ...`, `metric: ...` and so on, a key a line"
             )
         document = Document(text=text, tree={}, values={(): Place(1, 1, f"{source}:1:1")})
-        document.tree = _Walk(document, source).plain(node, ())
+        document.tree = _Walk(document, source).plain(node, ()) or {}
     except yaml.MarkedYAMLError as error:
         raise SpecError(_syntax(error, source)) from None
     # PyYAML lets these escape on odd escapes and characters, where the position is lost.

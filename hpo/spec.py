@@ -173,6 +173,8 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 
 
 def _build(document: Document, overrides: Sequence[str], folder: Path | None) -> SearchSpec:
+    if () in document.unreadable:
+        document.check()
     apply(document, overrides)
     write_out(document)
     for key in ("text", "overrides", "folder"):

@@ -20,6 +20,7 @@ BAD = {
     "number as key": (space(ray="@1: one"), "a key is text"),
     "merge key": (space(sampler="sampler: {@<<: 1, type: tpe}"), "write the keys out"),
     "python tag": (space(sampler="sampler: @!!python/name:os.system"), "not allowed"),
+    "tag on top": ("@!!set {a}", "not allowed"),
     "wrong tag": (space(sampler="sampler: {type: tpe, seed: @!!int two}"), "`two` is no int"),
     "infinite": (space(budget="budget: {trials: 1, time: @.inf}"), "finite"),
     "unknown alias": (space(sampler="sampler: @*tpe"), "undefined alias"),
@@ -82,6 +83,7 @@ BAD = {
     "unread trainer key": (space(trainer=ADAM[:-1] + ", @momentum: 0.5}"), "read by optimizer sgd only"),
     "model missing": (space(trainer="@trainer: {dataset: digits}"), "`model` is missing"),
     "model": (space(trainer="trainer: {model: @densenet12, dataset: digits}"), "did you mean `densenet121`?"),
+    "model as list": (space(trainer="trainer: {model: @[linear], dataset: digits}"), "is not one of linear"),
     "dataset": (space(trainer="trainer: {model: linear, dataset: @digit}"), "did you mean `digits`?"),
     "schedule": (
         space(trainer="trainer: {model: linear, dataset: digits, lr_schedule: {name: step, gamma: @3}}"),

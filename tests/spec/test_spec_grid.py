@@ -10,6 +10,7 @@ from spec_samples import searching
 from hpo.errors import SpecError
 from hpo.parameters import Choice, FloatRange, IntRange
 from hpo.spec import load, parse
+from trainers.config import TrainConfig
 
 SPACES = Path(__file__).parents[2] / "search_spaces"
 
@@ -77,3 +78,12 @@ def test_true_is_not_one() -> None:
 def test_only_a_grid_has_points() -> None:
     with pytest.raises(SpecError, match="sampler: grid"):
         parse(searching("lr: [0.1, 0.2]")).grid()
+
+
+@pytest.mark.parametrize("name", ["densenet_cifar_grid", "image_folder_grid"])
+def test_every_point_is_a_training(name: str) -> None:
+    spec = load(SPACES / f"{name}.yaml", ["trainer.dataset.root=pictures"])
+    for point in spec.grid():
+        built = TrainConfig.model_validate(spec.resolve(point))
+        assert (built.lr, built.weight_decay) == (point["lr"], point["weight_decay"])
+        assert built.lr_schedule.name == point.get("lr_schedule.name", "cosine")
