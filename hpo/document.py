@@ -14,7 +14,7 @@ from typing import Any
 
 from hpo.errors import SpecError
 
-__all__ = ["Document", "Place", "Trail", "dotted", "near", "shown"]
+__all__ = ["Document", "Place", "Trail", "dotted", "near", "printable", "shown"]
 
 Trail = tuple[str | int, ...]
 """The keys and list indices that lead from the top of the tree to a value."""
@@ -89,7 +89,7 @@ class Document:
         lines = [f"{place.label}: {message}" for place, message in sorted(self.problems)]
         if len(lines) > 1:
             lines.append(f"{len(lines)} errors")
-        raise SpecError("\n".join(_printable(line) for line in lines))
+        raise SpecError("\n".join(printable(line) for line in lines))
 
 
 def dotted(trail: Trail) -> str:
@@ -112,5 +112,6 @@ def near(word: str, valid: Iterable[str]) -> str:
     return f"; did you mean `{close[0]}`?" if close else ""
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
+    """Write control characters as escapes, so that no file can steer the terminal that shows its errors."""
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)

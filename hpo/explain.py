@@ -76,7 +76,9 @@ def _fault(detail: Mapping[str, Any], model: type[BaseModel], section: str) -> F
         return Fault(trail, f"`{key}` is missing: it says which kind this is", at_key=True)
     if kind == "value_error":
         return Fault(trail, str(context["error"]))
-    message = _UNITS.get(detail["msg"], detail["msg"].removeprefix("Input "))
+    # The message goes on with the name of one of our classes, which says nothing to the user.
+    plain = detail["msg"].split(" or instance of ")[0]
+    message = _UNITS.get(plain, plain.removeprefix("Input "))
     return Fault(trail, f"{shown(given)} {message}")
 
 

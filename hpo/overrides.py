@@ -22,7 +22,7 @@ _LAST = 1 << 30
 
 
 def apply(document: Document, overrides: Sequence[str]) -> None:
-    """Apply each `path=value` in turn; the value is read as YAML.
+    """Apply each `path=value` in turn; the value is read as YAML, and parameters.NAME=null ends the search of NAME.
 
     Raises:
         SpecError: an override is no assignment or its value is no YAML.
@@ -50,6 +50,9 @@ def _assign(document: Document, trail: Trail, value: Any, place: Place) -> None:
     before = document.tree.get(section)
     if key and before is not None and not isinstance(before, dict | list):
         before = document.tree[section] = {key: before}
+    if section == "parameters" and len(trail) == 2 and value is None and isinstance(before, dict):
+        document.tree[section] = {name: entry for name, entry in before.items() if name != trail[1]}
+        return
     if section == "trainer" and len(trail) > 1 and isinstance(before, dict):
         document.tree[section] = put(before, {".".join(map(str, trail[1:])): value})
     if key is None or isinstance(value, dict | list) or value is None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from hpo.document import Document, Place, Trail, shown
+from hpo.document import Document, Place, Trail, printable, shown
 from hpo.errors import SpecError
 
 __all__ = ["MAX_BYTES", "MAX_DEPTH", "MAX_NODES", "read", "scalar"]
@@ -108,7 +108,7 @@ def _syntax(error: yaml.MarkedYAMLError, source: str) -> str:
     where = f"{source}:{mark.line + 1}:{mark.column + 1}" if mark else f"{source}:1:1"
     said = str(error.problem or error.context or "this is no YAML")
     said = _WORDS.get(said) or _WORDS.get(str(error.context)) or said
-    return "".join(char if char.isprintable() else "?" for char in f"{where}: {said}")
+    return printable(f"{where}: {said}")
 
 
 def _limit(depth: int, nodes: int, mark: Any) -> None:

@@ -71,6 +71,7 @@ OVERRIDES = {
     "parameters.lr.max=0.5": lambda spec: spec.parameters["lr"].max == 0.5,
     "parameters.dataset.seed.values=[4, 5]": lambda spec: spec.parameters["dataset.seed"].values() == [4, 5],
     "parameters.dropout=[0, 0.5]": lambda spec: spec.parameters["dropout"].values() == [0, 0.5],
+    "parameters.lr=null": lambda spec: list(spec.parameters) == ["dataset.seed"],
     "name=other": lambda spec: spec.name == "other",
     "storage=sqlite:///x.db": lambda spec: spec.storage == "sqlite:///x.db",
 }
