@@ -210,7 +210,7 @@ def _check_options(document: Document) -> None:
     for section, readers in READ_BY.items():
         tree = document.tree.get(section)
         kind = tree.get("type") if isinstance(tree, dict) else None
-        known = {each for kinds in readers.values() for each in kinds} | {"none", "grid", "random"}
+        known = [each for kinds in readers.values() for each in kinds] + ["none", "grid", "random"]
         for key, kinds in readers.items():
             if isinstance(tree, dict) and key in tree and kind in known and kind not in kinds:
                 fix = f"it belongs to {', '.join(kinds)}; remove it"

@@ -44,6 +44,7 @@ BAD = {
     "time": (space(budget="budget: {time: @8 hours}"), "write 8h, 30m, 90s, 1h30m"),
     "trials": (space(budget="budget: {trials: @yes}"), "should be a whole number"),
     "gpu": (space(ray="resources: {gpu: @1.5}"), "a share such as 0.25, or a whole number"),
+    "type as mapping": (space(ray="pruner: {type: @{}, min_epochs: 2}"), "is not one of none, asha"),
     "empty section": (space(ray="pruner: @null"), "`null` should be a mapping"),
     "winner": (space(ray="winner: {top: @0}"), "greater than or equal to 1"),
     "password": (space(ray="storage: @postgresql://me:sesame@host/db".replace("me@", "me@")), "holds no password"),
