@@ -25,8 +25,8 @@ class Conditional(BaseModel):
     def _listed(cls, when: Any) -> Any:
         if not isinstance(when, Mapping):
             return when
-        if not when:
-            raise ValueError("`when` names at least one parameter, as in {optimizer: sgd}")
+        if not when or [] in when.values():
+            raise ValueError("`when` names a parameter and the values it must have, as in {optimizer: [sgd]}")
         return {key: value if isinstance(value, list) else [value] for key, value in when.items()}
 
     def active(self, params: Mapping[str, Any]) -> bool:

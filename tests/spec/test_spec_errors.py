@@ -72,6 +72,7 @@ BAD = {
     "searched and fixed": (searching("@epochs: [2, 3]"), "searched here and fixed in `trainer`"),
     "searched in vain": (searching("momentum: @{min: 0.1, max: 0.9}", trainer=ADAM), "read by optimizer sgd only"),
     "condition on nothing": (searching("momentum: {min: 0.1, max: 0.9, when: {@optimiser: sgd}}"), "`optimizer`?"),
+    "empty condition": (searching("lr: {values: [0.1], when: @{optimizer: []}}"), "the values it must have"),
     "condition never true": (
         searching("momentum: {min: 0.1, max: 0.9, when: {optimizer: @sgd}}", trainer=ADAM),
         "`momentum` is never searched: `optimizer` is `adam`, not `sgd`",
