@@ -1,1 +1,102 @@
-"""Hyperparameter search: one space file in, a finished study out."""
+"""Hyperparameter search: one space file in, a finished study out.
+
+    import hpo
+    study = hpo.run("search_spaces/quickstart.yaml", overrides=["budget.trials=4"])
+    study.best_trial.params, study.trials
+
+`hpo.run` starts or resumes, `hpo.load` opens by name; both return a `Study`. The command line is a thin layer on them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hpo import errors
+
+if TYPE_CHECKING:
+    from hpo.progress import Progress
+    from hpo.settings import Settings
+    from hpo.spec import SearchSpec
+    from hpo.study import Study
+
+__all__ = ["Study", "__version__", "errors", "load", "run"]
+
+__version__ = "0.1.0"
+
+
+def run(
+    space: str | Path | Mapping[str, Any] | SearchSpec,
+    *,
+    overrides: Sequence[str] = (),
+    home: str | Path | None = None,
+    storage: str | None = None,
+    mlflow: str | None = None,
+    ray: str | None = None,
+    concurrency: int | None = None,
+    progress: Progress | None = None,
+) -> Study:
+    """Run the study that a space file, a mapping of the same shape, or a parsed space describes; resume it if it exists.
+
+    Args:
+        overrides: "key=value" strings as for `--set`, such as "trainer.epochs=5"; for a file only.
+        home: folder of the default databases, checkpoints and datasets (`hpo-data`).
+        storage: SQLAlchemy URL of the studies; SQLite or PostgreSQL.
+        mlflow: MLflow tracking URI.
+        ray: address of a running Ray cluster; without one a local cluster is started for the run.
+        concurrency: trials at a time at most; as many as fit by default.
+        progress: where to show what happens; nothing is shown by default.
+
+    Raises:
+        errors.SpecError: the space cannot be used, or the name belongs to a study over another space.
+        errors.StudyOwned: another process is running the study.
+        errors.Interrupted: stopped by the user; `Study.resume` goes on.
+        errors.NoUsableTrial: the search has ended without a COMPLETE trial.
+    """
+    from hpo import driver, spec
+    from hpo.study import Study
+
+    if isinstance(space, str | Path):
+        path = Path(space)
+        parsed = spec.load(path, overrides)
+        folders = (str(path.absolute().parent), str(Path.cwd()))
+    else:
+        parsed = spec.from_mapping(space) if isinstance(space, Mapping) else space
+        folders = (str(Path.cwd()),)
+    study = Study.open(parsed, settings_for(parsed, home=home, storage=storage, mlflow=mlflow, ray=ray))
+    return driver.run(study, driver.Options(concurrency=concurrency, import_paths=folders), progress)
+
+
+def load(
+    name: str,
+    *,
+    home: str | Path | None = None,
+    storage: str | None = None,
+    mlflow: str | None = None,
+    ray: str | None = None,
+) -> Study:
+    """Open a study that exists, to read it or to resume it.
+
+    Raises:
+        errors.SpecError: there is no study of that name.
+    """
+    from hpo import settings
+    from hpo.study import Study
+
+    return Study.load(name, settings.resolve(home=home, storage=storage, mlflow=mlflow, ray=ray))
+
+
+def settings_for(space: SearchSpec, **given: Any) -> Settings:
+    """Where a space's study is stored: arguments beat the environment, which beats the file."""
+    from hpo import settings
+
+    return settings.resolve(file_storage=space.storage, file_mlflow=space.mlflow, file_ray=space.ray, **given)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Study":  # imports Optuna: only for those who ask
+        from hpo.study import Study
+
+        return Study
+    raise AttributeError(f"module 'hpo' has no attribute {name!r}")

@@ -1,0 +1,235 @@
+"""The command line: parse, call, print. Whatever is heavy is imported by the command that needs it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hpo.errors import HpoError, SpecError
+
+if TYPE_CHECKING:
+    from hpo.settings import Settings
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    help="Hyperparameter search: Optuna decides, Ray Tune places, MLflow records.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Name = Annotated[str, typer.Argument(help="Name of the study.", show_default=False)]
+Space = Annotated[Path, typer.Option("--space", "-s", help="The space file, YAML.", show_default=False)]
+Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the file.")]
+Home = Annotated[Path | None, typer.Option(help="Folder of databases, checkpoints, datasets [hpo-data, HPO_HOME].")]
+Storage = Annotated[str | None, typer.Option(metavar="URL", help="Database of the studies [OPTUNA_STORAGE].")]
+Mlflow = Annotated[str | None, typer.Option(metavar="URI", help="MLflow tracking URI [MLFLOW_TRACKING_URI].")]
+Ray = Annotated[str | None, typer.Option(metavar="ADDRESS", help="A running Ray cluster [RAY_ADDRESS].")]
+Concurrency = Annotated[int | None, typer.Option(min=1, help="Trials at a time, at most. [as many as fit]")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command()
+def run(
+    space: Space,
+    overrides: Set = None,
+    trials: Annotated[int | None, typer.Option(help="Short for --set budget.trials=N.")] = None,
+    sampler: Annotated[str | None, typer.Option(help="grid, random or tpe.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Short for --set sampler.seed=N.")] = None,
+    gpus: Annotated[str | None, typer.Option(help="GPUs per trial: auto, a share or a number.")] = None,
+    concurrency: Concurrency = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Validate and print the plan; the same as hpo check.")] = False,
+    home: Home = None,
+    storage: Storage = None,
+    mlflow: Mlflow = None,
+    ray: Ray = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Run the search that a space file describes; resume it if it was begun."""
+    keys = {"budget.trials": trials, "sampler.type": sampler, "sampler.seed": seed, "resources.gpu": gpus}
+    short = [f"{key}={value}" for key, value in keys.items() if value is not None]
+    everything = [*(overrides or []), *short]
+    if dry_run:
+        check(space, everything, home, storage, mlflow, ray, as_json)
+        return
+    import hpo
+    from hpo.summary import closing
+
+    study = hpo.run(
+        space,
+        overrides=everything,
+        home=home,
+        storage=storage,
+        mlflow=mlflow,
+        ray=ray,
+        concurrency=concurrency,
+        progress=_progress(quiet),
+    )
+    closing(study, as_json=as_json)
+
+
+@app.command()
+def resume(
+    name: Name,
+    overrides: Set = None,
+    concurrency: Concurrency = None,
+    home: Home = None,
+    storage: Storage = None,
+    mlflow: Mlflow = None,
+    ray: Ray = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Go on with a study that was interrupted, killed, or has budget left."""
+    import hpo
+    from hpo.summary import closing
+
+    study = hpo.load(name, home=home, storage=storage, mlflow=mlflow, ray=ray)
+    closing(study.resume(overrides=overrides or [], concurrency=concurrency, progress=_progress(quiet)), as_json=as_json)
+
+
+@app.command()
+def stop(name: Name, home: Home = None, storage: Storage = None) -> None:
+    """Ask the driver of a running study to stop; what it has recorded stays."""
+    from hpo.lease import holder
+    from hpo.study import Study
+
+    study = Study.load(name, _settings(home, storage))
+    owner = holder(study.row)
+    if owner is None:
+        typer.echo(f"study {name} is not running")
+        return
+    study.ledger.update_study(study.id, stop=True)
+    typer.echo(f"asked {owner} to stop")
+
+
+@app.command()
+def status(
+    name: Annotated[str | None, typer.Argument(help="Name of the study; all studies without it.")] = None,
+    home: Home = None,
+    storage: Storage = None,
+    as_json: Json = False,
+) -> None:
+    """Show where a study stands, or list all."""
+    from hpo import summary
+
+    summary.status(name, _settings(home, storage), as_json=as_json)
+
+
+@app.command()
+def trials(name: Name, home: Home = None, storage: Storage = None, as_json: Json = False) -> None:
+    """List the trials of a study."""
+    from hpo import summary
+    from hpo.study import Study
+
+    summary.trials(Study.load(name, _settings(home, storage)), as_json=as_json)
+
+
+@app.command()
+def best(name: Name, home: Home = None, storage: Storage = None, as_json: Json = False) -> None:
+    """Show the best trial of a study and its checkpoint."""
+    from hpo import summary
+    from hpo.study import Study
+
+    summary.best(Study.load(name, _settings(home, storage)), as_json=as_json)
+
+
+@app.command()
+def check(
+    space: Space,
+    overrides: Set = None,
+    home: Home = None,
+    storage: Storage = None,
+    mlflow: Mlflow = None,
+    ray: Ray = None,
+    as_json: Json = False,
+) -> None:
+    """Validate a space file and print the plan, without running or writing anything."""
+    import hpo
+    from hpo import spec
+    from hpo.plan import plan
+
+    parsed = spec.load(space, overrides or [])
+    settings = hpo.settings_for(parsed, home=home, storage=storage, mlflow=mlflow, ray=ray)
+    plan(parsed, settings, as_json=as_json)
+
+
+@app.command()
+def delete(
+    name: Name,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    home: Home = None,
+    storage: Storage = None,
+    mlflow: Mlflow = None,
+) -> None:
+    """Delete a study: its trials, its checkpoints, its MLflow experiment."""
+    from hpo import study
+    from hpo.lease import holder
+
+    settings = _settings(home, storage, mlflow)
+    found = study.Study.load(name, settings)
+    owner = holder(found.row)
+    if owner:
+        raise SpecError(f"study {name!r} is being run by {owner}: `hpo stop {name}` first")
+    if not yes:
+        count = sum(found.counts().values())
+        typer.confirm(f"Delete study {name} with {count} trials, its checkpoints and its MLflow experiment?", abort=True)
+    from hpo.projection import delete_experiment
+
+    delete_experiment(name, settings.mlflow)
+    study.delete(name, settings)
+    typer.echo(f"deleted study {name}")
+
+
+def _settings(home: Path | None, storage: str | None, mlflow: str | None = None) -> Settings:
+    from hpo import settings
+
+    return settings.resolve(home=home, storage=storage, mlflow=mlflow)
+
+
+def _progress(quiet: bool) -> Any:
+    from hpo.progress import Progress
+
+    return Progress.silent() if quiet else Progress.on_stderr()
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        import hpo
+
+        typer.echo(f"hpo {hpo.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+) -> None:
+    global _debug  # noqa: PLW0603 - main() prints the error after the command's context is gone
+    _debug = debug
+
+
+_debug = False
+
+
+def main() -> None:
+    """Run a command; an error becomes a message on stderr and its exit code."""
+    try:
+        app()
+    except HpoError as error:
+        if _debug:
+            raise
+        print(error, file=sys.stderr)
+        sys.exit(error.exit_code)
+    except Exception as error:  # noqa: BLE001 - the last line of defence
+        if _debug:
+            raise
+        print(f"{type(error).__name__}: {error}\nThis is a fault of hpo; `hpo --debug ...` shows where.", file=sys.stderr)
+        sys.exit(HpoError.exit_code)

@@ -1,0 +1,53 @@
+"""How SQL is opened, for our tables and for Optuna's alike."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy
+from sqlalchemy.engine import Engine, make_url
+
+from hpo.errors import Unavailable
+from hpo.settings import driver_url, masked
+
+__all__ = ["engine_options", "open_engine", "prepare"]
+
+LOCK_TIMEOUT = 120  # seconds to wait for another writer of a SQLite file
+
+
+def engine_options(url: str) -> dict[str, Any]:
+    """Keyword arguments for `sqlalchemy.create_engine`."""
+    if url.startswith("sqlite"):
+        return {"connect_args": {"timeout": LOCK_TIMEOUT}}
+    # pre-ping: a connection that died with the server is replaced instead of failing the next statement
+    return {"pool_pre_ping": True, "connect_args": {"connect_timeout": 10}}
+
+
+def prepare(url: str) -> None:
+    """Make the database ready for several readers beside one writer.
+
+    A SQLite file is created readable for this user only and switched to WAL, which stays with the file.
+
+    Raises:
+        Unavailable: the database does not answer.
+    """
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite" and parsed.database and parsed.database != ":memory:":
+        path = Path(parsed.database)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.touch(mode=0o600)
+    engine = open_engine(url)
+    try:
+        with engine.connect() as connection:
+            if engine.name == "sqlite":
+                connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+    except sqlalchemy.exc.OperationalError as error:
+        raise Unavailable(f"the database {masked(url)} does not answer: {error.orig}") from error
+    finally:
+        engine.dispose()
+
+
+def open_engine(url: str) -> Engine:
+    """A connection pool for our own tables."""
+    return sqlalchemy.create_engine(driver_url(url), **engine_options(url))

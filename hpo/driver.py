@@ -1,0 +1,183 @@
+"""The driver: runs one study from where it stands to its end."""
+
+from __future__ import annotations
+
+import importlib
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from hpo.errors import HpoError, Interrupted, NoUsableTrial
+from hpo.lease import Lease
+from hpo.progress import Progress
+from hpo.resources import Placement, cluster, place, quiet_environment, warm_workers
+from hpo.study import Study
+from hpo.tracking import Tracking
+
+if TYPE_CHECKING:
+    from hpo.scheduler import Event
+    from hpo.tuner import Search
+
+__all__ = ["Options", "run"]
+
+CLOSING_SECONDS = 30.0  # for MLflow to take the last records; a quarter of it after Ctrl-C
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How to run, as opposed to what."""
+
+    concurrency: int | None = None  # trials at once; None: as many as fit
+    import_paths: tuple[str, ...] = ()  # where the user's own trainers are looked for
+
+
+def run(study: Study, options: Options | None = None, progress: Progress | None = None) -> Study:
+    """Run what is left of the study.
+
+    Raises:
+        StudyOwned: another driver is at work on it.
+        Interrupted: Ctrl-C or `hpo stop`; unfinished trials wait in the queue.
+        NoUsableTrial: the budget of failures is spent, or no trial is COMPLETE at the end.
+        Unavailable: a database or cluster does not answer.
+    """
+    options = options or Options()
+    progress = progress or Progress.silent()
+    with Lease(study.ledger, study.row) as lease:
+        study.recover()
+        driver = Driver(study, options, progress, lease)
+        try:
+            driver.run()
+        except HpoError as error:
+            study.ledger.update_study(study.id, outcome=str(error))
+            raise
+    study.ledger.update_study(study.id, outcome="finished")
+    return study
+
+
+class Driver:
+    """Holds together searcher, scheduler, Ray Tune and the sender to MLflow for one run."""
+
+    def __init__(self, study: Study, options: Options, progress: Progress, lease: Lease) -> None:
+        self._study = study
+        self._options = options
+        self._progress = progress
+        self._lease = lease
+        self._tracking = Tracking(study)
+        self._search: Search | None = None
+        self._reason: HpoError | None = None  # why the search was asked to stop
+        self._began = time.monotonic()
+
+    def run(self) -> None:
+        quiet_environment()
+        with _import_ahead(), cluster(self._study.settings.ray) as there:
+            placement = place(self._study.spec.resources, there, self._options.concurrency)
+            builtin = "import" not in self._study.spec.trainer
+            warm = warm_workers(placement, with_torch=builtin)
+            self._progress.begin(self._study, placement)
+            with self._progress:
+                self._run_search(placement)
+            del warm
+        if self._reason is not None:
+            raise self._reason
+        self._study.best_trial  # noqa: B018 - raises NoUsableTrial when there is none
+
+    def _run_search(self, placement: Placement) -> None:
+        from hpo.scheduler import Scheduler
+        from hpo.searcher import Searcher
+        from hpo.tuner import Search
+
+        study = self._study
+        study.ledger.post(study.id, None, "start", {})
+        scheduler = Scheduler(study, import_paths=self._options.import_paths, notify=self._notify)
+        self._search = Search(Searcher(study), scheduler, placement, self._tick)
+        try:
+            with _signals(self._interrupt):
+                self._search.run()
+        except KeyboardInterrupt:  # the second Ctrl-C
+            self._stop(Interrupted("stopped at once"))
+        finally:
+            for number in list(scheduler.running):
+                scheduler.requeue(number)
+            self._close()
+
+    def _close(self) -> None:
+        """Post the end of the study and let MLflow catch up."""
+        study = self._study
+        counts = study.counts()
+        if counts.get("COMPLETE"):
+            best = study.best_trial
+            row = study.ledger.trial(study.id, best.number)
+            if row and row["checkpoint"]:
+                study.ledger.post(study.id, best.number, "checkpoint", {"path": row["checkpoint"]})
+        left = counts.get("WAITING", 0)
+        status = "SCHEDULED" if left else "FINISHED" if counts.get("COMPLETE") else "FAILED"
+        tags = {f"hpo.trials.{state.lower()}": count for state, count in counts.items()}
+        study.ledger.post(study.id, None, "end", {"status": status, "tags": tags, "time": time.time()})
+        waiting = self._tracking.close(CLOSING_SECONDS / 4 if self._reason else CLOSING_SECONDS)
+        if waiting:
+            self._progress.note(f"{waiting} records wait for MLflow; `hpo resume {study.name}` sends them")
+
+    # -- while it runs ------------------------------------------------------------------------------------------------
+
+    def _tick(self) -> None:
+        if self._lease.renew():
+            self._stop(Interrupted("stopped by `hpo stop`"))
+        budget = self._study.spec.budget
+        assert self._search is not None
+        if budget.failures is not None and self._search.scheduler.failures >= budget.failures:
+            self._stop(NoUsableTrial(f"{self._search.scheduler.failures} trials failed (budget.failures)"))
+        spent = self._study.row["seconds"] + time.monotonic() - self._began
+        if budget.time is not None and spent >= budget.time:
+            self._stop(None)
+        self._progress.tick()
+
+    def _notify(self, event: Event) -> None:
+        self._progress.show(event)
+        if event.kind != "start":  # the first record is worth a process only when there is an epoch to show
+            self._tracking.wake()
+
+    def _interrupt(self) -> None:
+        self._stop(Interrupted("interrupted"))
+
+    def _stop(self, reason: HpoError | None) -> None:
+        assert self._search is not None
+        if not self._search.stopping:
+            self._reason = reason
+            self._search.stop()
+
+
+@contextmanager
+def _signals(stop: Callable[[], None]) -> Iterator[None]:
+    """Call `stop` on the first SIGINT or SIGTERM; raise KeyboardInterrupt on the second."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    seen = 0
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        nonlocal seen
+        seen += 1
+        if seen > 1:
+            raise KeyboardInterrupt
+        stop()
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _import_ahead() -> Iterator[None]:
+    """Import Ray Tune in a thread while Ray starts: half of the start-up is spent waiting for processes."""
+    thread = threading.Thread(target=importlib.import_module, args=("hpo.tuner",), daemon=True)
+    thread.start()
+    yield
+    thread.join()

@@ -1,0 +1,117 @@
+"""One driver per study: a row in SQL that the driver renews and that runs out when it dies.
+
+Optuna's heartbeat does not work with ask and tell, and without a lease two drivers run the same budget twice.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+import uuid
+from types import TracebackType
+
+import psutil
+import sqlalchemy as sql
+from sqlalchemy.engine import RowMapping
+
+from hpo.errors import StudyOwned
+from hpo.ledger import Ledger, studies
+
+__all__ = ["Lease", "holder"]
+
+SECONDS = 60.0  # without a renewal for so long the study is free; longer than any stall of the control loop we know
+RENEW_EVERY = 5.0
+
+
+def holder(row: RowMapping) -> str | None:
+    """Who holds the study now, in words; None when it is free.
+
+    A holder on this machine whose process is gone frees the study at once; one elsewhere when its time runs out.
+    """
+    if row["owner"] is None or row["expires"] < time.time():
+        return None
+    if row["host"] == socket.gethostname() and not _alive(row["pid"], row["pid_started"]):
+        return None
+    age = time.time() - row["owned_since"]
+    return f"process {row['pid']} on {row['host']}, for {age:.0f} s"
+
+
+def _alive(pid: int, started: float) -> bool:
+    try:
+        return abs(psutil.Process(pid).create_time() - started) < 1
+    except psutil.NoSuchProcess:
+        return False
+
+
+class Lease:
+    """Context manager that holds a study for this process."""
+
+    def __init__(self, ledger: Ledger, study: RowMapping) -> None:
+        self._ledger = ledger
+        self._study = study
+        self._owner = uuid.uuid4().hex
+        self._renewed = 0.0
+
+    def __enter__(self) -> Lease:
+        """Take the study.
+
+        Raises:
+            StudyOwned: another live driver has it; nothing was written.
+        """
+        row = self._ledger.study(self._study["name"])
+        assert row is not None
+        busy = holder(row)
+        if busy or not self._take(row["owner"]):
+            name = self._study["name"]
+            raise StudyOwned(
+                f"study {name!r} is being run by {busy or 'another driver that was quicker'}: "
+                f"`hpo status {name}` shows it, `hpo stop {name}` ends it"
+            )
+        return self
+
+    def _take(self, previous: str | None) -> bool:
+        now, process = time.time(), psutil.Process()
+        free = studies.c.owner.is_(None) if previous is None else studies.c.owner == previous
+        values = {
+            "owner": self._owner,
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "pid_started": process.create_time(),
+            "owned_since": now,
+            "expires": now + SECONDS,
+            "stop": False,
+            "outcome": None,
+        }
+        with self._ledger.begin() as connection:
+            query = sql.update(studies).where(studies.c.id == self._study["id"], free).values(**values)
+            taken = connection.execute(query).rowcount == 1
+        self._renewed = now
+        return taken
+
+    def renew(self) -> bool:
+        """Renew when due, adding up the study's wall time; returns whether somebody asked the driver to stop.
+
+        Raises:
+            StudyOwned: the lease had run out and another driver has taken the study.
+        """
+        now = time.time()
+        if now - self._renewed < RENEW_EVERY:
+            return False
+        mine = (studies.c.id == self._study["id"], studies.c.owner == self._owner)
+        spent = studies.c.seconds + (now - self._renewed)
+        with self._ledger.begin() as connection:
+            query = sql.update(studies).where(*mine).values(expires=now + SECONDS, seconds=spent)
+            if connection.execute(query).rowcount == 0:
+                raise StudyOwned(f"study {self._study['name']!r} was taken over by another driver; this one stops")
+            stop = connection.execute(sql.select(studies.c.stop).where(*mine)).scalar_one()
+        self._renewed = now
+        return bool(stop)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        mine = (studies.c.id == self._study["id"], studies.c.owner == self._owner)
+        spent = studies.c.seconds + (time.time() - self._renewed)
+        with self._ledger.begin() as connection:
+            connection.execute(sql.update(studies).where(*mine).values(owner=None, expires=None, seconds=spent))

@@ -1,0 +1,296 @@
+"""MLflow as a picture of what SQL holds: sends the outbox, one run a trial, in order, at least once.
+
+Run as `python -m hpo.projection` by `hpo.tracking`, which says on standard input what to send and when.
+Every call may be repeated after a crash: runs are found again by tags, metrics carry the time they were recorded at.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import getpass
+import hashlib
+import itertools
+import json
+import logging
+import os
+import select
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from sqlalchemy.engine import RowMapping
+
+from hpo import database
+from hpo.errors import HpoError
+from hpo.ledger import Ledger
+from hpo.settings import is_server
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # the outbox is the retry
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+
+import mlflow
+from mlflow import MlflowClient
+from mlflow.entities import Dataset, DatasetInput, Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
+
+__all__ = ["Projection", "delete_experiment"]
+
+BATCH = 500  # outbox records a round
+RETRY = 2.0  # seconds between tries while MLflow does not answer
+LINGER = 30.0  # seconds to go on trying once the driver has gone; shorter than its lease
+REFUSED = {"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "INVALID_STATE"}
+PARENT = "mlflow.parentRunId"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What `hpo.tracking` sends in the first line."""
+
+    study: str
+    storage: str
+    mlflow: str
+    artifacts: str | None
+    checkpoints: str
+
+
+class Projection:
+    """Writes one study's records into its MLflow experiment.
+
+    Raises whatever MLflow raises when it cannot be reached; records stay in the outbox until they are written.
+    """
+
+    def __init__(self, task: Task) -> None:
+        database.prepare(task.storage)
+        self._ledger = Ledger(database.open_engine(task.storage))
+        row = self._ledger.study(task.study)
+        if row is None:
+            raise HpoError(f"no study {task.study!r}")
+        self._task = task
+        self._study: int = row["id"]
+        self._uid: str = row["uid"]
+        self._client = client(task.mlflow)
+        self._experiment = self._open_experiment()
+        self._runs = self._find_runs()
+        self._parent = self._runs.get(None) or self._create_parent(row)
+        self._ledger.update_study(self._study, experiment_id=self._experiment, run_id=self._parent)
+
+    # -- opening ------------------------------------------------------------------------------------------------------
+
+    def _open_experiment(self) -> str:
+        found = self._client.get_experiment_by_name(self._task.study)
+        if found is not None:
+            return str(found.experiment_id)
+        location = f"{self._task.artifacts}/{self._study}" if self._task.artifacts else None
+        return str(self._client.create_experiment(self._task.study, artifact_location=location))
+
+    def _find_runs(self) -> dict[int | None, str]:
+        """Runs of this study that are there already: trial number -> run id; None is the parent."""
+        found: dict[int | None, str] = {}
+        token: str | None = None
+        query = f"tags.`hpo.uid` = '{self._uid}'"
+        while True:
+            page = self._client.search_runs([self._experiment], query, max_results=1000, page_token=token)
+            for run in page:
+                number = run.data.tags.get("hpo.trial")
+                found[int(number) if number is not None else None] = run.info.run_id
+            token = page.token
+            if not token:
+                return found
+
+    def _create_parent(self, row: RowMapping) -> str:
+        tags = {"mlflow.note.content": f"```yaml\n{row['text']}\n```", **self._tags()}
+        run = self._client.create_run(self._experiment, run_name=self._task.study, tags=tags)
+        self._client.log_text(run.info.run_id, row["text"], "space.yaml")
+        return str(run.info.run_id)
+
+    def _tags(self) -> dict[str, str]:
+        return {"hpo.study": self._task.study, "hpo.uid": self._uid, "mlflow.user": getpass.getuser(), **_git_tags()}
+
+    # -- sending ------------------------------------------------------------------------------------------------------
+
+    def send(self) -> int:
+        """Send the oldest records, a batch of them; returns how many."""
+        rows = self._ledger.pending(self._study, BATCH)
+        for number, group in itertools.groupby(sorted(rows, key=_by_trial), key=lambda row: row["number"]):
+            self._try_trial(number, list(group))
+        self._ledger.delivered([row["id"] for row in rows])
+        return len(rows)
+
+    def _try_trial(self, number: int | None, rows: list[RowMapping]) -> None:
+        try:
+            self._send_trial(number, rows)
+        except MlflowException as error:
+            if error.error_code not in REFUSED:
+                raise
+            # such as a run that somebody deleted: trying again would hold up all others, and SQL has the facts
+            print(f"MLflow refuses {len(rows)} records of trial {number}: {error}", file=sys.stderr, flush=True)
+
+    def _send_trial(self, number: int | None, rows: list[RowMapping]) -> None:
+        metrics: list[Metric] = []
+        for row in rows:
+            payload = json.loads(row["payload"])
+            if row["kind"] == "epoch":
+                metrics += _metrics(payload)
+                continue
+            metrics = self._flush(number, metrics)
+            match row["kind"]:
+                case "start":
+                    self._start(number, payload)
+                case "facts":
+                    self._facts(self._runs[number], payload)
+                case "end":
+                    self._end(self._runs[number] if number is not None else self._parent, payload)
+                case "checkpoint":
+                    self._client.log_artifact(self._runs[number], str(Path(self._task.checkpoints, payload["path"])))
+        self._flush(number, metrics)
+
+    def _flush(self, number: int | None, metrics: list[Metric]) -> list[Metric]:
+        for start in range(0, len(metrics), 1000):  # the server's limit of one call
+            self._client.log_batch(self._runs[number], metrics=metrics[start : start + 1000])
+        return []
+
+    def _start(self, number: int | None, payload: Mapping[str, Any]) -> None:
+        if number is None:
+            self._client.update_run(self._parent, status="RUNNING")
+            return
+        tags = {key: str(value) for key, value in payload["tags"].items()} | {"hpo.attempt": str(payload["attempt"])}
+        if number in self._runs:
+            self._client.update_run(self._runs[number], status="RUNNING")
+            self._client.log_batch(self._runs[number], tags=[RunTag(*tag) for tag in tags.items()])
+            return
+        run = self._client.create_run(
+            self._experiment,
+            start_time=_milliseconds(payload["time"]),
+            run_name=f"trial {number:04d}",
+            tags={PARENT: self._parent, "hpo.state": "RUNNING", **tags, **self._tags()},
+        )
+        self._runs[number] = run.info.run_id
+        self._client.log_batch(run.info.run_id, params=_params(payload["params"]))
+        self._client.log_text(run.info.run_id, yaml.safe_dump(payload["config"], sort_keys=False), "config.yaml")
+        self._ledger.update_trial(self._study, number, run_id=run.info.run_id)
+
+    def _facts(self, run_id: str, facts: Mapping[str, Any]) -> None:
+        """What the trainer says of itself: about ten parameters, and the data set with its digest."""
+        self._client.log_batch(run_id, params=_params(facts))
+        if "dataset" in facts and "dataset_fingerprint" in facts:
+            source = json.dumps({"uri": str(facts["dataset"])})
+            digest = str(facts["dataset_fingerprint"])[:36]
+            dataset = Dataset(name=str(facts["dataset"]), digest=digest, source_type="hpo", source=source)
+            self._client.log_inputs(run_id, [DatasetInput(dataset)])
+
+    def _end(self, run_id: str, payload: Mapping[str, Any]) -> None:
+        tags = [RunTag(key, str(value)[:5000]) for key, value in payload["tags"].items()]
+        if tags:
+            self._client.log_batch(run_id, tags=tags)
+        if payload["status"] == "SCHEDULED":  # waits to go on: no end time
+            self._client.update_run(run_id, status="SCHEDULED")
+        else:
+            self._client.set_terminated(run_id, payload["status"], end_time=_milliseconds(payload["time"]))
+
+
+def client(uri: str) -> MlflowClient:
+    """An MLflow client; a local database gets its tables, and is this user's alone."""
+    if uri.startswith("sqlite:///"):
+        path = Path(uri.removeprefix("sqlite:///"))
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.touch(mode=0o600)
+    if not is_server(uri):
+        mlflow.set_tracking_uri(uri)
+    return MlflowClient(uri)
+
+
+def delete_experiment(name: str, uri: str) -> None:
+    """Delete a study's experiment; it is renamed first, because MLflow keeps the names of deleted ones taken."""
+    there = client(uri)
+    found = there.get_experiment_by_name(name)
+    if found is not None and found.lifecycle_stage == "active":
+        there.rename_experiment(found.experiment_id, f"{name} (deleted {time.strftime('%Y-%m-%d %H:%M:%S')})")
+        there.delete_experiment(found.experiment_id)
+
+
+def _by_trial(row: RowMapping) -> int:
+    # sorting is stable: within a trial records keep their order. The study's own come last, its end after its trials'
+    return sys.maxsize if row["number"] is None else row["number"]
+
+
+def _metrics(payload: Mapping[str, Any]) -> list[Metric]:
+    at = _milliseconds(payload["time"])
+    return [Metric(name, value, at, payload["epoch"]) for name, value in payload["metrics"].items()]
+
+
+def _params(values: Mapping[str, Any]) -> list[Param]:
+    return [Param(key, str(value)[:6000]) for key, value in values.items()]
+
+
+def _milliseconds(seconds: float) -> int:
+    return int(seconds * 1000)
+
+
+def _git_tags() -> dict[str, str]:
+    """The commit of the folder that the search was started in, when there is one."""
+    command = ["git", "rev-parse", "HEAD"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=5)
+    except (OSError, subprocess.TimeoutExpired):
+        return {}
+    return {"mlflow.source.git.commit": done.stdout.strip()} if done.returncode == 0 else {}
+
+
+def main() -> None:
+    """Send whenever woken, at least once a second; end once standard input has closed and nothing is left."""
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    task = Task(**json.loads(_first_line(sys.stdin.fileno())))
+    closed: float | None = None
+    projection: Projection | None = None
+    pause = 0.0
+    with _only_one(task):
+        while True:
+            closed = closed or _wait(sys.stdin.fileno(), pause)
+            try:
+                projection = projection or Projection(task)
+                while projection.send():
+                    pass
+                if closed:
+                    return
+                pause = 1.0
+            except Exception as error:  # noqa: BLE001 - MLflow raises its own, requests' and SQLAlchemy's: all mean later
+                print(time.strftime("%F %T"), f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
+                if closed and time.monotonic() - closed > LINGER:
+                    sys.exit(1)
+                time.sleep(RETRY)
+                pause = 0.0
+
+
+def _first_line(descriptor: int) -> bytes:
+    line = b""
+    while not line.endswith(b"\n"):  # byte by byte and unbuffered, so that select sees all that follows
+        line += os.read(descriptor, 1)
+    return line
+
+
+def _wait(descriptor: int, seconds: float) -> float | None:
+    """Wait for a wake; returns the time when standard input is found closed."""
+    ready, _, _ = select.select([descriptor], [], [], seconds)
+    return time.monotonic() if ready and not os.read(descriptor, 65536) else None
+
+
+@contextmanager
+def _only_one(task: Task) -> Iterator[None]:
+    """Wait until the sender of a driver that was killed has ended: two would create runs twice."""
+    name = hashlib.sha256(f"{task.storage} {task.study}".encode()).hexdigest()[:16]
+    with Path(tempfile.gettempdir(), f"hpo-tracking-{getpass.getuser()}-{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""Where trials run: the Ray cluster, the share of it that a trial gets, how many fit."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+
+from hpo.errors import SpecError, Unavailable
+from hpo.spec import Resources
+
+__all__ = ["Placement", "cluster", "place", "warm_workers"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placement:
+    """The share of every trial, and how many run at once."""
+
+    cpu: float
+    gpu: float
+    slots: int
+    note: str | None = None  # what differs from what was asked for, in a sentence
+
+
+@contextmanager
+def cluster(address: str | None) -> Iterator[dict[str, float]]:
+    """Join the cluster at `address`, or start one on this machine; yields what it has, as {"CPU": 2.0, "GPU": 1.0}.
+
+    A cluster that this process is in already is used and left running.
+
+    Raises:
+        Unavailable: nothing answers at the address.
+    """
+    if ray.is_initialized():
+        yield ray.cluster_resources()
+        return
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    try:
+        if address:
+            ray.init(address=address, **quiet)
+        else:
+            # the store holds no data sets: 100 MB are plenty, where Ray would take 30% of the memory
+            ray.init(address="local", include_dashboard=False, object_store_memory=100 * 2**20, **quiet)
+    except ConnectionError as error:
+        raise Unavailable(f"no Ray cluster answers at {address!r}: {error}") from error
+    try:
+        yield ray.cluster_resources()
+    finally:
+        ray.shutdown()
+
+
+def place(wanted: Resources, there: dict[str, float], concurrency: int | None) -> Placement:
+    """Fit the trials onto the cluster.
+
+    `gpu: auto` is one GPU a trial where there are any. A GPU asked for and not there falls back to the CPU.
+
+    Raises:
+        SpecError: not even one trial fits.
+    """
+    cpus, gpus = there.get("CPU", 0.0), there.get("GPU", 0.0)
+    gpu = (1.0 if gpus else 0.0) if wanted.gpu == "auto" else float(wanted.gpu)
+    note = None
+    if gpu and not gpus:
+        gpu, note = 0.0, f"resources.gpu is {wanted.gpu:g} and there is no GPU: trials run on the CPU"
+    if wanted.cpu > cpus or gpu > gpus:
+        raise SpecError(f"a trial asks for {wanted.cpu:g} CPUs and {gpu:g} GPUs; the cluster has {cpus:g} and {gpus:g}")
+    fitting = math.floor(cpus / wanted.cpu + 1e-9)
+    if gpu:
+        # shares of one card never span two
+        fitting = min(fitting, int(gpus) * math.floor(1 / gpu + 1e-9) if gpu <= 1 else math.floor(gpus / gpu + 1e-9))
+    return Placement(cpu=wanted.cpu, gpu=gpu, slots=min(fitting, concurrency or fitting), note=note)
+
+
+def warm_workers(placement: Placement, *, with_torch: bool) -> list[ray.ObjectRef]:
+    """Let idle workers import what trials need, while the driver still prepares; returns futures to wait for."""
+    from hpo.worker import warm_up
+
+    task = ray.remote(num_cpus=placement.cpu, num_gpus=placement.gpu, max_retries=0)(warm_up)
+    return [task.remote(with_torch) for _ in range(placement.slots)]
+
+
+def tune_environment(slots: int) -> None:
+    """Ray Tune's settings that exist as environment variables only."""
+    os.environ.update(
+        RAY_AIR_NEW_OUTPUT="0",
+        RAY_CHDIR_TO_TRIAL_DIR="0",
+        TUNE_DISABLE_AUTO_CALLBACK_LOGGERS="1",
+        TUNE_DISABLE_SIGINT_HANDLER="1",  # the driver has its own
+        TUNE_DISABLE_STRICT_METRIC_CHECKING="1",
+        TUNE_GLOBAL_CHECKPOINT_S="100000",  # its state is never read: SQL owns the truth
+        TUNE_MAX_PENDING_TRIALS_PG=str(slots),  # 1 by default with an own searcher: slots would never fill
+    )
+
+
+def quiet_environment() -> None:
+    """No usage statistics; must be set before Ray starts."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")

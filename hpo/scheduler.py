@@ -1,0 +1,287 @@
+"""What becomes of a trial after each epoch: go on, stop early, end. Writes SQL; knows nothing of Ray."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import optuna
+from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
+from optuna.trial import Trial, TrialState
+
+from hpo.searcher import TRIAL, derive_seed
+from hpo.spec import SearchSpec
+from hpo.study import Study, end_record
+from hpo.trial import Assignment, Checkpoint, Report, bad_metric
+
+__all__ = ["Event", "Running", "Scheduler"]
+
+KEEP = 3  # checkpoints of finished trials, the best ones; `winner.top` raises it
+
+
+@dataclass(kw_only=True)
+class Running:
+    """A trial at work."""
+
+    trial: Trial
+    assignment: Assignment
+    epoch: int
+    value: float | None
+    best_value: float | None
+    best_epoch: int | None
+    seconds: float  # of training, over all attempts
+    gpu: float
+    told_facts: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """Something that happened to a trial, for whoever shows the progress."""
+
+    kind: str  # start | epoch | end
+    number: int
+    state: str
+    params: dict[str, Any]
+    epoch: int
+    value: float | None
+    error: str | None = None
+
+
+class Scheduler:
+    """The running trials of a driver, and every write about them.
+
+    Early stopping is Optuna's pruner over what SQL holds, so that a resumed search decides as an uninterrupted one. The
+    objective of a trial is its value at the last epoch it ran; the best epoch is recorded beside it.
+    """
+
+    def __init__(self, study: Study, *, import_paths: tuple[str, ...], notify: Callable[[Event], None]) -> None:
+        self._study = study
+        self._spec = study.spec
+        self._import_paths = import_paths
+        self._notify = notify
+        self._sign = 1.0 if self._spec.metric.goal == "maximize" else -1.0
+        study.optuna.pruner = _pruner(self._spec)
+        self.running: dict[int, Running] = {}
+        self.failures = study.counts().get("FAIL", 0)
+        self._kept = self._checkpoints_on_record()
+
+    # -- start --------------------------------------------------------------------------------------------------------
+
+    def start(self, trial: Trial, *, cpu: float, gpu: float) -> Assignment | None:
+        """Record an attempt at a trial and say what the worker has to do.
+
+        Returns None for a trial that was stopped early just before its driver died: the decision is made up for here.
+        """
+        seed = derive_seed(self._spec.sampler.seed, TRIAL, trial.number)
+        resolved = self._spec.resolve(trial.params)
+        row = self._study.ledger.start_trial(
+            self._study.id, trial.number, seed=seed, gpu=gpu, record=self._start_record(trial, seed, resolved)
+        )
+        saved = None
+        if row["checkpoint"]:
+            saved = Checkpoint(path=row["checkpoint"], sha256=row["sha256"], epoch=row["checkpoint_epoch"])
+        assignment = Assignment(
+            number=trial.number,
+            attempt=row["attempt"],
+            seed=seed,
+            trainer=resolved,
+            recorded=row["epoch"],
+            checkpoint=saved,
+            checkpoints=self._study.settings.checkpoints,
+            folder=f"{self._study.id}/{trial.number:06d}",
+            datasets=self._study.settings.datasets,
+            cpu=cpu,
+            import_paths=self._import_paths,
+        )
+        self.running[trial.number] = Running(
+            trial=trial,
+            assignment=assignment,
+            epoch=row["epoch"],
+            value=None,
+            best_value=row["best_value"],
+            best_epoch=row["best_epoch"],
+            seconds=row["seconds"],
+            gpu=gpu,
+            told_facts=row["facts"] is not None,
+        )
+        self._tell_progress("start", self.running[trial.number], "RUNNING")
+        if row["epoch"] > 0 and trial.should_prune():
+            self._end(self.running[trial.number], TrialState.PRUNED)
+            return None
+        return assignment
+
+    def _start_record(self, trial: Trial, seed: int, resolved: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "params": trial.params,
+            "config": {"trainer": resolved, "seed": seed, "metric": self._spec.metric.model_dump()},
+            "tags": {"hpo.trial": trial.number, "hpo.seed": seed},
+        }
+
+    # -- epochs -------------------------------------------------------------------------------------------------------
+
+    def report(self, report: Report) -> bool:
+        """Take in a worker's report; returns whether the trial goes on."""
+        run = self.running[report.number]
+        if report.error:
+            self.fail(report.number, report.error, report.traceback)
+            return False
+        if report.epoch is not None:
+            problem = self._record(run, report)
+            if problem:
+                self.fail(report.number, problem)
+                return False
+        elif run.epoch == 0:
+            self.fail(report.number, "the trainer ended without yielding an epoch")
+            return False
+        if report.last:
+            self._complete(run)
+            return False
+        if run.trial.should_prune():
+            self._end(run, TrialState.PRUNED)
+            return False
+        return True
+
+    def _record(self, run: Running, report: Report) -> str | None:
+        """Write an epoch down; returns what is wrong with its numbers."""
+        assert report.epoch is not None
+        name = self._spec.metric.name
+        value = report.metrics.get(name)
+        run.epoch, run.value, run.seconds = report.epoch, value, run.seconds + report.seconds
+        if value is not None and (run.best_value is None or self._sign * (value - run.best_value) > 0):
+            run.best_value, run.best_epoch = value, report.epoch
+        changed: dict[str, Any] = {
+            "seconds": run.seconds,
+            "best_value": run.best_value,
+            "best_epoch": run.best_epoch,
+        }
+        if report.facts is not None and not run.told_facts:
+            changed["facts"] = json.dumps(report.facts)
+        if report.checkpoint:
+            saved = report.checkpoint
+            changed |= {"checkpoint": saved.path, "sha256": saved.sha256, "checkpoint_epoch": saved.epoch}
+            run.assignment = replace(run.assignment, checkpoint=saved)
+        run.assignment = replace(run.assignment, recorded=report.epoch)
+        self._study.ledger.add_epoch(
+            self._study.id, report.number, epoch=report.epoch, attempt=report.attempt, metrics=report.metrics, **changed
+        )
+        if "facts" in changed:
+            self._study.ledger.post(self._study.id, report.number, "facts", report.facts or {})
+            run.told_facts = True
+        if value is None:
+            return f"the trainer does not report the metric {name!r}; it reports {', '.join(report.metrics) or 'none'}"
+        run.trial.report(value, report.epoch)
+        self._tell_progress("epoch", run, "RUNNING")
+        bad = bad_metric(report.metrics, name)
+        return f"{bad} was {report.metrics[bad]} at epoch {report.epoch}" if bad else None
+
+    # -- ends ---------------------------------------------------------------------------------------------------------
+
+    def fail(self, number: int, error: str, traceback: str | None = None) -> None:
+        """End a trial as FAIL with its reason on record."""
+        self.failures += 1
+        self._end(self.running[number], TrialState.FAIL, error=error, traceback=traceback)
+
+    def requeue(self, number: int) -> None:
+        """Put a trial back into the queue: it keeps its number and goes on from its last recorded epoch."""
+        run = self.running.pop(number)
+        self._study.storage.set_trial_state_values(run.trial._trial_id, TrialState.WAITING)
+        self._study.ledger.end_trial(self._study.id, number, record=end_record(TrialState.WAITING))
+        self._tell_progress("end", run, "WAITING")
+
+    def restart(self, number: int) -> Assignment:
+        """Note that a lost worker's trial begins another attempt; returns where it goes on from."""
+        run = self.running[number]
+        resolved = run.assignment.trainer
+        row = self._study.ledger.start_trial(
+            self._study.id,
+            number,
+            seed=run.assignment.seed,
+            gpu=run.gpu,
+            record=self._start_record(run.trial, run.assignment.seed, resolved),
+        )
+        run.assignment = replace(run.assignment, attempt=row["attempt"])
+        return run.assignment
+
+    def _complete(self, run: Running) -> None:
+        if run.value is None:  # resumed after its last epoch had been recorded
+            run.value = _last(run.trial)
+        self._end(run, TrialState.COMPLETE)
+
+    def _end(self, run: Running, state: TrialState, *, error: str | None = None, traceback: str | None = None) -> None:
+        number = run.trial.number
+        self._describe(run, error)
+        self._study.optuna.tell(run.trial, run.value if state == TrialState.COMPLETE else None, state=state)
+        tags = {"hpo.best_epoch": run.best_epoch, "hpo.error": error}
+        self._study.ledger.end_trial(
+            self._study.id, number, error=error, traceback=traceback, record=end_record(state, **_present(tags))
+        )
+        del self.running[number]
+        self._tell_progress("end", run, state.name, error)
+        self._keep_best(number, run.value if state == TrialState.COMPLETE else None)
+
+    def _describe(self, run: Running, error: str | None) -> None:
+        """What the Optuna dashboard shows beside the parameters."""
+        row = self._study.ledger.trial(self._study.id, run.trial.number)
+        shown = {
+            "seconds": round(run.seconds, 3),
+            "gpu": run.gpu or None,
+            "reason": error,
+            "mlflow_run_id": row["run_id"] if row else None,
+        }
+        for name, value in _present(shown).items():
+            run.trial.set_user_attr(name, value)
+
+    # -- checkpoints --------------------------------------------------------------------------------------------------
+
+    def _checkpoints_on_record(self) -> dict[int, float]:
+        """Value of each COMPLETE trial whose checkpoint is kept."""
+        saved = {row["number"] for row in self._study.ledger.trials(self._study.id) if row["checkpoint"]}
+        finished = self._study.optuna.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        return {trial.number: trial.values[0] for trial in finished if trial.number in saved}
+
+    def _keep_best(self, number: int, value: float | None) -> None:
+        """Keep the checkpoints of the best trials and drop this one's or that of the one it displaces."""
+        limit = max(KEEP, self._spec.winner.top if self._spec.winner else 0)
+        if value is not None:
+            self._kept[number] = value
+        dropped = [number] if value is None else []
+        if len(self._kept) > limit:
+            dropped.append(min(self._kept, key=lambda each: self._sign * self._kept[each]))
+            del self._kept[dropped[-1]]
+        for each in dropped:
+            self._study.ledger.update_trial(self._study.id, each, checkpoint=None, sha256=None, checkpoint_epoch=None)
+            shutil.rmtree(self._study.folder / f"{each:06d}", ignore_errors=True)
+
+    def _tell_progress(self, kind: str, run: Running, state: str, error: str | None = None) -> None:
+        value = run.value if run.value is not None else run.best_value
+        event = {"number": run.trial.number, "params": run.trial.params, "epoch": run.epoch}
+        self._notify(Event(kind=kind, state=state, value=value, error=error, **event))
+
+
+def _pruner(space: SearchSpec) -> BasePruner:
+    pruner = space.pruner
+    if pruner.type == "asha":
+        return SuccessiveHalvingPruner(min_resource=pruner.min_epochs, reduction_factor=pruner.reduction)
+    if pruner.type == "median":
+        return MedianPruner(n_startup_trials=pruner.startup_trials, n_warmup_steps=pruner.min_epochs)
+    if pruner.type == "hyperband":
+        return HyperbandPruner(
+            min_resource=pruner.min_epochs,
+            max_resource=space.trainer.get("epochs", "auto"),
+            reduction_factor=pruner.reduction,
+        )
+    return NopPruner()
+
+
+def _last(trial: Trial) -> float | None:
+    frozen: optuna.trial.FrozenTrial = trial._get_latest_trial()
+    return frozen.intermediate_values[frozen.last_step] if frozen.last_step is not None else None
+
+
+def _present(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+

@@ -1,0 +1,123 @@
+"""Which trial comes next: Optuna asked, the grid counted out, the budget kept. Knows nothing of Ray."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.samplers import RandomSampler, TPESampler
+from optuna.trial import Trial, TrialState
+
+from hpo.parameters import Choice, FloatRange, Parameter
+from hpo.spec import SearchSpec
+from hpo.study import Study
+
+__all__ = ["Searcher", "derive_seed"]
+
+SAMPLER, TRIAL = 0, 1  # first word of a seed's key: what the seed is for
+
+
+def derive_seed(seed: int, purpose: int, index: int) -> int:
+    """An independent 32-bit seed for each purpose and index (NumPy's SeedSequence)."""
+    return int(np.random.SeedSequence(entropy=seed, spawn_key=(purpose, index)).generate_state(1)[0])
+
+
+class Searcher:
+    """Hands out trials until the space or the budget is used up.
+
+    Every draw depends on the study's seed and the number of trials so far alone, never on this process: a resumed
+    search goes on with the draws the uninterrupted one would have made. Grid cells and random points are put into the
+    study's queue whole, so that a kill between two parameters cannot change a point.
+    """
+
+    def __init__(self, study: Study) -> None:
+        self._study = study
+        self._spec = study.spec
+        trials = study.frozen_trials()
+        begun = {row["number"] for row in study.ledger.trials(study.id)}
+        self._started = len(begun)
+        # in the queue, and already counted against the budget: what a stopped or killed driver left
+        self._left_over = sum(t.state == TrialState.WAITING and t.number in begun for t in trials)
+        self._queued = sum(t.state == TrialState.WAITING for t in trials) - self._left_over
+        self._budget = self._spec.budget.trials
+        if self._spec.sampler.type == "grid":
+            self._enqueue_grid(trials)
+
+    def next(self) -> Trial | None:
+        """The next trial, RUNNING in Optuna with all its parameters set; None when there is no more to start."""
+        if self._left_over:
+            self._left_over -= 1
+        elif self._budget is not None and self._started >= self._budget:
+            return None
+        elif self._queued:
+            self._queued -= 1
+            self._started += 1
+        elif self._spec.sampler.type == "grid":
+            return None
+        else:
+            if self._spec.sampler.type == "random":
+                self._study.optuna.enqueue_trial(self._random_point(self._started))
+            self._started += 1
+        return self._ask()
+
+    def _ask(self) -> Trial:
+        study = self._study.optuna
+        study.sampler = self._sampler(self._started)
+        trial = study.ask()
+        _suggest(trial, self._spec)
+        return trial
+
+    def _sampler(self, index: int) -> optuna.samplers.BaseSampler:
+        sampler = self._spec.sampler
+        seed = derive_seed(sampler.seed, SAMPLER, index)
+        if sampler.type != "tpe":
+            return RandomSampler(seed=seed)  # only asked for parameters that a queued point does not fix
+        conditional = any(parameter.when for parameter in self._spec.parameters.values())
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # `group`
+            return TPESampler(seed=seed, n_startup_trials=sampler.startup_trials or 10, group=conditional)
+
+    def _random_point(self, index: int) -> dict[str, Any]:
+        sampler = RandomSampler(seed=derive_seed(self._spec.sampler.seed, SAMPLER, index))
+        trial = optuna.create_study(sampler=sampler).ask()
+        _suggest(trial, self._spec)
+        return trial.params
+
+    def _enqueue_grid(self, trials: list[optuna.trial.FrozenTrial]) -> None:
+        """Queue every cell that no trial has finished or will run; a cell whose trials all failed is run again."""
+        there = {
+            _key(trial.system_attrs.get("fixed_params") or trial.params)
+            for trial in trials
+            if trial.state != TrialState.FAIL
+        }
+        missing = [point for point in self._spec.grid() if _key(point) not in there]
+        for point in missing:
+            self._study.optuna.enqueue_trial(point)
+        self._queued += len(missing)
+        if self._budget is not None:
+            # the budget counts cells: one that is run again does not take the place of another
+            self._budget += sum(trial.state == TrialState.FAIL for trial in trials)
+
+
+def _key(point: Mapping[str, Any]) -> str:
+    return json.dumps(dict(point), sort_keys=True)
+
+
+def _suggest(trial: Trial, space: SearchSpec) -> None:
+    """Set every parameter that is active, in the file's order; a condition sees those set before it."""
+    for name, parameter in space.parameters.items():
+        if parameter.active({**space.trainer, **trial.params}):
+            trial._suggest(name, _distribution(parameter))
+
+
+def _distribution(parameter: Parameter) -> BaseDistribution:
+    if isinstance(parameter, Choice):
+        return CategoricalDistribution(parameter.values())
+    if isinstance(parameter, FloatRange):
+        return FloatDistribution(parameter.min, parameter.max, log=parameter.log, step=parameter.step)
+    return IntDistribution(parameter.min, parameter.max, log=parameter.log, step=parameter.step or 1)

@@ -1,0 +1,102 @@
+"""Where things are stored: the only reader of the environment.
+
+Flag beats environment, which beats the space file, which beats the default under `hpo-data/`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from hpo.errors import SpecError
+
+__all__ = ["Settings", "masked", "resolve"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The four places a search touches."""
+
+    home: Path  # checkpoints, artifacts, datasets and the default databases; absolute
+    storage: str  # SQLAlchemy URL of the studies
+    mlflow: str  # MLflow tracking URI
+    ray: str | None  # address of a running cluster; None starts one for the run
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.home / "checkpoints"
+
+    @property
+    def datasets(self) -> Path:
+        return self.home / "datasets"
+
+    @property
+    def artifacts(self) -> str | None:
+        """Artifact folder for a local tracking database; None leaves the choice to the MLflow server."""
+        return (self.home / "artifacts").as_uri() if "://" in self.mlflow and not is_server(self.mlflow) else None
+
+    def make_home(self) -> None:
+        """Create the folder for this user only (0700)."""
+        self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+def resolve(
+    *,
+    home: str | Path | None = None,
+    storage: str | None = None,
+    mlflow: str | None = None,
+    ray: str | None = None,
+    file_storage: str | None = None,
+    file_mlflow: str | None = None,
+    file_ray: str | None = None,
+) -> Settings:
+    """Settle every location; arguments named `file_*` come from the space file.
+
+    Raises:
+        SpecError: Optuna and MLflow would share a database, or a URL is of a kind that is not supported.
+    """
+    folder = Path(home or os.environ.get("HPO_HOME") or "hpo-data").expanduser().absolute()
+    settings = Settings(
+        home=folder,
+        storage=storage or os.environ.get("OPTUNA_STORAGE") or file_storage or f"sqlite:///{folder / 'studies.db'}",
+        mlflow=mlflow or os.environ.get("MLFLOW_TRACKING_URI") or file_mlflow or f"sqlite:///{folder / 'mlflow.db'}",
+        ray=ray or os.environ.get("RAY_ADDRESS") or file_ray,
+    )
+    _refuse(settings)
+    return settings
+
+
+def _refuse(settings: Settings) -> None:
+    scheme = urlsplit(settings.storage).scheme
+    if scheme.split("+")[0] not in ("sqlite", "postgresql"):
+        raise SpecError(
+            f"storage {masked(settings.storage)!r} is not supported: use sqlite:///PATH or postgresql://USER@HOST/DATABASE"
+        )
+    if settings.storage == settings.mlflow:
+        raise SpecError(
+            f"storage and mlflow are the same database {masked(settings.storage)!r}; Optuna and MLflow both keep "
+            "an alembic_version table and would break each other: give one of them a database of its own"
+        )
+    if urlsplit(settings.mlflow).scheme in ("", "file"):
+        raise SpecError(
+            f"mlflow {settings.mlflow!r} is a folder, which MLflow no longer supports: "
+            "use sqlite:///PATH, a database URL or the http:// address of a server"
+        )
+
+
+def is_server(uri: str) -> bool:
+    """Whether the tracking URI is an MLflow server rather than a database."""
+    return uri.startswith(("http://", "https://"))
+
+
+def masked(url: str) -> str:
+    """The URL with its password replaced, fit for a screen or a log."""
+    return re.sub(r"(://[^:/@]*:)[^@]*@", r"\1***@", url)
+
+
+def driver_url(url: str) -> str:
+    """The URL with the driver that this package installs for PostgreSQL (psycopg 3)."""
+    return re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", url)

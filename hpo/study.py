@@ -1,0 +1,276 @@
+"""A study as SQL knows it: open, read, mend after a kill, delete."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from hpo import database, spec
+from hpo.errors import NoUsableTrial, SpecError
+from hpo.ledger import Ledger
+from hpo.settings import Settings, driver_url, masked
+from hpo.spec import SearchSpec
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Study", "delete", "open_ledger"]
+
+# MLflow's word for each of Optuna's states. SCHEDULED: interrupted, and in the queue to go on.
+RUN_STATUS = {
+    TrialState.COMPLETE: "FINISHED",
+    TrialState.PRUNED: "KILLED",
+    TrialState.FAIL: "FAILED",
+    TrialState.WAITING: "SCHEDULED",
+    TrialState.RUNNING: "RUNNING",
+}
+
+
+class Study:
+    """One search: its space, its trials and where everything is stored.
+
+    Open with `Study.open` (creates it) or `Study.load` (by name).
+    """
+
+    def __init__(self, space: SearchSpec, settings: Settings, ledger: Ledger, storage: optuna.storages.RDBStorage) -> None:
+        row = ledger.study(space.name)
+        assert row is not None
+        self.spec = space
+        self.settings = settings
+        self.ledger = ledger
+        self.row = row
+        self.id: int = row["id"]
+        self.optuna = optuna.create_study(
+            study_name=space.name, storage=storage, direction=space.metric.goal, load_if_exists=True
+        )
+        self.storage = self.optuna._storage
+
+    # -- opening ------------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def open(cls, space: SearchSpec, settings: Settings) -> Study:
+        """Create the study, or open it when it is there with the same space.
+
+        Budget, resources and winner may differ from the last time and are updated.
+
+        Raises:
+            SpecError: the name is taken by a study over another space; the message shows the difference.
+            Unavailable: the database does not answer.
+        """
+        settings.make_home()
+        database.prepare(settings.storage)
+        storage, ledger = _stores(settings)
+        row = ledger.study(space.name)
+        if row is None:
+            if space.name in optuna.get_all_study_names(storage):
+                raise SpecError(
+                    f"{masked(settings.storage)} holds a study {space.name!r} that was not made by hpo: choose another name"
+                )
+            ledger.add_study(
+                name=space.name,
+                uid=uuid.uuid4().hex,
+                text=space.text,
+                canonical=json.dumps(space.canonical()),
+                hash=space.hash(),
+            )
+        elif row["hash"] != space.hash():
+            raise SpecError(_difference(space, json.loads(row["canonical"])))
+        else:
+            ledger.update_study(row["id"], canonical=json.dumps(space.canonical()), text=space.text)
+        study = cls(space, settings, ledger, storage)
+        if "space" not in study.optuna.user_attrs:
+            study.optuna.set_user_attr("space", space.text)  # so that the dashboard shows what was searched
+        return study
+
+    @classmethod
+    def load(cls, name: str, settings: Settings) -> Study:
+        """Open a study that exists.
+
+        Raises:
+            SpecError: there is none of that name; the message lists those that are there.
+        """
+        ledger = open_ledger(settings)
+        row = ledger.study(name)
+        if row is None:
+            raise _unknown(name, settings, ledger)
+        storage, ledger = _stores(settings)
+        return cls(spec.from_mapping(json.loads(row["canonical"])), settings, ledger, storage)
+
+    # -- reading ------------------------------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        return self.spec.name
+
+    @property
+    def folder(self) -> Path:
+        """Where this study's checkpoints lie."""
+        return self.settings.checkpoints / str(self.id)
+
+    @property
+    def best_trial(self) -> FrozenTrial:
+        """The COMPLETE trial with the best objective at its last epoch.
+
+        Raises:
+            NoUsableTrial: no trial is COMPLETE.
+        """
+        try:
+            return self.optuna.best_trial
+        except ValueError as error:
+            raise NoUsableTrial(f"study {self.name!r} has no COMPLETE trial: {self.counts()}") from error
+
+    @property
+    def trials(self) -> pd.DataFrame:
+        """One row a trial, in order: number, state, value, one column a parameter, epoch, seconds, error, checkpoint."""
+        import pandas as pd
+
+        return pd.DataFrame(self.rows()).set_index("number", drop=False) if self.rows() else pd.DataFrame()
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The trials table as plain values; parameters under their own names."""
+        ours = {row["number"]: row for row in self.ledger.trials(self.id)}
+        return [self._row(trial, ours.get(trial.number)) for trial in self.frozen_trials()]
+
+    def _row(self, trial: FrozenTrial, ours: Mapping[str, Any] | None) -> dict[str, Any]:
+        extra = ours or dict.fromkeys(("epoch", "best_epoch", "best_value", "seconds", "attempt", "error", "run_id"))
+        params = trial.params or trial.system_attrs.get("fixed_params", {})
+        checkpoint = self.checkpoint(trial.number) if ours else None
+        return {
+            "number": trial.number,
+            "state": trial.state.name,
+            "value": trial.value if trial.state == TrialState.COMPLETE else last_value(trial),
+            **{name: params.get(name) for name in self.spec.parameters},
+            "epoch": extra["epoch"],
+            "best_epoch": extra["best_epoch"],
+            "best_value": extra["best_value"],
+            "seconds": extra["seconds"],
+            "attempt": extra["attempt"],
+            "error": extra["error"],
+            "checkpoint": str(checkpoint) if checkpoint else None,
+            "mlflow_run_id": extra["run_id"],
+        }
+
+    def frozen_trials(self) -> list[FrozenTrial]:
+        """Optuna's view of the trials, in order of their numbers."""
+        return self.optuna.get_trials(deepcopy=False)
+
+    def checkpoint(self, number: int) -> Path | None:
+        """The newest checkpoint of a trial that is still kept."""
+        row = self.ledger.trial(self.id, number)
+        return self.settings.checkpoints / row["checkpoint"] if row and row["checkpoint"] else None
+
+    def counts(self) -> dict[str, int]:
+        """Trials by state; states without a trial are left out."""
+        found: dict[str, int] = {}
+        for trial in self.frozen_trials():
+            found[trial.state.name] = found.get(trial.state.name, 0) + 1
+        return found
+
+    # -- running ------------------------------------------------------------------------------------------------------
+
+    def resume(self, **options: Any) -> Study:
+        """Run what is left of the study; options as for `hpo.run`."""
+        from hpo import driver
+
+        return driver.run(self, **options)
+
+    def recover(self) -> int:
+        """Put what a dead driver left behind into the queue; only the holder of the lease may call it.
+
+        Trials that were RUNNING wait again, keep their number, curve and checkpoint, and go on from there. Epochs that
+        reached our tables but not Optuna's are reported. Returns the number of trials put back.
+        """
+        ours = {row["number"]: row for row in self.ledger.trials(self.id)}
+        back = 0
+        for trial in self.frozen_trials():
+            row = ours.get(trial.number)
+            if trial.state == TrialState.RUNNING:
+                self._report_missing(trial)
+                self.storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+                back += 1
+            if row is not None and row["ended"] is None:
+                state = TrialState.WAITING if trial.state == TrialState.RUNNING else trial.state
+                self.ledger.end_trial(self.id, trial.number, record=end_record(state))
+        return back
+
+    def _report_missing(self, trial: FrozenTrial) -> None:
+        for row in self.ledger.epochs(self.id, trial.number):
+            if row["epoch"] not in trial.intermediate_values:
+                value = json.loads(row["metrics"]).get(self.spec.metric.name)
+                if value is not None:
+                    self.storage.set_trial_intermediate_value(trial._trial_id, row["epoch"], value)
+
+
+def end_record(state: TrialState, **tags: Any) -> dict[str, Any]:
+    """The outbox record that closes (or suspends) a trial's MLflow run."""
+    return {"status": RUN_STATUS[state], "tags": {"hpo.state": state.name, **tags}}
+
+
+def last_value(trial: FrozenTrial) -> float | None:
+    """The objective at the last epoch on record."""
+    return trial.intermediate_values[trial.last_step] if trial.last_step is not None else None
+
+
+def open_ledger(settings: Settings) -> Ledger:
+    """Our tables, created when missing.
+
+    Raises:
+        SpecError: the database is a file that does not exist.
+        Unavailable: the database does not answer.
+    """
+    if settings.storage.startswith("sqlite:///") and not Path(settings.storage.removeprefix("sqlite:///")).exists():
+        raise SpecError(
+            f"there are no studies yet: {masked(settings.storage)} does not exist. "
+            "Start one with `hpo run --space FILE`, or say where they are with --storage, OPTUNA_STORAGE or HPO_HOME"
+        )
+    database.prepare(settings.storage)
+    ledger = Ledger(database.open_engine(settings.storage))
+    ledger.create_tables()
+    return ledger
+
+
+def delete(name: str, settings: Settings) -> None:
+    """Remove a study from SQL together with its checkpoints; MLflow is the caller's to clear.
+
+    Raises:
+        SpecError: there is no such study.
+    """
+    storage, ledger = _stores(settings)
+    row = ledger.study(name)
+    if row is None:
+        raise _unknown(name, settings, ledger)
+    if name in optuna.get_all_study_names(storage):
+        optuna.delete_study(study_name=name, storage=storage)
+    shutil.rmtree(settings.checkpoints / str(row["id"]), ignore_errors=True)
+    ledger.delete_study(row["id"])
+
+
+def _stores(settings: Settings) -> tuple[optuna.storages.RDBStorage, Ledger]:
+    logging.getLogger("optuna").setLevel(logging.WARNING)  # one line a trial is the driver's to print
+    ledger = Ledger(database.open_engine(settings.storage))
+    ledger.create_tables()
+    options = database.engine_options(settings.storage)
+    return optuna.storages.RDBStorage(driver_url(settings.storage), engine_kwargs=options), ledger
+
+
+def _unknown(name: str, settings: Settings, ledger: Ledger) -> SpecError:
+    names = [row["name"] for row in ledger.studies()]
+    there = f"there are: {', '.join(names)}" if names else "there are none"
+    return SpecError(f"no study {name!r} in {masked(settings.storage)}; {there}")
+
+
+def _difference(space: SearchSpec, stored: Mapping[str, Any]) -> str:
+    lines = "\n".join(f"  {line}" for line in spec.changes(stored, space.canonical()))
+    return (
+        f"study {space.name!r} exists over another space:\n{lines}\n"
+        f"Give the file another `name`, or `hpo delete {space.name}` first; "
+        "budget, resources and winner may change within a study"
+    )

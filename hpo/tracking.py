@@ -1,0 +1,76 @@
+"""The process beside the driver that carries the outbox to MLflow.
+
+A process and not a thread: importing MLflow and talking to it must cost the control loop nothing, and a server that
+hangs must not hold it up. It starts when there is something to send and ends when its standard input closes, so that
+it never outlives its driver by more than what is left to send.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from hpo.study import Study
+
+__all__ = ["Tracking"]
+
+
+class Tracking:
+    """Handle of the sender. `wake` after new records, `close` to let it send the rest and end."""
+
+    def __init__(self, study: Study) -> None:
+        self._study = study
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def wake(self) -> None:
+        """Say that there are new records; starts the sender when it does not run."""
+        if self._process is None or self._process.poll() is not None:
+            self._start()
+        assert self._process is not None
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # it has just died; the next wake starts another
+            self._process.stdin.write(b"\n")
+            self._process.stdin.flush()
+
+    def _start(self) -> None:
+        settings = self._study.settings
+        # through standard input: a process list shows arguments, and the URLs may hold passwords
+        task = {
+            "study": self._study.name,
+            "storage": settings.storage,
+            "mlflow": settings.mlflow,
+            "artifacts": settings.artifacts,
+            "checkpoints": str(settings.checkpoints),
+        }
+        log = (settings.home / "tracking.log").open("ab")
+        with log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "hpo.projection"],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # Ctrl-C is the driver's to handle
+                cwd=Path(settings.home),
+            )
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(task).encode() + b"\n")
+
+    def close(self, timeout: float) -> int:
+        """Let the sender finish within `timeout` seconds; returns how many records still wait in the outbox."""
+        waiting = self._study.ledger.pending_count(self._study.id)
+        if waiting:
+            self.wake()
+        if self._process is not None:
+            assert self._process.stdin is not None
+            with contextlib.suppress(BrokenPipeError):
+                self._process.stdin.close()
+            try:
+                self._process.wait(timeout)
+            except subprocess.TimeoutExpired:
+                self._process.terminate()
+                self._process.wait()
+            waiting = self._study.ledger.pending_count(self._study.id)
+        return waiting

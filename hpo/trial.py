@@ -1,0 +1,193 @@
+"""A trial as a worker executes it, an epoch at a time; needs neither Ray nor a database."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+import math
+import re
+import sys
+import time
+import traceback
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from trainers import checkpoint
+
+__all__ = ["Assignment", "Attempt", "Checkpoint", "Report", "bad_metric", "failure", "load_object"]
+
+METRIC_NAME = re.compile(r"[A-Za-z0-9_\-. /]{1,250}")  # what MLflow takes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """A state on disk, as recorded in SQL."""
+
+    path: str  # below the checkpoint folder of all studies
+    sha256: str
+    epoch: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assignment:
+    """All that a worker needs to run a trial."""
+
+    number: int
+    attempt: int
+    seed: int
+    trainer: dict[str, Any]  # the space file's section with the trial's parameters in place
+    recorded: int  # last epoch that is on record; 0 for a new trial
+    checkpoint: Checkpoint | None  # where to go on from
+    checkpoints: Path  # checkpoint folder of all studies
+    folder: str  # the trial's own, below it
+    datasets: Path
+    cpu: float  # threads follow it
+    import_paths: tuple[str, ...]  # where the user's own trainers are looked for
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What a worker has to say after an epoch, or about the end of a trial."""
+
+    number: int
+    attempt: int
+    epoch: int | None = None  # None: the trainer has ended without another epoch
+    metrics: dict[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+    last: bool = False  # the trainer's own last epoch
+    checkpoint: Checkpoint | None = None
+    facts: dict[str, Any] | None = None  # with the first report of an attempt
+    error: str | None = None  # "Type: message"; the trial has failed
+    traceback: str | None = None  # last 20 lines
+
+
+class Attempt:
+    """One start of one trial: builds the trainer, restores its state, yields reports."""
+
+    def __init__(self, assignment: Assignment) -> None:
+        self._assignment = assignment
+        self._trainer, self._epochs = _build(assignment)
+        self._epoch = self._restore()
+        self._told_facts = False
+
+    def _restore(self) -> int:
+        """Load the recorded checkpoint; without one that can be used the trial starts over. Returns the epoch."""
+        saved = self._assignment.checkpoint
+        if saved is None or not hasattr(self._trainer, "load_state_dict"):
+            return 0
+        path = self._assignment.checkpoints / saved.path
+        if not path.exists():
+            return 0
+        self._trainer.load_state_dict(checkpoint.load(path, saved.sha256))
+        return saved.epoch
+
+    def next_report(self) -> Report:
+        """Train to the next epoch that is not on record yet."""
+        while True:
+            started = time.perf_counter()
+            metrics = next(self._epochs, None)
+            if metrics is None:
+                return self._report(epoch=None, last=True)
+            self._epoch += 1
+            if self._epoch > self._assignment.recorded:  # a trainer without state repeats what is on record
+                break
+        checked = _checked(metrics)
+        saved = self._save()
+        seconds = time.perf_counter() - started
+        return self._report(epoch=self._epoch, metrics=checked, seconds=seconds, last=self._is_last(), checkpoint=saved)
+
+    def _report(self, **values: Any) -> Report:
+        facts = None
+        if not self._told_facts:
+            facts = self._trainer.facts() if hasattr(self._trainer, "facts") else {}
+            self._told_facts = True
+        return Report(number=self._assignment.number, attempt=self._assignment.attempt, facts=facts, **values)
+
+    def _is_last(self) -> bool:
+        return bool(self._assignment.trainer.get("epochs") == self._epoch)
+
+    def _save(self) -> Checkpoint | None:
+        """Write this epoch's state and drop all but the one before, which SQL may still name."""
+        if not hasattr(self._trainer, "state_dict"):
+            return None
+        state = self._trainer.state_dict()
+        folder = self._assignment.checkpoints / self._assignment.folder
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path = folder / f"epoch-{self._epoch:04d}{'.json' if _is_json(state) else '.pt'}"
+        digest = checkpoint.save(state, path)
+        for old in sorted(folder.glob("epoch-*"))[:-2]:
+            old.unlink()
+        return Checkpoint(path=f"{self._assignment.folder}/{path.name}", sha256=digest, epoch=self._epoch)
+
+
+def _build(assignment: Assignment) -> tuple[Any, Iterator[Mapping[str, float]]]:
+    """The trainer and its epochs, for the built-in trainer as for a user's class or generator function."""
+    offered = {"seed": assignment.seed, "data_folder": assignment.datasets}
+    if "import" not in assignment.trainer:
+        import torch
+
+        from trainers import TrainConfig, Trainer
+
+        torch.set_num_threads(max(1, int(assignment.cpu)))
+        trainer = Trainer(TrainConfig.model_validate(assignment.trainer), **offered)
+        return trainer, trainer.fit()
+    target = load_object(assignment.trainer["import"], assignment.import_paths)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(max(1, int(assignment.cpu)))
+    wanted = inspect.signature(target).parameters
+    given = {name: value for name, value in assignment.trainer.items() if name != "import"}
+    given |= {name: value for name, value in offered.items() if name in wanted and name not in given}
+    made = target(**given)
+    return made, iter(made.fit() if hasattr(made, "fit") else made)
+
+
+def load_object(name: str, import_paths: tuple[str, ...] = ()) -> Any:
+    """The object that "package.module:Name" names, looked for in `import_paths` first."""
+    for path in reversed(import_paths):
+        if path not in sys.path:
+            sys.path.insert(0, path)
+    module, _, attribute = name.partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def _checked(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Metrics as floats under names that every store takes."""
+    if not isinstance(metrics, Mapping):
+        raise TypeError(f"the trainer yielded {metrics!r}; it must yield a dict of metric name -> number per epoch")
+    for name in metrics:
+        if not isinstance(name, str) or not METRIC_NAME.fullmatch(name):
+            raise ValueError(f"metric name {name!r}: use letters, digits, and _ - . / or space, as in 'val/accuracy'")
+    try:
+        return {name: float(value) for name, value in metrics.items()}
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"every metric must be a number, got {dict(metrics)!r}") from error
+
+
+def bad_metric(metrics: Mapping[str, float], objective: str) -> str | None:
+    """The first metric that ends a trial by not being finite: the objective, or any loss."""
+    for name, value in metrics.items():
+        if (name == objective or name.rsplit("/", 1)[-1] == "loss") and not math.isfinite(value):
+            return name
+    return None
+
+
+def _is_json(state: object) -> bool:
+    try:
+        json.dumps(state)
+    except TypeError:
+        return False
+    return True
+
+
+def failure(assignment: Assignment, error: Exception) -> Report:
+    """The report of a trial that raised."""
+    lines = "".join(traceback.format_exception(error)).splitlines()
+    return Report(
+        number=assignment.number,
+        attempt=assignment.attempt,
+        error=f"{type(error).__name__}: {error}",
+        traceback="\n".join(lines[-20:]),
+    )

@@ -1,0 +1,201 @@
+"""Ray Tune as the engine: it asks our searcher, obeys our scheduler, and keeps nothing."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune.callback import Callback
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher as TuneSearcher
+from ray.tune.stopper import Stopper
+
+from hpo.resources import Placement, tune_environment
+from hpo.scheduler import Scheduler
+from hpo.searcher import Searcher
+from hpo.trial import Report
+from hpo.worker import TrialWorker
+
+__all__ = ["Search"]
+
+WORKER_LOSSES = 2  # a trial whose worker dies more often than this has failed
+GRACE = 3.0  # seconds that running epochs get to end once the search is asked to stop
+
+
+class Search:
+    """One pass of Ray Tune over a study, until nothing is left to start or `stop` is called.
+
+    `on_tick` is called in every turn of Tune's control loop, about ten times a second or more.
+    """
+
+    def __init__(
+        self, searcher: Searcher, scheduler: Scheduler, placement: Placement, on_tick: Callable[[], None]
+    ) -> None:
+        self.searcher = searcher
+        self.scheduler = scheduler
+        self.placement = placement
+        self.on_tick = on_tick
+        self.tune_trials: dict[int, Any] = {}
+        self._stop_at: float | None = None
+
+    def __reduce__(self) -> tuple[type[dict[str, Any]], tuple[()]]:
+        # Tune pickles its searcher, scheduler and callbacks into its folder: no handle or URL may travel along
+        return dict, ()
+
+    def run(self) -> None:
+        """Run to the end. Trials still at work when it returns are left in `scheduler.running`."""
+        tune_environment(self.placement.slots)
+        folder = tempfile.mkdtemp(prefix="hpo-tune-")
+        try:
+            tune.Tuner(
+                tune.with_resources(TrialWorker, {"cpu": self.placement.cpu, "gpu": self.placement.gpu}),
+                tune_config=tune.TuneConfig(
+                    search_alg=_Ask(self),
+                    scheduler=_Obey(self),
+                    num_samples=-1,
+                    reuse_actors=True,
+                    trial_name_creator=_name,
+                    trial_dirname_creator=_name,
+                ),
+                run_config=tune.RunConfig(
+                    storage_path=folder,
+                    name="search",
+                    verbose=0,
+                    callbacks=[_Watch(self)],
+                    stop=_End(self),
+                    failure_config=tune.FailureConfig(max_failures=WORKER_LOSSES),
+                    checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+                ),
+            ).fit()
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def stop(self) -> None:
+        """Start nothing more, let epochs that end within the grace time be recorded, then return from `run`."""
+        self._stop_at = self._stop_at or time.monotonic() + GRACE
+
+    @property
+    def stopping(self) -> bool:
+        return self._stop_at is not None
+
+    # -- what Tune asks -----------------------------------------------------------------------------------------------
+
+    def suggest(self) -> dict[str, Any] | str | None:
+        """The next trial as a Tune config; None while all slots are taken, FINISHED when there are no more."""
+        while not self.stopping:
+            # own gate: Tune's max_concurrent_trials would count paused trials too
+            if len(self.scheduler.running) >= self.placement.slots:
+                return None
+            trial = self.searcher.next()
+            if trial is None:
+                break
+            assignment = self.scheduler.start(trial, cpu=self.placement.cpu, gpu=self.placement.gpu)
+            if assignment is not None:
+                return {"assignment": assignment}
+        return str(TuneSearcher.FINISHED)
+
+    def decide(self, trial: Any, report: Report) -> str:
+        """Tune's decision after a report."""
+        goes_on = self.scheduler.report(report)
+        if not goes_on or self.stopping:
+            return str(TrialScheduler.STOP)
+        # a worker that dies is replaced from this config: keep it at the newest recorded state
+        trial.config["assignment"] = self.scheduler.running[report.number].assignment
+        return str(TrialScheduler.CONTINUE)
+
+    def should_end(self) -> bool:
+        """Whether to leave the control loop; epochs that outlast the grace time are cut off."""
+        if self._stop_at is None:
+            return False
+        busy = [each for each in self.tune_trials.values() if each.status == "RUNNING"]
+        if busy and time.monotonic() < self._stop_at:
+            return False
+        for each in busy:
+            if each.temporary_state.ray_actor is not None:
+                ray.kill(each.temporary_state.ray_actor)
+        return True
+
+
+class _Ask(TuneSearcher):  # type: ignore[misc]
+    """Only asks; the scheduler tells, because a searcher never sees a stopped trial's last report."""
+
+    def __init__(self, search: Search) -> None:
+        super().__init__(metric=None, mode=None)
+        self._search = search
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        return self._search.suggest()
+
+    def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
+        return True
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        pass
+
+    def save(self, checkpoint_path: str) -> None:
+        pass
+
+    def restore(self, checkpoint_path: str) -> None:
+        pass
+
+
+class _Obey(FIFOScheduler):  # type: ignore[misc]
+    def __init__(self, search: Search) -> None:
+        super().__init__()
+        self._search = search
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        self._search.tune_trials[_number(trial)] = trial
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        return self._search.decide(trial, result["report"])
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+        self._search.tune_trials.pop(_number(trial), None)
+
+
+class _Watch(Callback):  # type: ignore[misc]
+    def __init__(self, search: Search) -> None:
+        self._search = search
+
+    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        self._search.on_tick()
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A worker died and the trial is tried again."""
+        trial.config["assignment"] = self._search.scheduler.restart(_number(trial))
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        number = _number(trial)
+        if number in self._search.scheduler.running and not self._search.stopping:
+            error = trial.get_pickled_error()
+            self._search.scheduler.fail(number, f"worker lost {WORKER_LOSSES + 1} times: {_first_line(error)}")
+
+
+class _End(Stopper):  # type: ignore[misc]
+    def __init__(self, search: Search) -> None:
+        self._search = search
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return self._search.should_end()
+
+
+def _number(trial: Any) -> int:
+    return int(trial.config["assignment"].number)
+
+
+def _name(trial: Any) -> str:
+    return f"trial-{_number(trial):06d}"
+
+
+def _first_line(error: object) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

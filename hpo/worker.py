@@ -1,0 +1,42 @@
+"""The process that trains: a Ray Tune trainable that stays warm from trial to trial.
+
+Workers hold no credentials and open no database: they train, report through Ray, and write checkpoints.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ray import tune
+
+from hpo.trial import Assignment, Attempt, failure
+
+__all__ = ["TrialWorker", "warm_up"]
+
+
+class TrialWorker(tune.Trainable):  # type: ignore[misc]
+    """Trials follow each other in one process, so that what they import or decode is done once."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        self._assignment: Assignment = config["assignment"]
+        self._attempt: Attempt | None = None
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self.setup(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Run one epoch. An exception becomes a report: raised, it would cost the warm process."""
+        try:
+            if self._attempt is None:
+                self._attempt = Attempt(self._assignment)
+            report = self._attempt.next_report()
+        except Exception as error:  # noqa: BLE001 - whatever the user's code raises is the trial's result
+            report = failure(self._assignment, error)
+        return {"report": report}
+
+
+def warm_up(with_torch: bool) -> None:
+    """Import what the first trial in this process will need."""
+    if with_torch:
+        import trainers.train  # noqa: F401
