@@ -40,7 +40,7 @@ def run(
     """Run the study that a space file, a mapping of the same shape, or a parsed space describes; resume it if it exists.
 
     Args:
-        overrides: "key=value" strings as for `--set`, such as "trainer.epochs=5"; for a file only.
+        overrides: "key=value" strings as for `--set`, such as "trainer.epochs=5".
         home: folder of the default databases, checkpoints and datasets (`hpo-data`).
         storage: SQLAlchemy URL of the studies; SQLite or PostgreSQL.
         mlflow: MLflow tracking URI.
@@ -58,25 +58,23 @@ def run(
     from hpo.study import Study
 
     if isinstance(space, str | Path):
-        path = Path(space)
-        parsed = spec.load(path, overrides)
-        folders = (str(path.absolute().parent), str(Path.cwd()))
+        parsed = spec.load(Path(space), overrides)
     else:
-        parsed = spec.from_mapping(space) if isinstance(space, Mapping) else space
-        folders = (str(Path.cwd()),)
+        parsed = spec.from_mapping(space, overrides=overrides) if isinstance(space, Mapping) else space
     study = Study.open(parsed, settings_for(parsed, home=home, storage=storage, mlflow=mlflow, ray=ray))
-    return driver.run(study, driver.Options(concurrency=concurrency, import_paths=folders), progress)
+    return driver.run(study, concurrency=concurrency, progress=progress)
 
 
 def load(
     name: str,
     *,
+    overrides: Sequence[str] = (),
     home: str | Path | None = None,
     storage: str | None = None,
     mlflow: str | None = None,
     ray: str | None = None,
 ) -> Study:
-    """Open a study that exists, to read it or to resume it.
+    """Open a study that exists, to read it or to resume it with another budget or other resources.
 
     Raises:
         errors.SpecError: there is no study of that name.
@@ -84,7 +82,7 @@ def load(
     from hpo import settings
     from hpo.study import Study
 
-    return Study.load(name, settings.resolve(home=home, storage=storage, mlflow=mlflow, ray=ray))
+    return Study.load(name, settings.resolve(home=home, storage=storage, mlflow=mlflow, ray=ray), overrides)
 
 
 def settings_for(space: SearchSpec, **given: Any) -> Settings:

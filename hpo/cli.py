@@ -90,8 +90,8 @@ def resume(
     import hpo
     from hpo.summary import closing
 
-    study = hpo.load(name, home=home, storage=storage, mlflow=mlflow, ray=ray)
-    closing(study.resume(overrides=overrides or [], concurrency=concurrency, progress=_progress(quiet)), as_json=as_json)
+    study = hpo.load(name, overrides=overrides or [], home=home, storage=storage, mlflow=mlflow, ray=ray)
+    closing(study.resume(concurrency=concurrency, progress=_progress(quiet)), as_json=as_json)
 
 
 @app.command()

@@ -8,14 +8,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from types import FrameType
 from typing import TYPE_CHECKING
 
 from hpo.errors import HpoError, Interrupted, NoUsableTrial
 from hpo.lease import Lease
 from hpo.progress import Progress
-from hpo.resources import Placement, cluster, place, quiet_environment, warm_workers
+from hpo.resources import Placement, cluster, place, quiet_environment
 from hpo.study import Study
 from hpo.tracking import Tracking
 
@@ -23,21 +22,13 @@ if TYPE_CHECKING:
     from hpo.scheduler import Event
     from hpo.tuner import Search
 
-__all__ = ["Options", "run"]
+__all__ = ["run"]
 
 CLOSING_SECONDS = 30.0  # for MLflow to take the last records; a quarter of it after Ctrl-C
 
 
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """How to run, as opposed to what."""
-
-    concurrency: int | None = None  # trials at once; None: as many as fit
-    import_paths: tuple[str, ...] = ()  # where the user's own trainers are looked for
-
-
-def run(study: Study, options: Options | None = None, progress: Progress | None = None) -> Study:
-    """Run what is left of the study.
+def run(study: Study, *, concurrency: int | None = None, progress: Progress | None = None) -> Study:
+    """Run what is left of the study, at most `concurrency` trials at a time, by default as many as fit.
 
     Raises:
         StudyOwned: another driver is at work on it.
@@ -45,46 +36,46 @@ def run(study: Study, options: Options | None = None, progress: Progress | None 
         NoUsableTrial: the budget of failures is spent, or no trial is COMPLETE at the end.
         Unavailable: a database or cluster does not answer.
     """
-    options = options or Options()
-    progress = progress or Progress.silent()
     with Lease(study.ledger, study.row) as lease:
         study.recover()
-        driver = Driver(study, options, progress, lease)
+        driver = Driver(study, concurrency, progress or Progress.silent(), lease)
+        outcome = "failed: see the log"
         try:
-            driver.run()
+            outcome = driver.run()
         except HpoError as error:
-            study.ledger.update_study(study.id, outcome=str(error))
+            outcome = str(error)
             raise
-    study.ledger.update_study(study.id, outcome="finished")
+        finally:
+            study.ledger.update_study(study.id, outcome=outcome)
     return study
 
 
 class Driver:
     """Holds together searcher, scheduler, Ray Tune and the sender to MLflow for one run."""
 
-    def __init__(self, study: Study, options: Options, progress: Progress, lease: Lease) -> None:
+    def __init__(self, study: Study, concurrency: int | None, progress: Progress, lease: Lease) -> None:
         self._study = study
-        self._options = options
+        self._concurrency = concurrency
         self._progress = progress
         self._lease = lease
         self._tracking = Tracking(study)
         self._search: Search | None = None
-        self._reason: HpoError | None = None  # why the search was asked to stop
+        self._reason: HpoError | None = None  # the error that the search ends with
+        self._spent: str | None = None  # the budget that has run out
         self._began = time.monotonic()
 
-    def run(self) -> None:
+    def run(self) -> str:
+        """Run to the end; returns the outcome in words."""
         quiet_environment()
         with _import_ahead(), cluster(self._study.settings.ray) as there:
-            placement = place(self._study.spec.resources, there, self._options.concurrency)
-            builtin = "import" not in self._study.spec.trainer
-            warm = warm_workers(placement, with_torch=builtin)
+            placement = place(self._study.spec.resources, there, self._concurrency)
             self._progress.begin(self._study, placement)
             with self._progress:
                 self._run_search(placement)
-            del warm
         if self._reason is not None:
             raise self._reason
-        self._study.best_trial  # noqa: B018 - raises NoUsableTrial when there is none
+        best = self._study.best_trial
+        return self._spent or f"finished, best trial {best.number}"
 
     def _run_search(self, placement: Placement) -> None:
         from hpo.scheduler import Scheduler
@@ -93,7 +84,7 @@ class Driver:
 
         study = self._study
         study.ledger.post(study.id, None, "start", {})
-        scheduler = Scheduler(study, import_paths=self._options.import_paths, notify=self._notify)
+        scheduler = Scheduler(study, self._notify)
         self._search = Search(Searcher(study), scheduler, placement, self._tick)
         try:
             with _signals(self._interrupt):
@@ -125,16 +116,23 @@ class Driver:
     # -- while it runs ------------------------------------------------------------------------------------------------
 
     def _tick(self) -> None:
+        assert self._search is not None
+        budget, scheduler = self._study.spec.budget, self._search.scheduler
         if self._lease.renew():
             self._stop(Interrupted("stopped by `hpo stop`"))
-        budget = self._study.spec.budget
-        assert self._search is not None
-        if budget.failures is not None and self._search.scheduler.failures >= budget.failures:
-            self._stop(NoUsableTrial(f"{self._search.scheduler.failures} trials failed (budget.failures)"))
-        spent = self._study.row["seconds"] + time.monotonic() - self._began
-        if budget.time is not None and spent >= budget.time:
-            self._stop(None)
+        if budget.failures is not None and scheduler.failures >= budget.failures:
+            self._stop(NoUsableTrial(f"{scheduler.failures} trials failed, the budget of failures"))
+        seconds = self._study.row["seconds"] + time.monotonic() - self._began
+        if budget.time is not None and seconds >= budget.time:
+            self._spend(f"budget.time of {budget.time:g} s spent")
+        if budget.gpu_hours is not None and scheduler.gpu_seconds >= budget.gpu_hours * 3600:
+            self._spend(f"budget.gpu_hours of {budget.gpu_hours:g} spent")
         self._progress.tick()
+
+    def _spend(self, words: str) -> None:
+        """Stop without an error: what has run is the result, what was cut off waits in the queue."""
+        self._spent = self._spent or words
+        self._stop(None)
 
     def _notify(self, event: Event) -> None:
         self._progress.show(event)

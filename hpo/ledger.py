@@ -26,6 +26,7 @@ studies = sql.Table(
     sql.Column("name", sql.String(64), nullable=False, unique=True),
     sql.Column("uid", sql.String(32), nullable=False),  # tag by which MLflow runs are found again
     sql.Column("text", sql.Text, nullable=False),  # the space file as written
+    sql.Column("folder", sql.Text),  # of the space file: where the user's own trainer is looked for
     sql.Column("canonical", sql.Text, nullable=False),  # JSON of the resolved space
     sql.Column("hash", sql.String(64), nullable=False),  # of what may not change within a study
     sql.Column("created", sql.Float, nullable=False),  # seconds since the epoch, as all times here

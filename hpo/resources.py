@@ -15,7 +15,7 @@ import ray
 from hpo.errors import SpecError, Unavailable
 from hpo.spec import Resources
 
-__all__ = ["Placement", "cluster", "place", "warm_workers"]
+__all__ = ["Placement", "cluster", "place"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,14 +75,6 @@ def place(wanted: Resources, there: dict[str, float], concurrency: int | None) -
         # shares of one card never span two
         fitting = min(fitting, int(gpus) * math.floor(1 / gpu + 1e-9) if gpu <= 1 else math.floor(gpus / gpu + 1e-9))
     return Placement(cpu=wanted.cpu, gpu=gpu, slots=min(fitting, concurrency or fitting), note=note)
-
-
-def warm_workers(placement: Placement, *, with_torch: bool) -> list[ray.ObjectRef]:
-    """Let idle workers import what trials need, while the driver still prepares; returns futures to wait for."""
-    from hpo.worker import warm_up
-
-    task = ray.remote(num_cpus=placement.cpu, num_gpus=placement.gpu, max_retries=0)(warm_up)
-    return [task.remote(with_torch) for _ in range(placement.slots)]
 
 
 def tune_environment(slots: int) -> None:

@@ -57,15 +57,15 @@ class Scheduler:
     objective of a trial is its value at the last epoch it ran; the best epoch is recorded beside it.
     """
 
-    def __init__(self, study: Study, *, import_paths: tuple[str, ...], notify: Callable[[Event], None]) -> None:
+    def __init__(self, study: Study, notify: Callable[[Event], None]) -> None:
         self._study = study
         self._spec = study.spec
-        self._import_paths = import_paths
         self._notify = notify
         self._sign = 1.0 if self._spec.metric.goal == "maximize" else -1.0
         study.optuna.pruner = _pruner(self._spec)
         self.running: dict[int, Running] = {}
         self.failures = study.counts().get("FAIL", 0)
+        self.gpu_seconds = sum(row["seconds"] * row["gpu"] for row in study.ledger.trials(study.id))
         self._kept = self._checkpoints_on_record()
 
     # -- start --------------------------------------------------------------------------------------------------------
@@ -94,7 +94,7 @@ class Scheduler:
             folder=f"{self._study.id}/{trial.number:06d}",
             datasets=self._study.settings.datasets,
             cpu=cpu,
-            import_paths=self._import_paths,
+            import_paths=self._study.import_paths,
         )
         self.running[trial.number] = Running(
             trial=trial,
@@ -150,6 +150,7 @@ class Scheduler:
         name = self._spec.metric.name
         value = report.metrics.get(name)
         run.epoch, run.value, run.seconds = report.epoch, value, run.seconds + report.seconds
+        self.gpu_seconds += report.seconds * run.gpu
         if value is not None and (run.best_value is None or self._sign * (value - run.best_value) > 0):
             run.best_value, run.best_epoch = value, report.epoch
         changed: dict[str, Any] = {

@@ -6,7 +6,7 @@ import json
 import logging
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,8 @@ from hpo.spec import SearchSpec
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from hpo.progress import Progress
 
 __all__ = ["Study", "delete", "open_ledger"]
 
@@ -78,6 +80,7 @@ class Study:
                 name=space.name,
                 uid=uuid.uuid4().hex,
                 text=space.text,
+                folder=str(space.folder.absolute()) if space.folder else None,
                 canonical=json.dumps(space.canonical()),
                 hash=space.hash(),
             )
@@ -91,18 +94,24 @@ class Study:
         return study
 
     @classmethod
-    def load(cls, name: str, settings: Settings) -> Study:
-        """Open a study that exists.
+    def load(cls, name: str, settings: Settings, overrides: Sequence[str] = ()) -> Study:
+        """Open a study that exists; overrides such as "budget.trials=100" change what may change within a study.
 
         Raises:
-            SpecError: there is none of that name; the message lists those that are there.
+            SpecError: there is none of that name, or an override would change the space.
         """
         ledger = open_ledger(settings)
         row = ledger.study(name)
         if row is None:
             raise _unknown(name, settings, ledger)
+        folder = Path(row["folder"]) if row["folder"] else None
+        space = spec.from_mapping(json.loads(row["canonical"]), overrides=overrides, folder=folder)
+        if space.hash() != row["hash"]:
+            raise SpecError(_difference(space, json.loads(row["canonical"])))
         storage, ledger = _stores(settings)
-        return cls(spec.from_mapping(json.loads(row["canonical"])), settings, ledger, storage)
+        if overrides:
+            ledger.update_study(row["id"], canonical=json.dumps(space.canonical()))
+        return cls(space, settings, ledger, storage)
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
@@ -114,6 +123,12 @@ class Study:
     def folder(self) -> Path:
         """Where this study's checkpoints lie."""
         return self.settings.checkpoints / str(self.id)
+
+    @property
+    def import_paths(self) -> tuple[str, ...]:
+        """Where the user's own trainer is looked for: beside the space file, then in the current folder."""
+        beside = [str(self.spec.folder.absolute())] if self.spec.folder else []
+        return (*beside, str(Path.cwd()))
 
     @property
     def best_trial(self) -> FrozenTrial:
@@ -176,11 +191,11 @@ class Study:
 
     # -- running ------------------------------------------------------------------------------------------------------
 
-    def resume(self, **options: Any) -> Study:
-        """Run what is left of the study; options as for `hpo.run`."""
+    def resume(self, *, concurrency: int | None = None, progress: Progress | None = None) -> Study:
+        """Run what is left of the study; arguments and errors as for `hpo.run`."""
         from hpo import driver
 
-        return driver.run(self, **options)
+        return driver.run(self, concurrency=concurrency, progress=progress)
 
     def recover(self) -> int:
         """Put what a dead driver left behind into the queue; only the holder of the lease may call it.

@@ -11,11 +11,13 @@ import contextlib
 import json
 import subprocess
 import sys
-from pathlib import Path
+import time
 
 from hpo.study import Study
 
 __all__ = ["Tracking"]
+
+RESTART_SECONDS = 5.0  # a sender that dies at once is not started for every record
 
 
 class Tracking:
@@ -24,10 +26,13 @@ class Tracking:
     def __init__(self, study: Study) -> None:
         self._study = study
         self._process: subprocess.Popen[bytes] | None = None
+        self._started = 0.0
 
     def wake(self) -> None:
         """Say that there are new records; starts the sender when it does not run."""
         if self._process is None or self._process.poll() is not None:
+            if time.monotonic() - self._started < RESTART_SECONDS:
+                return
             self._start()
         assert self._process is not None
         assert self._process.stdin is not None
@@ -36,6 +41,7 @@ class Tracking:
             self._process.stdin.flush()
 
     def _start(self) -> None:
+        self._started = time.monotonic()
         settings = self._study.settings
         # through standard input: a process list shows arguments, and the URLs may hold passwords
         task = {
@@ -45,7 +51,7 @@ class Tracking:
             "artifacts": settings.artifacts,
             "checkpoints": str(settings.checkpoints),
         }
-        log = (settings.home / "tracking.log").open("ab")
+        log = settings.home.joinpath("tracking.log").open("ab")
         with log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "hpo.projection"],
@@ -53,7 +59,6 @@ class Tracking:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,  # Ctrl-C is the driver's to handle
-                cwd=Path(settings.home),
             )
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(task).encode() + b"\n")
@@ -62,6 +67,7 @@ class Tracking:
         """Let the sender finish within `timeout` seconds; returns how many records still wait in the outbox."""
         waiting = self._study.ledger.pending_count(self._study.id)
         if waiting:
+            self._started = 0.0
             self.wake()
         if self._process is not None:
             assert self._process.stdin is not None

@@ -11,7 +11,7 @@ from ray import tune
 
 from hpo.trial import Assignment, Attempt, failure
 
-__all__ = ["TrialWorker", "warm_up"]
+__all__ = ["TrialWorker"]
 
 
 class TrialWorker(tune.Trainable):  # type: ignore[misc]
@@ -34,9 +34,3 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         except Exception as error:  # noqa: BLE001 - whatever the user's code raises is the trial's result
             report = failure(self._assignment, error)
         return {"report": report}
-
-
-def warm_up(with_torch: bool) -> None:
-    """Import what the first trial in this process will need."""
-    if with_torch:
-        import trainers.train  # noqa: F401
