@@ -37,7 +37,7 @@ def run(
     concurrency: int | None = None,
     progress: Progress | None = None,
 ) -> Study:
-    """Run the study that a space file, a mapping of the same shape, or a parsed space describes; resume it if it exists.
+    """Run the study that a space file, a mapping of its shape or a parsed space describes; resume it if it exists.
 
     Args:
         overrides: "key=value" strings as for `--set`, such as "trainer.epochs=5".

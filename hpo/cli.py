@@ -43,7 +43,9 @@ def run(
     seed: Annotated[int | None, typer.Option(help="Short for --set sampler.seed=N.")] = None,
     gpus: Annotated[str | None, typer.Option(help="GPUs per trial: auto, a share or a number.")] = None,
     concurrency: Concurrency = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Validate and print the plan; the same as hpo check.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Validate and print the plan; the same as hpo check.")
+    ] = False,
     home: Home = None,
     storage: Storage = None,
     mlflow: Mlflow = None,
@@ -179,7 +181,9 @@ def delete(
         raise SpecError(f"study {name!r} is being run by {owner}: `hpo stop {name}` first")
     if not yes:
         count = sum(found.counts().values())
-        typer.confirm(f"Delete study {name} with {count} trials, its checkpoints and its MLflow experiment?", abort=True)
+        typer.confirm(
+            f"Delete study {name} with {count} trials, its checkpoints and its MLflow experiment?", abort=True
+        )
     from hpo.projection import delete_experiment
 
     delete_experiment(name, settings.mlflow)
@@ -210,9 +214,11 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def common(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
 ) -> None:
-    global _debug  # noqa: PLW0603 - main() prints the error after the command's context is gone
+    global _debug
     _debug = debug
 
 
@@ -228,8 +234,10 @@ def main() -> None:
             raise
         print(error, file=sys.stderr)
         sys.exit(error.exit_code)
-    except Exception as error:  # noqa: BLE001 - the last line of defence
+    except Exception as error:
         if _debug:
             raise
-        print(f"{type(error).__name__}: {error}\nThis is a fault of hpo; `hpo --debug ...` shows where.", file=sys.stderr)
+        print(
+            f"{type(error).__name__}: {error}\nThis is a fault of hpo; `hpo --debug ...` shows where.", file=sys.stderr
+        )
         sys.exit(HpoError.exit_code)

@@ -1,7 +1,7 @@
 """Our own SQL tables beside Optuna's: what Optuna has no column for.
 
 Optuna's tables own which trials exist, their parameters, states, values and the objective of each epoch. These own the
-space file, the lease, attempts, all metrics of each epoch, checkpoints, failures, and the records MLflow has yet to get.
+space file, the lease, attempts, all metrics of each epoch, checkpoints, failures, and the records that wait for MLflow.
 """
 
 from __future__ import annotations
@@ -157,9 +157,7 @@ class Ledger:
         now, text = time.time(), json.dumps(dict(metrics))
         where = {"study": study, "number": number}
         with self.begin() as connection:
-            connection.execute(
-                sql.insert(epochs).values(**where, epoch=epoch, attempt=attempt, time=now, metrics=text)
-            )
+            connection.execute(sql.insert(epochs).values(**where, epoch=epoch, attempt=attempt, time=now, metrics=text))
             self._update_trial(connection, study, number, epoch=epoch, **trial)
             self._post(connection, study, number, "epoch", {"epoch": epoch, "time": now, "metrics": dict(metrics)})
 

@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from hpo.parameters import Choice, Parameter
 from hpo.progress import number
 from hpo.settings import Settings, masked
+from hpo.space.parameters import Choice, Parameter
 from hpo.spec import SearchSpec
 
 __all__ = ["plan"]

@@ -131,5 +131,3 @@ def assignments(params: dict[str, Any]) -> str:
 def _words(counts: dict[str, int]) -> str:
     order = ("RUNNING", "COMPLETE", "PRUNED", "FAIL", "WAITING")
     return ", ".join(f"{counts[state]} {state.lower()}" for state in order if counts.get(state)) or "no trials yet"
-
-

@@ -13,7 +13,7 @@ from typing import Any
 import ray
 
 from hpo.errors import SpecError, Unavailable
-from hpo.spec import Resources
+from hpo.space.sections import Resources
 
 __all__ = ["Placement", "cluster", "place"]
 

@@ -258,8 +258,17 @@ class Scheduler:
 
     def _tell_progress(self, kind: str, run: Running, state: str, error: str | None = None) -> None:
         value = run.value if run.value is not None else run.best_value
-        event = {"number": run.trial.number, "params": run.trial.params, "epoch": run.epoch}
-        self._notify(Event(kind=kind, state=state, value=value, error=error, **event))
+        self._notify(
+            Event(
+                kind=kind,
+                number=run.trial.number,
+                state=state,
+                params=run.trial.params,
+                epoch=run.epoch,
+                value=value,
+                error=error,
+            )
+        )
 
 
 def _pruner(space: SearchSpec) -> BasePruner:
@@ -284,5 +293,3 @@ def _last(trial: Trial) -> float | None:
 
 def _present(values: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
-
-

@@ -13,7 +13,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.samplers import RandomSampler, TPESampler
 from optuna.trial import Trial, TrialState
 
-from hpo.parameters import Choice, FloatRange, Parameter
+from hpo.space.parameters import Choice, FloatRange, Parameter
 from hpo.spec import SearchSpec
 from hpo.study import Study
 

@@ -14,18 +14,18 @@ from urllib.parse import urlsplit
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from hpo import own
-from hpo.document import Document, near
-from hpo.entries import check_grid, read_parameters
 from hpo.errors import SpecError
-from hpo.explain import refuse_all
-from hpo.hints import meant
-from hpo.overrides import apply, write_out
-from hpo.parameters import Parameter, grid
-from hpo.plain import plain
-from hpo.reader import MAX_BYTES, read
-from hpo.sections import READ_BY, URLS, Budget, Metric, Pruner, Resources, Sampler, Winner
-from hpo.tree import leaves, place, without
+from hpo.space import own
+from hpo.space.document import Document, near
+from hpo.space.entries import check_grid, read_parameters
+from hpo.space.explain import refuse_all
+from hpo.space.hints import meant
+from hpo.space.overrides import apply, write_out
+from hpo.space.parameters import Parameter, grid
+from hpo.space.plain import plain
+from hpo.space.reader import MAX_BYTES, read
+from hpo.space.sections import READ_BY, URLS, Budget, Metric, Pruner, Resources, Sampler, Winner
+from hpo.space.tree import leaves, place, without
 
 __all__ = ["SearchSpec", "changes", "from_mapping", "load", "parse"]
 
@@ -126,7 +126,7 @@ class SearchSpec(BaseModel):
         tree = place(self.trainer, params)
         if "import" in tree:
             return tree
-        from hpo import builtin
+        from hpo.space import builtin
 
         return without(tree, builtin.unread(tree))
 
@@ -154,13 +154,15 @@ def parse(
     return _build(read(text, source=source), overrides, folder)
 
 
-def from_mapping(mapping: Mapping[str, Any], *, folder: Path | None = None) -> SearchSpec:
+def from_mapping(
+    mapping: Mapping[str, Any], *, overrides: Sequence[str] = (), folder: Path | None = None
+) -> SearchSpec:
     """Make a search of plain data; the same checks as for a file, with dotted paths in place of positions."""
     document = Document(text="", tree={})
     document.tree = plain(document, mapping, ())
     document.check()
     document.text = yaml.safe_dump(document.tree, sort_keys=False)
-    return _build(document, (), folder)
+    return _build(document, overrides, folder)
 
 
 def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
@@ -200,7 +202,7 @@ def _build(document: Document, overrides: Sequence[str], folder: Path | None) ->
 def _check_trainer(document: Document, parameters: dict[str, Parameter], folder: Path | None) -> dict[str, Parameter]:
     if "import" in document.tree["trainer"]:
         return own.check(document, parameters, folder)
-    from hpo import builtin  # only here, so that a search with a trainer of one's own does without trainers
+    from hpo.space import builtin  # only here, so that a search with a trainer of one's own does without trainers
 
     return builtin.check(document, parameters)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.engine import RowMapping
 
 from hpo import database, spec
 from hpo.errors import NoUsableTrial, SpecError
@@ -42,7 +43,9 @@ class Study:
     Open with `Study.open` (creates it) or `Study.load` (by name).
     """
 
-    def __init__(self, space: SearchSpec, settings: Settings, ledger: Ledger, storage: optuna.storages.RDBStorage) -> None:
+    def __init__(
+        self, space: SearchSpec, settings: Settings, ledger: Ledger, storage: optuna.storages.RDBStorage
+    ) -> None:
         row = ledger.study(space.name)
         assert row is not None
         self.spec = space
@@ -74,7 +77,8 @@ class Study:
         if row is None:
             if space.name in optuna.get_all_study_names(storage):
                 raise SpecError(
-                    f"{masked(settings.storage)} holds a study {space.name!r} that was not made by hpo: choose another name"
+                    f"{masked(settings.storage)} holds a study {space.name!r} that was not made by hpo: "
+                    "choose another name"
                 )
             ledger.add_study(
                 name=space.name,
@@ -144,18 +148,20 @@ class Study:
 
     @property
     def trials(self) -> pd.DataFrame:
-        """One row a trial, in order: number, state, value, one column a parameter, epoch, seconds, error, checkpoint."""
+        """One row a trial, in order of numbers: state, value, the parameters, epoch, seconds, error, checkpoint..."""
         import pandas as pd
 
-        return pd.DataFrame(self.rows()).set_index("number", drop=False) if self.rows() else pd.DataFrame()
+        return pd.DataFrame(self.rows())
 
     def rows(self) -> list[dict[str, Any]]:
         """The trials table as plain values; parameters under their own names."""
         ours = {row["number"]: row for row in self.ledger.trials(self.id)}
         return [self._row(trial, ours.get(trial.number)) for trial in self.frozen_trials()]
 
-    def _row(self, trial: FrozenTrial, ours: Mapping[str, Any] | None) -> dict[str, Any]:
-        extra = ours or dict.fromkeys(("epoch", "best_epoch", "best_value", "seconds", "attempt", "error", "run_id"))
+    def _row(self, trial: FrozenTrial, ours: RowMapping | None) -> dict[str, Any]:
+        extra: Any = ours or dict.fromkeys(
+            ("epoch", "best_epoch", "best_value", "seconds", "attempt", "error", "run_id")
+        )
         params = trial.params or trial.system_attrs.get("fixed_params", {})
         checkpoint = self.checkpoint(trial.number) if ours else None
         return {

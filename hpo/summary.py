@@ -54,7 +54,8 @@ def best(study: Study, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(found, indent=2))
         return
-    print(f"best trial  {found['number']}: {study.spec.metric.name} {number(found['value'])} after {found['epoch']} epochs")
+    reached = f"{study.spec.metric.name} {number(found['value'])} after {found['epoch']} epochs"
+    print(f"best trial  {found['number']}: {reached}")
     print(f"parameters  {assignments(found['params'])}")
     if found["checkpoint"]:
         print(f"checkpoint  {found['checkpoint']}")
@@ -72,7 +73,8 @@ def closing(study: Study, *, as_json: bool) -> None:
     print()
     print(f"curves      {_tool('mlflow')} ui --backend-store-uri {shlex.quote(masked(settings.mlflow))}")
     print(f"study       {_tool('optuna-dashboard')} {shlex.quote(masked(settings.storage))}")
-    print(f"next        hpo trials {name}{option}    hpo best {name}{option}    hpo resume {name}{option} --set budget.trials=N")
+    print(f"next        hpo trials {name}{option}")
+    print(f"            hpo resume {name}{option} --set budget.trials=N")
 
 
 def _tool(command: str) -> str:

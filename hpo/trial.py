@@ -125,18 +125,19 @@ class Attempt:
 
 def _build(assignment: Assignment) -> tuple[Any, Iterator[Mapping[str, float]]]:
     """The trainer and its epochs, for the built-in trainer as for a user's class or generator function."""
-    offered = {"seed": assignment.seed, "data_folder": assignment.datasets}
     if "import" not in assignment.trainer:
         import torch
 
         from trainers import TrainConfig, Trainer
 
         torch.set_num_threads(max(1, int(assignment.cpu)))
-        trainer = Trainer(TrainConfig.model_validate(assignment.trainer), **offered)
+        config = TrainConfig.model_validate(assignment.trainer)
+        trainer = Trainer(config, seed=assignment.seed, data_folder=assignment.datasets)
         return trainer, trainer.fit()
     target = load_object(assignment.trainer["import"], assignment.import_paths)
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(max(1, int(assignment.cpu)))
+    offered = {"seed": assignment.seed, "data_folder": assignment.datasets}
     wanted = inspect.signature(target).parameters
     given = {name: value for name, value in assignment.trainer.items() if name != "import"}
     given |= {name: value for name, value in offered.items() if name in wanted and name not in given}

@@ -8,7 +8,7 @@ import pytest
 from spec_samples import searching
 
 from hpo.errors import SpecError
-from hpo.parameters import Choice, FloatRange, IntRange
+from hpo.space.parameters import Choice, FloatRange, IntRange
 from hpo.spec import load, parse
 from trainers.config import TrainConfig
 

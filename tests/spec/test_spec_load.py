@@ -13,7 +13,7 @@ import pytest
 from spec_samples import searching, space
 
 from hpo.errors import SpecError
-from hpo.parameters import Choice, FloatRange, IntRange
+from hpo.space.parameters import Choice, FloatRange, IntRange
 from hpo.spec import changes, from_mapping, load, parse
 
 SHIPPED = sorted((Path(__file__).parents[2] / "search_spaces").glob("*.yaml"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hpo.reader import read, scalar
+from hpo.space.reader import read, scalar
 
 PLAIN = {
     "1e-3": 1e-3,

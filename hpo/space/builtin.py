@@ -8,12 +8,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from hpo.conditions import settle
-from hpo.document import Document, dotted, near
-from hpo.explain import Fault, faults
-from hpo.hints import meant
-from hpo.parameters import Choice, Parameter
-from hpo.tree import leaves, place, without
+from hpo.space.conditions import settle
+from hpo.space.document import Document, dotted, near
+from hpo.space.explain import Fault, faults
+from hpo.space.hints import meant
+from hpo.space.parameters import Choice, Parameter
+from hpo.space.tree import leaves, place, without
 from trainers import config
 
 __all__ = ["check", "unread"]

@@ -9,10 +9,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from hpo.document import Document, shown
-from hpo.explain import refuse_all
-from hpo.hints import meant
-from hpo.parameters import Choice, Parameter, grid, kind_of
+from hpo.space.document import Document, shown
+from hpo.space.explain import refuse_all
+from hpo.space.hints import meant
+from hpo.space.parameters import Choice, Parameter, grid, kind_of
 
 __all__ = ["MAX_POINTS", "check_grid", "read_parameters"]
 

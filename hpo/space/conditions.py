@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from hpo.document import Document, near, shown
-from hpo.parameters import Choice, Parameter, same
+from hpo.space.document import Document, near, shown
+from hpo.space.parameters import Choice, Parameter, same
 
 __all__ = ["settle"]
 

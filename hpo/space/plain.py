@@ -8,8 +8,8 @@ from numbers import Integral, Real
 from pathlib import PurePath
 from typing import Any
 
-from hpo.document import Document, Trail, shown
-from hpo.reader import MAX_DEPTH
+from hpo.space.document import Document, Trail, shown
+from hpo.space.reader import MAX_DEPTH
 
 __all__ = ["plain"]
 

@@ -10,11 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from hpo.conditions import settle
-from hpo.document import Document, near
 from hpo.errors import SpecError
-from hpo.parameters import Parameter
-from hpo.tree import leaves
+from hpo.space.conditions import settle
+from hpo.space.document import Document, near
+from hpo.space.parameters import Parameter
+from hpo.space.tree import leaves
 
 __all__ = ["FILLED", "check", "find"]
 

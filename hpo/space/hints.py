@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from hpo.document import near
+from hpo.space.document import near
 
 __all__ = ["VALUES", "correct", "meant"]
 

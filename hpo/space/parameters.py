@@ -103,7 +103,7 @@ class IntRange(Conditional):
 
 
 class Choice(Conditional):
-    """One of a list of values: text, numbers, booleans, null, or lists of these."""
+    """One of a list of values: text, numbers, booleans or null."""
 
     options: tuple[Any, ...] = Field(alias="values")
 
@@ -117,6 +117,8 @@ class Choice(Conditional):
         for option in options:
             if isinstance(option, Mapping):
                 raise ValueError("a mapping cannot be a choice; search its keys by their dotted paths")
+            if isinstance(option, list | tuple):  # Optuna's database has no column for it
+                raise ValueError(f"the list {option!r} cannot be a choice; give it a name that the trainer knows")
         for first, second in itertools.combinations(options[:1000], 2):
             if same(first, second):
                 raise ValueError(f"{second!r} stands twice in `values`")

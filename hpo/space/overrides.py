@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from hpo.document import Document, Place, Trail
 from hpo.errors import SpecError
-from hpo.reader import scalar
-from hpo.sections import SHORTHAND, URLS
-from hpo.tree import place as put
+from hpo.space.document import Document, Place, Trail
+from hpo.space.reader import scalar
+from hpo.space.sections import SHORTHAND, URLS
+from hpo.space.tree import place as put
 
 __all__ = ["apply", "write_out"]
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import yaml
 
-from hpo.document import Document, Place, Trail, printable, shown
 from hpo.errors import SpecError
+from hpo.space.document import Document, Place, Trail, printable, shown
 
 __all__ = ["MAX_BYTES", "MAX_DEPTH", "MAX_NODES", "read", "scalar"]
 

@@ -9,8 +9,8 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from hpo.document import Document, Trail, near, shown
-from hpo.hints import VALUES, correct, meant
+from hpo.space.document import Document, Trail, near, shown
+from hpo.space.hints import VALUES, correct, meant
 
 __all__ = ["Fault", "faults", "refuse_all"]
 
