@@ -248,6 +248,7 @@ class Scheduler:
         limit = max(KEEP, self._spec.winner.top if self._spec.winner else 0)
         if value is not None:
             self._kept[number] = value
+            self._drop_earlier_epochs(number)
         dropped = [number] if value is None else []
         if len(self._kept) > limit:
             dropped.append(min(self._kept, key=lambda each: self._sign * self._kept[each]))
@@ -255,6 +256,13 @@ class Scheduler:
         for each in dropped:
             self._study.ledger.update_trial(self._study.id, each, checkpoint=None, sha256=None, checkpoint_epoch=None)
             shutil.rmtree(self._study.folder / f"{each:06d}", ignore_errors=True)
+
+    def _drop_earlier_epochs(self, number: int) -> None:
+        """A worker keeps the epoch before the last one too, until the last is on record."""
+        newest = self._study.checkpoint(number)
+        for path in newest.parent.glob("epoch-*") if newest else ():
+            if path != newest:
+                path.unlink()
 
     def _tell_progress(self, kind: str, run: Running, state: str, error: str | None = None) -> None:
         value = run.value if run.value is not None else run.best_value

@@ -1,0 +1,93 @@
+"""Trainers without torch, whose curves are known, and which keep a journal of what they really did."""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+Metrics = dict[str, float]
+
+
+def curve(lr: float, epochs: int = 5, journal: str | None = None, sleep: float = 0.0, seed: int = 0) -> Iterator[Metrics]:
+    """Approach 1 - |lr - 0.1| as epochs pass; a trainer as small as they get."""
+    for epoch in range(1, epochs + 1):
+        time.sleep(sleep)
+        note(journal, lr=lr, epoch=epoch, seed=seed)
+        accuracy = (1 - abs(lr - 0.1)) * (1 - 0.5**epoch)
+        yield {"val/accuracy": accuracy, "val/loss": 1 - accuracy, "lr": lr}
+
+
+class Resumable:
+    """The same curve from a class whose state is kept; every epoch is noted in the journal with pid and card."""
+
+    def __init__(
+        self, lr: float, weight_decay: float = 0.0, epochs: int = 5, journal: str | None = None, sleep: float = 0.0
+    ) -> None:
+        self.lr, self.weight_decay, self.epochs, self.journal, self.sleep = lr, weight_decay, epochs, journal, sleep
+        self.epoch = 0
+
+    def fit(self) -> Iterator[Metrics]:
+        while self.epoch < self.epochs:
+            began = time.time()
+            time.sleep(self.sleep)
+            self.epoch += 1
+            card = os.environ.get("CUDA_VISIBLE_DEVICES")
+            place = {"pid": os.getpid(), "card": card, "began": began, "ended": time.time()}
+            note(self.journal, lr=self.lr, weight_decay=self.weight_decay, epoch=self.epoch, **place)
+            yield {"val/accuracy": (1 - abs(self.lr - 0.1)) * (1 - 0.5**self.epoch) - self.weight_decay}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"epoch": self.epoch}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.epoch = state["epoch"]
+
+
+class Mortal(Resumable):
+    """Its worker is killed in the third epoch, once per learning rate; with `always`, each time."""
+
+    def __init__(self, lr: float, marks: str, always: bool = False, **options: Any) -> None:
+        super().__init__(lr, **options)
+        self.mark, self.always = Path(marks, str(lr)), always
+
+    def fit(self) -> Iterator[Metrics]:
+        for metrics in super().fit():
+            if self.epoch == 3 and (self.always or not self.mark.exists()):
+                self.mark.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            yield metrics
+
+
+def faulty(kind: str, epochs: int = 3) -> Iterator[Metrics]:
+    """Go wrong in the second epoch, in the way that `kind` says."""
+    for epoch in range(1, epochs + 1):
+        good = {"val/accuracy": 0.1 * epoch, "train/loss": 1.0}
+        if epoch == 2:
+            match kind:
+                case "raises":
+                    raise ValueError("the data has a hole")
+                case "nan":
+                    good["val/accuracy"] = float("nan")
+                case "infinite loss":
+                    good["train/loss"] = float("inf")
+                case "ends":
+                    return
+                case "text":
+                    good["val/accuracy"] = "high"  # type: ignore[assignment]
+                case "other metric":
+                    good = {"accuracy": 0.5}
+        yield good
+
+
+def note(journal: str | None, **facts: Any) -> None:
+    """Append a line; small appends of several processes do not mix."""
+    if journal:
+        with Path(journal).open("a") as file:
+            file.write(json.dumps(facts) + "\n")
+
+
+def read(journal: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in journal.read_text().splitlines()] if journal.exists() else []

@@ -1,0 +1,228 @@
+"""Whole searches on a real Ray cluster, real SQL and real MLflow, in this process."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import synthetic
+from audit import disagreements, mlflow_runs
+
+import hpo
+from hpo.errors import NoUsableTrial
+
+pytestmark = pytest.mark.usefixtures("ray_cluster")
+
+GRID = {"lr": {"values": [0.01, 0.05, 0.1]}, "weight_decay": {"values": [1e-4, 1e-3, 1e-2]}}
+
+
+def space(name: str, **sections: Any) -> dict[str, Any]:
+    return {"name": name, "metric": "val/accuracy", **sections}
+
+
+def own(trainer: str, **options: Any) -> dict[str, Any]:
+    return {"import": f"synthetic:{trainer}", **options}
+
+
+def test_grid_is_run_exactly_and_the_three_records_agree(home: Path, storage: str) -> None:
+    journal = home.parent / "journal"
+    trainer = own("Resumable", epochs=3, journal=str(journal))
+    study = hpo.run(space("grid", sampler="grid", parameters=GRID, trainer=trainer), home=home, storage=storage)
+
+    table = study.trials
+    assert list(table.state) == ["COMPLETE"] * 9
+    assert {(row.lr, row.weight_decay) for row in table.itertuples()} == {
+        (lr, decay) for lr in GRID["lr"]["values"] for decay in GRID["weight_decay"]["values"]
+    }
+    assert study.best_trial.params == {"lr": 0.1, "weight_decay": 1e-4}
+    assert len(synthetic.read(journal)) == 27
+    assert disagreements(study) == []
+
+    again = hpo.run(space("grid", sampler="grid", parameters=GRID, trainer=trainer), home=home, storage=storage)
+    assert len(again.trials) == 9
+    assert len(synthetic.read(journal)) == 27, "a finished cell was run again"
+    assert disagreements(again) == []
+
+
+def test_weak_trial_is_pruned_early_with_its_whole_curve_and_a_good_one_is_not(home: Path) -> None:
+    planted = {"lr": {"values": [0.1, 0.9]}}
+    asha = {"type": "asha", "min_epochs": 2, "reduction": 2}
+    study = hpo.run(
+        space("prune", sampler="grid", parameters=planted, trainer=own("curve", epochs=6), pruner=asha),
+        home=home,
+        concurrency=1,
+    )
+    good, bad = study.frozen_trials()
+    assert (good.state.name, sorted(good.intermediate_values)) == ("COMPLETE", [1, 2, 3, 4, 5, 6])
+    assert (bad.state.name, sorted(bad.intermediate_values)) == ("PRUNED", [1, 2])
+    assert disagreements(study) == []
+
+
+def test_failures_are_results_and_the_study_goes_on(home: Path) -> None:
+    kinds = ["raises", "nan", "infinite loss", "text", "other metric", "ends", "fine"]
+    parameters = {"kind": {"values": kinds}}
+    study = hpo.run(space("faults", sampler="grid", parameters=parameters, trainer=own("faulty")), home=home)
+
+    table = study.trials.set_index("kind")
+    assert dict(table.state) == {kind: "COMPLETE" if kind in ("fine", "ends") else "FAIL" for kind in kinds}
+    assert study.best_trial.params == {"kind": "fine"}
+    assert table.error["raises"] == "ValueError: the data has a hole"
+    assert table.error["nan"] == "val/accuracy was nan at epoch 2"
+    assert table.error["infinite loss"] == "train/loss was inf at epoch 2"
+    assert "every metric must be a number" in table.error["text"]
+    assert "does not report the metric 'val/accuracy'; it reports accuracy" in table.error["other metric"]
+    row = study.ledger.trial(study.id, int(table.number["raises"]))
+    assert row is not None
+    assert "the data has a hole" in row["traceback"]
+    assert "synthetic.py" in row["traceback"]
+    assert study.optuna.trials[int(table.number["nan"])].user_attrs["reason"] == "val/accuracy was nan at epoch 2"
+    assert disagreements(study) == []
+
+
+def test_budget_of_failures_ends_the_study(home: Path) -> None:
+    wrong = space(
+        "hopeless",
+        sampler="random",
+        parameters={"kind": {"values": ["raises", "nan"]}},
+        trainer=own("faulty"),
+        budget={"trials": 50, "failures": 3},
+    )
+    with pytest.raises(NoUsableTrial, match=r"trials failed"):
+        hpo.run(wrong, home=home, concurrency=1)
+    study = hpo.load("hopeless", home=home)
+    assert study.counts()["FAIL"] in (3, 4)
+    assert disagreements(study) == []
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe"])
+def test_same_seed_same_trials(home: Path, sampler: str) -> None:
+    def params(name: str, seed: int) -> list[float]:
+        parameters = {"lr": {"min": 1e-3, "max": 1.0, "log": True}}
+        trainer = own("curve", epochs=1)
+        kind = {"type": sampler, "seed": seed, **({"startup_trials": 3} if sampler == "tpe" else {})}
+        tree = space(name, sampler=kind, parameters=parameters, trainer=trainer, budget={"trials": 6})
+        return [trial.params["lr"] for trial in hpo.run(tree, home=home, concurrency=1).frozen_trials()]
+
+    first = params("one", 7)
+    assert len(set(first)) == 6
+    assert params("two", 7) == first
+    assert params("three", 8) != first
+
+
+def test_each_trial_has_a_card_of_its_own_and_no_more_run_than_there_are(home: Path) -> None:
+    journal = home.parent / "journal"
+    trainer = own("Resumable", epochs=2, sleep=0.1, journal=str(journal))
+    parameters = {"lr": {"values": [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]}}
+    study = hpo.run(
+        space("cards", sampler="grid", parameters=parameters, trainer=trainer, resources={"gpu": 1, "cpu": 1}), home=home
+    )
+    epochs = synthetic.read(journal)
+    assert {epoch["card"] for epoch in epochs} == {"0", "1"}
+    for epoch in epochs:  # who trains at the moment this epoch ends, on the same card
+        beside = [e for e in epochs if e["began"] < epoch["ended"] < e["ended"] and e["card"] == epoch["card"]]
+        assert beside == []
+    assert len({epoch["pid"] for epoch in epochs}) == 2, "the workers were not reused"
+    assert study.counts() == {"COMPLETE": 6}
+    assert disagreements(study) == []
+
+
+def test_half_a_card_each_puts_two_trials_on_one(home: Path) -> None:
+    journal = home.parent / "journal"
+    trainer = own("Resumable", epochs=3, sleep=0.2, journal=str(journal))
+    parameters = {"lr": {"values": [0.1, 0.2, 0.3, 0.4]}}
+    hpo.run(
+        space("shares", sampler="grid", parameters=parameters, trainer=trainer, resources={"gpu": 0.5, "cpu": 1}),
+        home=home,
+    )
+    epochs = synthetic.read(journal)
+    workers = {(epoch["card"], epoch["pid"]) for epoch in epochs}
+    assert sorted(card for card, _ in workers) == ["0", "0", "1", "1"]
+
+
+def test_a_killed_worker_costs_at_most_an_epoch(home: Path) -> None:
+    journal, marks = home.parent / "journal", home.parent / "marks"
+    marks.mkdir()
+    trainer = own("Mortal", epochs=5, marks=str(marks), journal=str(journal))
+    study = hpo.run(space("mortal", sampler="grid", parameters={"lr": {"values": [0.1, 0.2]}}, trainer=trainer), home=home)
+    assert study.counts() == {"COMPLETE": 2}
+    assert set(study.trials.attempt) == {2}
+    for lr in (0.1, 0.2):
+        assert [line["epoch"] for line in synthetic.read(journal) if line["lr"] == lr] == [1, 2, 3, 3, 4, 5]
+    assert disagreements(study) == []
+
+
+def test_a_worker_that_dies_every_time_fails_its_trial_alone(home: Path) -> None:
+    marks = home.parent / "marks"
+    marks.mkdir()
+    parameters = {"always": {"values": [False, True]}}
+    trainer = own("Mortal", lr=0.1, epochs=4, marks=str(marks))
+    study = hpo.run(space("deadly", sampler="grid", parameters=parameters, trainer=trainer), home=home)
+    table = study.trials.set_index("always")
+    assert dict(table.state) == {False: "COMPLETE", True: "FAIL"}
+    assert table.error[True].startswith("worker lost 3 times")
+    assert disagreements(study) == []
+
+
+def test_built_in_trainer_leaves_a_checkpoint_that_mlflow_gets_too(home: Path) -> None:
+    parameters = {"lr": {"values": [0.05, 0.1]}}
+    trainer = {"model": "lightweight_cnn_gap", "dataset": {"name": "digits", "limit": 200}, "epochs": 2}
+    study = hpo.run(space("digits", sampler="grid", parameters=parameters, trainer=trainer), home=home)
+    path = study.checkpoint(study.best_trial.number)
+    assert path is not None
+
+    from trainers import checkpoint
+
+    row = study.ledger.trial(study.id, study.best_trial.number)
+    assert row is not None
+    assert checkpoint.load(path, row["sha256"])["epoch"] == 2
+    assert [file.name for file in path.parent.iterdir()] == [path.name], "only the last epoch is kept"
+    run = mlflow_runs(study)[study.best_trial.number]
+    artifacts = {file.name: file for file in (home / "artifacts").rglob("*") if run["run_id"] in str(file)}
+    assert {"config.yaml", path.name} <= set(artifacts)
+    assert artifacts[path.name].read_bytes() == path.read_bytes()
+    facts = json.loads(row["facts"])
+    assert facts["dataset"] == "digits"
+    assert disagreements(study) == []
+
+
+def test_checkpoints_of_the_best_few_are_kept(home: Path) -> None:
+    values = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
+    study = hpo.run(
+        space("few", sampler="grid", parameters={"lr": {"values": values}}, trainer=own("Resumable", epochs=2)), home=home
+    )
+    kept = study.trials.set_index("lr").checkpoint.dropna()
+    assert set(kept.index) == {0.1, 0.2, 0.3}
+    assert all(Path(path).exists() for path in kept)
+    assert sorted(folder.name for folder in study.folder.iterdir()) == ["000000", "000001", "000002"]
+
+
+def test_time_budget_leaves_the_rest_in_the_queue(home: Path) -> None:
+    tree = space(
+        "short",
+        sampler="random",
+        parameters={"lr": {"min": 0.0, "max": 1.0}},
+        trainer=own("Resumable", epochs=1000, sleep=0.05),
+        budget={"time": 4, "trials": 4},
+    )
+    with pytest.raises(NoUsableTrial):
+        hpo.run(tree, home=home, concurrency=2)
+    study = hpo.load("short", home=home, overrides=["budget.time=1h"])
+    assert study.counts() == {"WAITING": 2}
+    assert all(0 < len(trial.intermediate_values) < 1000 for trial in study.frozen_trials())
+    assert disagreements(study) == []
+
+
+def test_a_goal_of_minimize_and_conditions(home: Path) -> None:
+    tree = {
+        "name": "loss",
+        "metric": {"name": "val/loss", "goal": "minimize"},
+        "sampler": {"type": "tpe", "startup_trials": 2},
+        "parameters": {"lr": {"min": 0.0, "max": 1.0}, "seed": {"min": 1, "max": 3, "when": {"lr": 2.0}}},
+        "trainer": own("curve", epochs=2),
+        "budget": {"trials": 5},
+    }
+    tree["parameters"] = {"lr": {"min": 0.0, "max": 1.0}}
+    study = hpo.run(tree, home=home)
+    assert study.best_trial.value == min(trial.value for trial in study.frozen_trials())
+    assert math.isfinite(study.best_trial.value)
