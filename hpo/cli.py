@@ -171,23 +171,23 @@ def delete(
     mlflow: Mlflow = None,
 ) -> None:
     """Delete a study: its trials, its checkpoints, its MLflow experiment."""
-    from hpo import study
     from hpo.lease import holder
+    from hpo.study import Study
 
     settings = _settings(home, storage, mlflow)
-    found = study.Study.load(name, settings)
-    owner = holder(found.row)
+    study = Study.load(name, settings)
+    owner = holder(study.row)
     if owner:
         raise SpecError(f"study {name!r} is being run by {owner}: `hpo stop {name}` first")
     if not yes:
-        count = sum(found.counts().values())
+        count = sum(study.counts().values())
         typer.confirm(
             f"Delete study {name} with {count} trials, its checkpoints and its MLflow experiment?", abort=True
         )
     from hpo.projection import delete_experiment
 
     delete_experiment(name, settings.mlflow)
-    study.delete(name, settings)
+    study.delete()
     typer.echo(f"deleted study {name}")
 
 

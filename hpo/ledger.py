@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import json
 import time
+import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
 import sqlalchemy as sql
 from sqlalchemy.engine import Connection, Engine, RowMapping
+
+from hpo import database
 
 __all__ = ["Ledger"]
 
@@ -95,9 +98,19 @@ class Ledger:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
+        weakref.finalize(self, engine.dispose)
 
-    def create_tables(self) -> None:
-        metadata.create_all(self.engine)
+    @classmethod
+    def open(cls, url: str) -> Ledger:
+        """Open the database at `url`, with our tables in it.
+
+        Raises:
+            Unavailable: it does not answer.
+        """
+        database.prepare(url)
+        ledger = cls(database.open_engine(url))
+        metadata.create_all(ledger.engine)
+        return ledger
 
     def begin(self) -> AbstractContextManager[Connection]:
         return self.engine.begin()

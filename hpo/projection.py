@@ -27,7 +27,6 @@ from typing import Any
 import yaml
 from sqlalchemy.engine import RowMapping
 
-from hpo import database
 from hpo.errors import HpoError
 from hpo.ledger import Ledger
 from hpo.settings import is_server
@@ -68,8 +67,7 @@ class Projection:
     """
 
     def __init__(self, task: Task) -> None:
-        database.prepare(task.storage)
-        self._ledger = Ledger(database.open_engine(task.storage))
+        self._ledger = Ledger.open(task.storage)
         row = self._ledger.study(task.study)
         if row is None:
             raise HpoError(f"no study {task.study!r}")

@@ -6,6 +6,7 @@ import json
 import logging
 import shutil
 import uuid
+import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from hpo.progress import Progress
 
-__all__ = ["Study", "delete", "open_ledger"]
+__all__ = ["Study", "open_ledger"]
 
 # MLflow's word for each of Optuna's states. SCHEDULED: interrupted, and in the queue to go on.
 RUN_STATUS = {
@@ -57,6 +58,7 @@ class Study:
             study_name=space.name, storage=storage, direction=space.metric.goal, load_if_exists=True
         )
         self.storage = self.optuna._storage
+        weakref.finalize(self, _disconnect, storage)  # else PostgreSQL's connections stay open as long as the process
 
     # -- opening ------------------------------------------------------------------------------------------------------
 
@@ -71,8 +73,8 @@ class Study:
             Unavailable: the database does not answer.
         """
         settings.make_home()
-        database.prepare(settings.storage)
-        storage, ledger = _stores(settings)
+        ledger = Ledger.open(settings.storage)
+        storage = _open_storage(settings)
         row = ledger.study(space.name)
         if row is None:
             if space.name in optuna.get_all_study_names(storage):
@@ -112,10 +114,9 @@ class Study:
         space = spec.from_mapping(json.loads(row["canonical"]), overrides=overrides, folder=folder)
         if space.hash() != row["hash"]:
             raise SpecError(_difference(space, json.loads(row["canonical"])))
-        storage, ledger = _stores(settings)
         if overrides:
             ledger.update_study(row["id"], canonical=json.dumps(space.canonical()))
-        return cls(space, settings, ledger, storage)
+        return cls(space, settings, ledger, _open_storage(settings))
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
@@ -203,6 +204,12 @@ class Study:
 
         return driver.run(self, concurrency=concurrency, progress=progress)
 
+    def delete(self) -> None:
+        """Remove the study from SQL together with its checkpoints; MLflow is the caller's to clear."""
+        optuna.delete_study(study_name=self.name, storage=self.storage)
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.ledger.delete_study(self.id)
+
     def recover(self) -> int:
         """Put what a dead driver left behind into the queue; only the holder of the lease may call it.
 
@@ -252,34 +259,18 @@ def open_ledger(settings: Settings) -> Ledger:
             f"there are no studies yet: {masked(settings.storage)} does not exist. "
             "Start one with `hpo run --space FILE`, or say where they are with --storage, OPTUNA_STORAGE or HPO_HOME"
         )
-    database.prepare(settings.storage)
-    ledger = Ledger(database.open_engine(settings.storage))
-    ledger.create_tables()
-    return ledger
+    return Ledger.open(settings.storage)
 
 
-def delete(name: str, settings: Settings) -> None:
-    """Remove a study from SQL together with its checkpoints; MLflow is the caller's to clear.
-
-    Raises:
-        SpecError: there is no such study.
-    """
-    storage, ledger = _stores(settings)
-    row = ledger.study(name)
-    if row is None:
-        raise _unknown(name, settings, ledger)
-    if name in optuna.get_all_study_names(storage):
-        optuna.delete_study(study_name=name, storage=storage)
-    shutil.rmtree(settings.checkpoints / str(row["id"]), ignore_errors=True)
-    ledger.delete_study(row["id"])
-
-
-def _stores(settings: Settings) -> tuple[optuna.storages.RDBStorage, Ledger]:
+def _open_storage(settings: Settings) -> optuna.storages.RDBStorage:
     logging.getLogger("optuna").setLevel(logging.WARNING)  # one line a trial is the driver's to print
-    ledger = Ledger(database.open_engine(settings.storage))
-    ledger.create_tables()
     options = database.engine_options(settings.storage)
-    return optuna.storages.RDBStorage(driver_url(settings.storage), engine_kwargs=options), ledger
+    return optuna.storages.RDBStorage(driver_url(settings.storage), engine_kwargs=options)
+
+
+def _disconnect(storage: optuna.storages.RDBStorage) -> None:
+    storage.remove_session()
+    storage.engine.dispose()
 
 
 def _unknown(name: str, settings: Settings, ledger: Ledger) -> SpecError:

@@ -26,8 +26,11 @@ def disagreements(study: Study) -> list[str]:
         if number not in ours or number not in runs:
             continue
         curve = curves.get(number, {})
-        objective = {epoch: metrics[study.spec.metric.name] for epoch, metrics in curve.items()
-                     if study.spec.metric.name in metrics}
+        objective = {
+            epoch: metrics[study.spec.metric.name]
+            for epoch, metrics in curve.items()
+            if study.spec.metric.name in metrics
+        }
         facts: dict[str, tuple[Any, Any]] = {
             "state in MLflow": (RUN_STATUS[trial.state], runs[number]["status"]),
             "state tag": (trial.state.name, runs[number]["state"]),

@@ -11,7 +11,9 @@ from typing import Any
 Metrics = dict[str, float]
 
 
-def curve(lr: float, epochs: int = 5, journal: str | None = None, sleep: float = 0.0, seed: int = 0) -> Iterator[Metrics]:
+def curve(
+    lr: float, epochs: int = 5, journal: str | None = None, sleep: float = 0.0, seed: int = 0
+) -> Iterator[Metrics]:
     """Approach 1 - |lr - 0.1| as epochs pass; a trainer as small as they get."""
     for epoch in range(1, epochs + 1):
         time.sleep(sleep)

@@ -115,7 +115,8 @@ def test_each_trial_has_a_card_of_its_own_and_no_more_run_than_there_are(home: P
     trainer = own("Resumable", epochs=2, sleep=0.1, journal=str(journal))
     parameters = {"lr": {"values": [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]}}
     study = hpo.run(
-        space("cards", sampler="grid", parameters=parameters, trainer=trainer, resources={"gpu": 1, "cpu": 1}), home=home
+        space("cards", sampler="grid", parameters=parameters, trainer=trainer, resources={"gpu": 1, "cpu": 1}),
+        home=home,
     )
     epochs = synthetic.read(journal)
     assert {epoch["card"] for epoch in epochs} == {"0", "1"}
@@ -144,7 +145,9 @@ def test_a_killed_worker_costs_at_most_an_epoch(home: Path) -> None:
     journal, marks = home.parent / "journal", home.parent / "marks"
     marks.mkdir()
     trainer = own("Mortal", epochs=5, marks=str(marks), journal=str(journal))
-    study = hpo.run(space("mortal", sampler="grid", parameters={"lr": {"values": [0.1, 0.2]}}, trainer=trainer), home=home)
+    study = hpo.run(
+        space("mortal", sampler="grid", parameters={"lr": {"values": [0.1, 0.2]}}, trainer=trainer), home=home
+    )
     assert study.counts() == {"COMPLETE": 2}
     assert set(study.trials.attempt) == {2}
     for lr in (0.1, 0.2):
@@ -189,7 +192,8 @@ def test_built_in_trainer_leaves_a_checkpoint_that_mlflow_gets_too(home: Path) -
 def test_checkpoints_of_the_best_few_are_kept(home: Path) -> None:
     values = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
     study = hpo.run(
-        space("few", sampler="grid", parameters={"lr": {"values": values}}, trainer=own("Resumable", epochs=2)), home=home
+        space("few", sampler="grid", parameters={"lr": {"values": values}}, trainer=own("Resumable", epochs=2)),
+        home=home,
     )
     kept = study.trials.set_index("lr").checkpoint.dropna()
     assert set(kept.index) == {0.1, 0.2, 0.3}
