@@ -90,7 +90,7 @@ class Driver:
             with _signals(self._interrupt):
                 self._search.run()
         except KeyboardInterrupt:  # the second Ctrl-C
-            self._stop(Interrupted("stopped at once"))
+            self._stop(self._interrupted("stopped at once"))
         finally:
             for number in list(scheduler.running):
                 scheduler.requeue(number)
@@ -111,7 +111,9 @@ class Driver:
         study.ledger.post(study.id, None, "end", {"status": status, "tags": tags, "time": time.time()})
         waiting = self._tracking.close(CLOSING_SECONDS / 4 if self._reason else CLOSING_SECONDS)
         if waiting:
-            self._progress.note(f"{waiting} records wait for MLflow; `hpo resume {study.name}` sends them")
+            self._progress.note(
+                f"{waiting} records wait for MLflow; hpo resume {study.name}{study.settings.flags()} sends them"
+            )
 
     # -- while it runs ------------------------------------------------------------------------------------------------
 
@@ -119,7 +121,7 @@ class Driver:
         assert self._search is not None
         budget, scheduler = self._study.spec.budget, self._search.scheduler
         if self._lease.renew():
-            self._stop(Interrupted("stopped by `hpo stop`"))
+            self._stop(self._interrupted("stopped by `hpo stop`"))
         if budget.failures is not None and scheduler.failures >= budget.failures:
             self._stop(NoUsableTrial(f"{scheduler.failures} trials failed, the budget of failures"))
         seconds = self._study.row["seconds"] + time.monotonic() - self._began
@@ -140,7 +142,10 @@ class Driver:
             self._tracking.wake()
 
     def _interrupt(self) -> None:
-        self._stop(Interrupted("interrupted"))
+        self._stop(self._interrupted("interrupted"))
+
+    def _interrupted(self, how: str) -> Interrupted:
+        return Interrupted(f"{how}; go on with: hpo resume {self._study.name}{self._study.settings.flags()}")
 
     def _stop(self, reason: HpoError | None) -> None:
         assert self._search is not None

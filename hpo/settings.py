@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -14,6 +15,9 @@ from urllib.parse import urlsplit
 from hpo.errors import SpecError
 
 __all__ = ["Settings", "masked", "resolve"]
+
+
+DEFAULT_HOME = "hpo-data"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +42,15 @@ class Settings:
         """Artifact folder for a local tracking database; None leaves the choice to the MLflow server."""
         return (self.home / "artifacts").as_uri() if "://" in self.mlflow and not is_server(self.mlflow) else None
 
+    def flags(self) -> str:
+        """The options that lead a command typed in this folder to the same studies; empty when none are needed."""
+        flags = []
+        if self.home != Path.cwd() / DEFAULT_HOME:
+            flags += ["--home", str(self.home)]
+        if self.storage != default_storage(self.home):
+            flags += ["--storage", masked(self.storage)]
+        return "".join(f" {shlex.quote(flag)}" for flag in flags)
+
     def make_home(self) -> None:
         """Create the folder for this user only (0700)."""
         self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -58,10 +71,10 @@ def resolve(
     Raises:
         SpecError: Optuna and MLflow would share a database, or a URL is of a kind that is not supported.
     """
-    folder = Path(home or os.environ.get("HPO_HOME") or "hpo-data").expanduser().absolute()
+    folder = Path(home or os.environ.get("HPO_HOME") or DEFAULT_HOME).expanduser().absolute()
     settings = Settings(
         home=folder,
-        storage=storage or os.environ.get("OPTUNA_STORAGE") or file_storage or f"sqlite:///{folder / 'studies.db'}",
+        storage=storage or os.environ.get("OPTUNA_STORAGE") or file_storage or default_storage(folder),
         mlflow=mlflow or os.environ.get("MLFLOW_TRACKING_URI") or file_mlflow or f"sqlite:///{folder / 'mlflow.db'}",
         ray=ray or os.environ.get("RAY_ADDRESS") or file_ray,
     )
@@ -85,6 +98,11 @@ def _refuse(settings: Settings) -> None:
             f"mlflow {settings.mlflow!r} is a folder, which MLflow no longer supports: "
             "use sqlite:///PATH, a database URL or the http:// address of a server"
         )
+
+
+def default_storage(home: Path) -> str:
+    """The database of the studies where none is named."""
+    return f"sqlite:///{home / 'studies.db'}"
 
 
 def is_server(uri: str) -> bool:

@@ -67,14 +67,12 @@ def closing(study: Study, *, as_json: bool) -> None:
     if as_json:
         return
     name, settings = study.name, study.settings
-    home = "" if settings.home.name == "hpo-data" and settings.home.parent == settings.home.cwd() else settings.home
-    option = f" --home {shlex.quote(str(home))}" if home else ""
     print(f"trials      {', '.join(f'{count} {state.lower()}' for state, count in sorted(study.counts().items()))}")
     print()
     print(f"curves      {_tool('mlflow')} ui --backend-store-uri {shlex.quote(masked(settings.mlflow))}")
     print(f"study       {_tool('optuna-dashboard')} {shlex.quote(masked(settings.storage))}")
-    print(f"next        hpo trials {name}{option}")
-    print(f"            hpo resume {name}{option} --set budget.trials=N")
+    print(f"next        hpo trials {name}{settings.flags()}")
+    print(f"            hpo resume {name}{settings.flags()} --set budget.trials=N")
 
 
 def _tool(command: str) -> str:

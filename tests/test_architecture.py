@@ -1,0 +1,96 @@
+"""Who may import what, and that commands import no more than they need."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import hpo
+import trainers
+
+ROOT = Path(__file__).parent.parent
+HEAVY = {"torch", "ray", "optuna", "mlflow"}
+# module -> the heavy packages it may import, anywhere in it; modules that are not named here may import none
+ALLOWED = {
+    "hpo.driver": set(),
+    "hpo.projection": {"mlflow"},
+    "hpo.resources": {"ray"},
+    "hpo.scheduler": {"optuna"},
+    "hpo.searcher": {"optuna"},
+    "hpo.study": {"optuna"},
+    "hpo.trial": {"torch", "trainers"},
+    "hpo.tuner": {"ray"},
+    "hpo.worker": {"ray"},
+    "hpo.space.builtin": {"trainers"},
+}
+
+
+def imports(path: Path) -> set[str]:
+    """Top-level packages that a file imports outside `if TYPE_CHECKING`."""
+    tree = ast.parse(path.read_text())
+    only_typing = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    found = set()
+    for node in ast.walk(tree):
+        if id(node) in only_typing:
+            continue
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module.split(".")[0])
+    return found
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "hpo").rglob("*.py")), ids=lambda path: path.stem)
+def test_heavy_packages_stay_where_they_belong(path: Path) -> None:
+    module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    assert imports(path) & (HEAVY | {"trainers"}) <= ALLOWED.get(module, set())
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "hpo").rglob("*.py")), ids=lambda path: path.stem)
+def test_only_settings_reads_the_environment_and_nobody_reads_pickles(path: Path) -> None:
+    tree = ast.parse(path.read_text())
+    names = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    if path.stem != "settings":
+        assert "getenv" not in names
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("os.environ.get", "os.getenv"):
+                raise AssertionError(f"{path.name}:{node.lineno} reads the environment")
+    assert "pickle" not in imports(path)
+
+
+def test_public_names_are_these() -> None:
+    assert set(hpo.__all__) == {"Study", "__version__", "errors", "load", "run"}
+    assert {"Trainer", "TrainConfig"} <= set(trainers.__all__)
+
+
+@pytest.mark.parametrize(
+    ("command", "allowed"),
+    [
+        (["--help"], set()),
+        (["run", "--help"], set()),
+        (["check", "--space", "search_spaces/quickstart.yaml"], set()),
+        (["status", "--home", "nowhere"], {"optuna"}),
+    ],
+    ids=lambda each: each[0] if isinstance(each, list) else "",
+)
+def test_commands_import_no_more_than_they_need(command: list[str], allowed: set[str]) -> None:
+    program = f"""
+import atexit, sys
+def tell():
+    print("IMPORTED", *sorted({HEAVY!r} & set(sys.modules)))
+atexit.register(tell)
+sys.argv = ["hpo", *{command!r}]
+from hpo.cli import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, timeout=60)
+    imported = done.stdout.strip().splitlines()[-1].split()
+    assert imported[0] == "IMPORTED", done.stderr
+    assert set(imported[1:]) <= allowed
