@@ -29,13 +29,11 @@ from sqlalchemy.engine import RowMapping
 
 from hpo.errors import HpoError
 from hpo.ledger import Ledger
-from hpo.settings import is_server
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # the outbox is the retry
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
 
-import mlflow
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
@@ -200,9 +198,7 @@ def client(uri: str) -> MlflowClient:
         path = Path(uri.removeprefix("sqlite:///"))
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.touch(mode=0o600)
-    if not is_server(uri):
-        mlflow.set_tracking_uri(uri)
-    return MlflowClient(uri)
+    return MlflowClient(uri)  # not mlflow.set_tracking_uri, which writes into this process's environment
 
 
 def delete_experiment(name: str, uri: str) -> None:

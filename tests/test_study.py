@@ -1,0 +1,226 @@
+"""Opening, owning, mending a study; over SQLite and PostgreSQL where it matters."""
+
+import json
+import os
+import sqlite3
+import time
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+import sqlalchemy as sql
+from optuna.trial import TrialState
+
+from hpo import settings, spec
+from hpo.errors import NoUsableTrial, SpecError, StudyOwned
+from hpo.lease import Lease, holder
+from hpo.ledger import studies
+from hpo.scheduler import Event, Scheduler
+from hpo.searcher import Searcher
+from hpo.study import Study
+from hpo.trial import Checkpoint, Report
+
+TREE: dict[str, Any] = {
+    "name": "study",
+    "metric": "val/accuracy",
+    "sampler": "random",
+    "parameters": {"lr": {"min": 0.0, "max": 1.0}},
+    "trainer": {"import": "synthetic:Resumable", "epochs": 4},
+    "budget": {"trials": 4},
+}
+
+
+def open_study(home: Path, storage: str | None = None, **sections: Any) -> Study:
+    return Study.open(spec.from_mapping({**TREE, **sections}), settings.resolve(home=home, storage=storage))
+
+
+def scheduler_of(study: Study, events: list[Event] | None = None) -> Scheduler:
+    return Scheduler(study, (events if events is not None else []).append)
+
+
+def report(number: int, epoch: int, value: float, **more: Any) -> Report:
+    return Report(number=number, attempt=1, epoch=epoch, metrics={"val/accuracy": value}, **more)
+
+
+def test_a_file_database_is_in_wal_mode_and_private(home: Path) -> None:
+    open_study(home)
+    with sqlite3.connect(home / "studies.db") as connection:
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert (home / "studies.db").stat().st_mode & 0o077 == 0
+
+
+def test_optuna_and_mlflow_may_not_share_a_database() -> None:
+    with pytest.raises(SpecError, match="alembic_version"):
+        settings.resolve(storage="postgresql://me@host/db", mlflow="postgresql://me@host/db")
+
+
+def test_passwords_are_masked_everywhere(home: Path) -> None:
+    with pytest.raises(SpecError) as caught:
+        settings.resolve(home=home, storage="mysql://me:secret@host/db")
+    assert "secret" not in str(caught.value)
+    assert settings.masked("postgresql://me:secret@host/db") == "postgresql://me:***@host/db"
+
+
+def test_a_study_of_somebody_else_is_left_alone(home: Path) -> None:
+    home.mkdir()
+    optuna.create_study(study_name="study", storage=f"sqlite:///{home}/studies.db")
+    with pytest.raises(SpecError, match="was not made by hpo"):
+        open_study(home)
+
+
+def test_the_lease_keeps_a_second_driver_out_until_the_first_is_gone(home: Path, storage: str) -> None:
+    study = open_study(home, storage)
+    with Lease(study.ledger, study.row):
+        row = study.ledger.study("study")
+        assert row is not None
+        assert f"process {os.getpid()}" in str(holder(row))
+        with pytest.raises(StudyOwned, match="hpo stop study"), Lease(study.ledger, study.row):
+            pass
+    with Lease(study.ledger, study.row):
+        pass
+
+
+@pytest.mark.parametrize(
+    "dead", [{"pid": 2**22 + 1}, {"pid_started": 1.0}, {"host": "elsewhere", "expires": time.time() - 1}], ids=str
+)
+def test_the_lease_of_a_dead_driver_is_taken(home: Path, dead: dict[str, Any]) -> None:
+    study = open_study(home)
+    with Lease(study.ledger, study.row) as lost:
+        study.ledger.update_study(study.id, **dead)
+        with Lease(study.ledger, study.row) as taken:
+            lost._renewed = 0
+            with pytest.raises(StudyOwned, match="taken over"):
+                lost.renew()
+            taken._renewed = 0
+            assert not taken.renew()
+            with study.ledger.begin() as connection:
+                connection.execute(sql.update(studies).values(stop=True))
+            taken._renewed = 0
+            assert taken.renew()
+
+
+def test_a_trial_is_told_with_its_last_value_and_the_best_epoch_beside_it(home: Path, storage: str) -> None:
+    study = open_study(home, storage)
+    events: list[Event] = []
+    scheduler = scheduler_of(study, events)
+    trial = Searcher(study).next()
+    assert trial is not None
+    scheduler.start(trial, cpu=1, gpu=0)
+    for epoch, value in enumerate([0.2, 0.9, 0.6], 1):
+        assert scheduler.report(report(0, epoch, value, seconds=1.5))
+    assert not scheduler.report(report(0, 4, 0.7, last=True))
+    row = study.rows()[0]
+    wanted = {"state": "COMPLETE", "value": 0.7, "best_epoch": 2, "best_value": 0.9, "epoch": 4, "seconds": 4.5}
+    assert {key: row[key] for key in wanted} == wanted
+    assert [event.kind for event in events] == ["start", "epoch", "epoch", "epoch", "epoch", "end"]
+    assert scheduler.running == {}
+
+
+def test_recover_puts_running_trials_back_with_what_only_we_know(home: Path, storage: str) -> None:
+    study = open_study(home, storage)
+    scheduler = scheduler_of(study)
+    searcher = Searcher(study)
+    first, second = searcher.next(), searcher.next()
+    assert first is not None
+    assert second is not None
+    scheduler.start(first, cpu=1, gpu=0)
+    scheduler.start(second, cpu=1, gpu=0)
+    saved = Checkpoint(path="1/000000/epoch-0001.json", sha256="0" * 64, epoch=1)
+    scheduler.report(report(0, 1, 0.3, checkpoint=saved))
+    # the driver dies between our tables and Optuna's
+    study.ledger.add_epoch(study.id, 0, epoch=2, attempt=1, metrics={"val/accuracy": 0.4})
+
+    again = open_study(home, storage)
+    assert again.recover() == 2
+    trials = again.frozen_trials()
+    assert [trial.state for trial in trials] == [TrialState.WAITING] * 2
+    assert trials[0].intermediate_values == {1: 0.3, 2: 0.4}
+    assert again.recover() == 0
+
+    resumed = Searcher(again).next()
+    assert resumed is not None
+    assert (resumed.number, resumed.params) == (0, first.params)
+    assignment = scheduler_of(again).start(resumed, cpu=1, gpu=0)
+    assert assignment is not None
+    assert (assignment.attempt, assignment.recorded, assignment.checkpoint) == (2, 2, saved)
+
+
+def test_a_decision_that_died_with_its_driver_is_made_up_for(home: Path) -> None:
+    study = open_study(home, pruner={"type": "asha", "min_epochs": 1, "reduction": 2})
+    scheduler, searcher = scheduler_of(study), Searcher(study)
+    good, bad = searcher.next(), searcher.next()
+    assert good is not None
+    assert bad is not None
+    scheduler.start(good, cpu=1, gpu=0)
+    scheduler.start(bad, cpu=1, gpu=0)
+    assert scheduler.report(report(0, 1, 0.9))
+    study.ledger.add_epoch(study.id, 1, epoch=1, attempt=1, metrics={"val/accuracy": 0.1})
+
+    again = open_study(home, pruner={"type": "asha", "min_epochs": 1, "reduction": 2})
+    again.recover()
+    scheduler, searcher = scheduler_of(again), Searcher(again)
+    good, bad = searcher.next(), searcher.next()
+    assert good is not None
+    assert bad is not None
+    assert scheduler.start(good, cpu=1, gpu=0) is not None
+    assert scheduler.start(bad, cpu=1, gpu=0) is None
+    assert again.frozen_trials()[1].state == TrialState.PRUNED
+
+
+@pytest.mark.parametrize(
+    ("pruner", "pruned_after"),
+    [
+        ({"type": "median", "startup_trials": 2, "min_epochs": 2}, 2),
+        ({"type": "asha", "min_epochs": 2, "reduction": 2}, 2),
+        ({"type": "hyperband", "min_epochs": 1, "reduction": 3}, None),
+        ("none", None),
+    ],
+    ids=["median", "asha", "hyperband", "none"],
+)
+def test_each_pruner_is_optunas(home: Path, pruner: Any, pruned_after: int | None) -> None:
+    study = open_study(home, pruner=pruner)
+    scheduler, searcher = scheduler_of(study), Searcher(study)
+    for number, level in enumerate([0.8, 0.9, 0.1]):
+        trial = searcher.next()
+        assert trial is not None
+        scheduler.start(trial, cpu=1, gpu=0)
+        for epoch in range(1, 5):
+            if not scheduler.report(report(number, epoch, level + epoch / 100, last=epoch == 4)):
+                break
+    weak = study.frozen_trials()[2]
+    if pruned_after is not None:
+        assert (weak.state, weak.last_step) == (TrialState.PRUNED, pruned_after)
+    else:
+        assert weak.state in (TrialState.COMPLETE, TrialState.PRUNED)
+    assert study.best_trial.number == 1
+
+
+def test_a_goal_to_minimize_keeps_the_smallest(home: Path) -> None:
+    study = open_study(home, metric={"name": "val/loss", "goal": "minimize"})
+    scheduler, searcher = scheduler_of(study), Searcher(study)
+    for number, value in enumerate([0.5, 0.2, 0.4]):
+        trial = searcher.next()
+        assert trial is not None
+        scheduler.start(trial, cpu=1, gpu=0)
+        last = Report(number=number, attempt=1, epoch=1, metrics={"val/loss": value}, last=True)
+        scheduler.report(last)
+    assert study.best_trial.number == 1
+
+
+def test_a_study_without_a_finished_trial_says_so(home: Path) -> None:
+    with pytest.raises(NoUsableTrial, match="no COMPLETE trial"):
+        _ = open_study(home).best_trial
+
+
+def test_load_lists_what_there_is_and_refuses_a_changed_space(home: Path) -> None:
+    open_study(home)
+    where = settings.resolve(home=home)
+    with pytest.raises(SpecError, match=r"no study 'stdy'.*there are: study"):
+        Study.load("stdy", where)
+    with pytest.raises(SpecError, match=r"trainer\.epochs: 4 -> 9"):
+        Study.load("study", where, ["trainer.epochs=9"])
+    Study.load("study", where, ["budget.trials=7"])
+    assert Study.load("study", where).spec.budget.trials == 7
+    row = Study.load("study", where).row
+    assert json.loads(row["canonical"])["name"] == "study"
