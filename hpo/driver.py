@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from hpo.errors import HpoError, Interrupted, NoUsableTrial
 from hpo.lease import Lease
 from hpo.progress import Progress
-from hpo.resources import Placement, cluster, place, quiet_environment
+from hpo.resources import Placement, cluster, place, ray_environment
 from hpo.study import Study
 from hpo.tracking import Tracking
 
@@ -66,7 +66,7 @@ class Driver:
 
     def run(self) -> str:
         """Run to the end; returns the outcome in words."""
-        quiet_environment()
+        ray_environment()
         with _import_ahead(), cluster(self._study.settings.ray) as there:
             placement = place(self._study.spec.resources, there, self._concurrency)
             self._progress.begin(self._study, placement)

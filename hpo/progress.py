@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Progress", "number"]
 
 REFRESH = 0.25  # seconds between two pictures of the table
+SILENCE = 10.0  # seconds without a line, off a terminal, after which an epoch is worth one
 
 
 class Progress:
@@ -31,6 +32,7 @@ class Progress:
         self._best: Event | None = None
         self._live: Live | None = None
         self._refreshed = 0.0
+        self._spoke = time.monotonic()
         self._began = time.monotonic()
         self._ended = 0  # trials that ended while we watched
 
@@ -57,8 +59,9 @@ class Progress:
 
     def note(self, text: str) -> None:
         """One line, above the table."""
+        self._spoke = time.monotonic()
         if self._console is not None:
-            self._console.print(Text(text))
+            self._console.print(Text(text), soft_wrap=True)
 
     def __enter__(self) -> Progress:
         if self._console is not None and self._console.is_terminal:
@@ -84,6 +87,8 @@ class Progress:
             self.note(self._line(event))
         else:
             self._running[event.number] = event
+            if self._live is None and time.monotonic() - self._spoke > SILENCE:
+                self.note(self._line(event))
         self.tick()
 
     def tick(self) -> None:
@@ -100,7 +105,7 @@ class Progress:
     def _line(self, event: Event) -> str:
         text = f"trial {event.number:4d}  {event.state.lower():8}  epoch {event.epoch:3d}  {number(event.value):>8}  "
         best = "  best so far" if event is self._best else ""
-        return text + (event.error or assignments(event.params)) + best
+        return text + (event.error.splitlines()[0] if event.error else assignments(event.params)) + best
 
     def _picture(self) -> Group:
         budget = self._study.spec.budget.trials

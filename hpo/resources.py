@@ -90,6 +90,9 @@ def tune_environment(slots: int) -> None:
     )
 
 
-def quiet_environment() -> None:
-    """No usage statistics; must be set before Ray starts."""
+def ray_environment() -> None:
+    """Ray's settings that exist as environment variables only; must be set before Ray starts."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # The monitor kills healthy workers too, and Ray Tune 2.60 ends the whole search over one that it killed. Without it
+    # the kernel kills the worker that is largest, which is a lost worker like any other.
+    os.environ.setdefault("RAY_memory_monitor_refresh_ms", "0")

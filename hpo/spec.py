@@ -98,6 +98,22 @@ class SearchSpec(BaseModel):
         tree["trainer"] = without(tree["trainer"], _NOT_IDENTITY)
         return {key: tree[key] for key in ("metric", "sampler", "parameters", "trainer", "pruner")}
 
+    def require_data(self) -> None:
+        """Make sure that the pictures of an image folder are there: `root` says where, and may differ by machine.
+
+        Raises:
+            SpecError: `trainer.dataset.root` is not set, or is no folder.
+        """
+        dataset = self.trainer.get("dataset", {})
+        if "import" in self.trainer or dataset.get("name") != "imagefolder":
+            return
+        root = dataset.get("root")
+        if root is None or not Path(root).expanduser().is_dir():
+            raise SpecError(
+                f"trainer.dataset.root is {f'{root!r}, which is no folder' if root else 'not set'}: "
+                "add --set trainer.dataset.root=FOLDER, with pictures in FOLDER/train/<class>/"
+            )
+
     def hash(self) -> str:
         """Return 16 hex digits that are equal for equal identities; 1 and 1.0 count as equal."""
         text = json.dumps(_whole(self.identity()), sort_keys=True, separators=(",", ":"))

@@ -202,6 +202,7 @@ class Study:
         """Run what is left of the study; arguments and errors as for `hpo.run`."""
         from hpo import driver
 
+        self.spec.require_data()
         return driver.run(self, concurrency=concurrency, progress=progress)
 
     def delete(self) -> None:

@@ -44,8 +44,9 @@ def trials(study: Study, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps([{key: _finite(value) for key, value in row.items()} for row in rows], indent=2))
         return
-    columns = ("number", "state", "value", *study.spec.parameters, "epoch", "best_value", "seconds", "error")
-    _print(rows, columns, as_json=False)
+    for row in rows:
+        row["parameters"] = assignments({name: row[name] for name in study.spec.parameters if row[name] is not None})
+    _print(rows, ("number", "state", "value", "epoch", "best_value", "seconds", "parameters", "error"), as_json=False)
 
 
 def best(study: Study, *, as_json: bool) -> None:
@@ -122,7 +123,8 @@ def _print(rows: list[dict[str, Any]], columns: tuple[str, ...], as_json: bool) 
         table.add_column(column.replace("_", " "))
     for row in rows:
         table.add_row(*(Text(_cell(row[column])) for column in columns))
-    Console(highlight=False, soft_wrap=True).print(table)
+    console = Console(highlight=False)
+    console.print(table, width=None if console.is_terminal else 10_000)  # a file or a pipe has no margin
 
 
 def _cell(value: Any) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -50,6 +52,7 @@ class Search:
     def run(self) -> None:
         """Run to the end. Trials still at work when it returns are left in `scheduler.running`."""
         tune_environment(self.placement.slots)
+        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a trial that fails is ours to report
         folder = tempfile.mkdtemp(prefix="hpo-tune-")
         try:
             tune.Tuner(
@@ -173,8 +176,8 @@ class _Watch(Callback):  # type: ignore[misc]
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         number = _number(trial)
         if number in self._search.scheduler.running and not self._search.stopping:
-            error = trial.get_pickled_error()
-            self._search.scheduler.fail(number, f"worker lost {WORKER_LOSSES + 1} times: {_first_line(error)}")
+            error = f"its worker was lost {WORKER_LOSSES + 1} times: killed, crashed, or out of memory"
+            self._search.scheduler.fail(number, error, _last_words(trial))
 
 
 class _End(Stopper):  # type: ignore[misc]
@@ -196,6 +199,7 @@ def _name(trial: Any) -> str:
     return f"trial-{_number(trial):06d}"
 
 
-def _first_line(error: object) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+def _last_words(trial: Any) -> str | None:
+    """What Ray wrote about the loss of a worker; text, where Tune's own accessor would unpickle a file."""
+    path = Path(trial.error_file)
+    return "\n".join(path.read_text().splitlines()[-20:]) if path.exists() else None

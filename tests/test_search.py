@@ -163,7 +163,10 @@ def test_a_worker_that_dies_every_time_fails_its_trial_alone(home: Path) -> None
     study = hpo.run(space("deadly", sampler="grid", parameters=parameters, trainer=trainer), home=home)
     table = study.trials.set_index("always")
     assert dict(table.state) == {False: "COMPLETE", True: "FAIL"}
-    assert table.error[True].startswith("worker lost 3 times")
+    assert table.error[True].startswith("its worker was lost 3 times")
+    row = study.ledger.trial(study.id, int(table.number[True]))
+    assert row is not None
+    assert "died" in row["traceback"]
     assert disagreements(study) == []
 
 

@@ -174,7 +174,7 @@ class TrainConfig(Section):
             raise ValueError("nesterov needs a momentum above 0: set momentum: 0.9 or nesterov: false")
         warmup = getattr(self.lr_schedule, "warmup_epochs", 0)
         if warmup >= self.epochs:
-            raise ValueError(f"lr_schedule.warmup_epochs {warmup} must be less than epochs {self.epochs}")
+            raise ValueError(f"lr_schedule.warmup_epochs {warmup:g} must be less than epochs {self.epochs}")
         return self
 
 

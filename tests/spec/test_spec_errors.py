@@ -166,3 +166,24 @@ def test_size_and_encoding_are_checked(tmp_path) -> None:
         load(tmp_path / "xx.yaml")
     with pytest.raises(SpecError, match="directory"):
         load(tmp_path)
+
+
+def test_fields_that_disagree_are_found_whatever_the_dataset(tmp_path) -> None:
+    schedule = "lr_schedule: {name: onecycle, warmup_epochs: 2}"
+    for dataset in ("digits", f"{{name: imagefolder, root: {tmp_path}}}"):
+        trainer = f"trainer: {{model: custom_cnn, dataset: {dataset}, epochs: 2, {schedule}}}"
+        with pytest.raises(SpecError, match="warmup_epochs 2 must be less than epochs 2"):
+            parse(space(trainer=trainer))
+
+
+def test_a_missing_image_folder_is_found_before_the_search(tmp_path) -> None:
+    found = parse(space(trainer="trainer: {model: custom_cnn, dataset: imagefolder}"))
+    with pytest.raises(SpecError, match=r"not set: add --set trainer\.dataset\.root"):
+        found.require_data()
+    for root, fine in ((tmp_path, True), (tmp_path / "nowhere", False)):
+        found = parse(space(trainer=f"trainer: {{model: custom_cnn, dataset: {{name: imagefolder, root: {root}}}}}"))
+        if fine:
+            found.require_data()
+        else:
+            with pytest.raises(SpecError, match="which is no folder"):
+                found.require_data()
