@@ -105,6 +105,7 @@ class Driver:
             row = study.ledger.trial(study.id, best.number)
             if row and row["checkpoint"]:
                 study.ledger.post(study.id, best.number, "checkpoint", {"path": row["checkpoint"]})
+        study.ledger.post(study.id, None, "table", study.table())
         left = counts.get("WAITING", 0)
         status = "SCHEDULED" if left else "FINISHED" if counts.get("COMPLETE") else "FAILED"
         tags = {f"hpo.trials.{state.lower()}": count for state, count in counts.items()}

@@ -76,6 +76,7 @@ class Projection:
         self._experiment = self._open_experiment()
         self._runs = self._find_runs()
         self._parent = self._runs.get(None) or self._create_parent(row)
+        self._runs[None] = self._parent
         self._ledger.update_study(self._study, experiment_id=self._experiment, run_id=self._parent)
 
     # -- opening ------------------------------------------------------------------------------------------------------
@@ -143,7 +144,9 @@ class Projection:
                 case "facts":
                     self._facts(self._runs[number], payload)
                 case "end":
-                    self._end(self._runs[number] if number is not None else self._parent, payload)
+                    self._end(self._runs[number], payload)
+                case "table":
+                    self._table(payload)
                 case "checkpoint":
                     self._client.log_artifact(self._runs[number], str(Path(self._task.checkpoints, payload["path"])))
         self._flush(number, metrics)
@@ -181,6 +184,16 @@ class Projection:
             digest = str(facts["dataset_fingerprint"])[:36]
             dataset = Dataset(name=str(facts["dataset"]), digest=digest, source_type="hpo", source=source)
             self._client.log_inputs(run_id, [DatasetInput(dataset)])
+
+    def _table(self, payload: Mapping[str, Any]) -> None:
+        """The trials as an artifact of the parent run, and the ten best with links in its note."""
+        self._client.log_text(self._parent, payload["csv"], "trials.csv")
+        lines = [f"| trial | {payload['objective']} | parameters |", "|---|---|---|"]
+        for trial in payload["best"]:
+            link = f"#/experiments/{self._experiment}/runs/{self._runs.get(trial['number'])}"
+            lines.append(f"| [{trial['number']}]({link}) | {trial['value']:.4g} | {trial['params']} |")
+        note = "\n".join([*lines, "", "```yaml", payload["text"], "```"])
+        self._client.log_batch(self._parent, tags=[RunTag("mlflow.note.content", note)])
 
     def _end(self, run_id: str, payload: Mapping[str, Any]) -> None:
         tags = [RunTag(key, str(value)[:5000]) for key, value in payload["tags"].items()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -64,7 +65,9 @@ class Scheduler:
         self._sign = 1.0 if self._spec.metric.goal == "maximize" else -1.0
         study.optuna.pruner = _pruner(self._spec)
         self.running: dict[int, Running] = {}
-        self.failures = study.counts().get("FAIL", 0)
+        counts = study.counts()
+        self.failures = counts.get("FAIL", 0)
+        self._ended = sum(counts.get(state.name, 0) for state in TrialState if state.is_finished())
         self.gpu_seconds = sum(row["seconds"] * row["gpu"] for row in study.ledger.trials(study.id))
         self._kept = self._checkpoints_on_record()
 
@@ -220,6 +223,7 @@ class Scheduler:
             self._study.id, number, error=error, traceback=traceback, record=end_record(state, **_present(tags))
         )
         del self.running[number]
+        self._ended += 1
         self._tell_progress("end", run, state.name, error)
         self._keep_best(number, run.value if state == TrialState.COMPLETE else None)
 
@@ -247,6 +251,13 @@ class Scheduler:
         """Keep the checkpoints of the best trials and drop this one's or that of the one it displaces."""
         limit = max(KEEP, self._spec.winner.top if self._spec.winner else 0)
         if value is not None:
+            if all(self._sign * (value - other) > 0 for other in self._kept.values()):
+                record = {
+                    "epoch": self._ended,
+                    "time": time.time(),
+                    "metrics": {f"best/{self._spec.metric.name}": value},
+                }
+                self._study.ledger.post(self._study.id, None, "epoch", record)
             self._kept[number] = value
             self._drop_earlier_epochs(number)
         dropped = [number] if value is None else []

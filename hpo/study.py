@@ -180,6 +180,17 @@ class Study:
             "mlflow_run_id": extra["run_id"],
         }
 
+    def table(self) -> dict[str, Any]:
+        """The outbox record that shows the trials in MLflow: all as CSV, the ten best with their parameters."""
+        finished = [trial for trial in self.frozen_trials() if trial.state == TrialState.COMPLETE]
+        best = sorted(finished, key=lambda trial: trial.values[0], reverse=self.spec.metric.goal == "maximize")[:10]
+        return {
+            "csv": self.trials.to_csv(index=False),
+            "best": [{"number": each.number, "value": each.values[0], "params": str(each.params)} for each in best],
+            "objective": self.spec.metric.name,
+            "text": self.row["text"],
+        }
+
     def frozen_trials(self) -> list[FrozenTrial]:
         """Optuna's view of the trials, in order of their numbers."""
         return self.optuna.get_trials(deepcopy=False)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import synthetic
 from audit import disagreements, mlflow_runs
+from mlflow import MlflowClient
 
 import hpo
 from hpo.errors import NoUsableTrial
@@ -187,6 +188,10 @@ def test_built_in_trainer_leaves_a_checkpoint_that_mlflow_gets_too(home: Path) -
     artifacts = {file.name: file for file in (home / "artifacts").rglob("*") if run["run_id"] in str(file)}
     assert {"config.yaml", path.name} <= set(artifacts)
     assert artifacts[path.name].read_bytes() == path.read_bytes()
+    assert {"trials.csv", "space.yaml"} <= {file.name for file in (home / "artifacts").rglob("*")}
+    parent = MlflowClient(study.settings.mlflow).get_run(str(hpo.load("digits", home=home).row["run_id"]))
+    assert parent.data.metrics["best/val/accuracy"] == study.best_trial.value
+    assert f"/runs/{run['run_id']}" in parent.data.tags["mlflow.note.content"]
     facts = json.loads(row["facts"])
     assert facts["dataset"] == "digits"
     assert disagreements(study) == []
