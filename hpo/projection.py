@@ -1,25 +1,18 @@
-"""MLflow as a picture of what SQL holds: sends the outbox, one run a trial, in order, at least once.
+"""MLflow as a picture of what SQL holds: one run a trial, records in order, each at least once.
 
-Run as `python -m hpo.projection` by `hpo.tracking`, which says on standard input what to send and when.
 Every call may be repeated after a crash: runs are found again by tags, metrics carry the time they were recorded at.
 """
 
 from __future__ import annotations
 
-import fcntl
 import getpass
-import hashlib
 import itertools
 import json
-import logging
 import os
-import select
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,11 +31,9 @@ from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
-__all__ = ["Projection", "delete_experiment"]
+__all__ = ["Projection", "Task", "delete_experiment"]
 
 BATCH = 500  # outbox records a round
-RETRY = 2.0  # seconds between tries while MLflow does not answer
-LINGER = 30.0  # seconds to go on trying once the driver has gone; shorter than its lease
 REFUSED = {"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "INVALID_STATE"}
 PARENT = "mlflow.parentRunId"
 
@@ -249,55 +240,3 @@ def _git_tags() -> dict[str, str]:
     except (OSError, subprocess.TimeoutExpired):
         return {}
     return {"mlflow.source.git.commit": done.stdout.strip()} if done.returncode == 0 else {}
-
-
-def main() -> None:
-    """Send whenever woken, at least once a second; end once standard input has closed and nothing is left."""
-    logging.getLogger("mlflow").setLevel(logging.WARNING)
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    task = Task(**json.loads(_first_line(sys.stdin.fileno())))
-    closed: float | None = None
-    projection: Projection | None = None
-    pause = 0.0
-    with _only_one(task):
-        while True:
-            closed = closed or _wait(sys.stdin.fileno(), pause)
-            try:
-                projection = projection or Projection(task)
-                while projection.send():
-                    pass
-                if closed:
-                    return
-                pause = 1.0
-            except Exception as error:  # noqa: BLE001 - MLflow raises its own, requests' and SQLAlchemy's: all mean later
-                print(time.strftime("%F %T"), f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
-                if closed and time.monotonic() - closed > LINGER:
-                    sys.exit(1)
-                time.sleep(RETRY)
-                pause = 0.0
-
-
-def _first_line(descriptor: int) -> bytes:
-    line = b""
-    while not line.endswith(b"\n"):  # byte by byte and unbuffered, so that select sees all that follows
-        line += os.read(descriptor, 1)
-    return line
-
-
-def _wait(descriptor: int, seconds: float) -> float | None:
-    """Wait for a wake; returns the time when standard input is found closed."""
-    ready, _, _ = select.select([descriptor], [], [], seconds)
-    return time.monotonic() if ready and not os.read(descriptor, 65536) else None
-
-
-@contextmanager
-def _only_one(task: Task) -> Iterator[None]:
-    """Wait until the sender of a driver that was killed has ended: two would create runs twice."""
-    name = hashlib.sha256(f"{task.storage} {task.study}".encode()).hexdigest()[:16]
-    with Path(tempfile.gettempdir(), f"hpo-tracking-{getpass.getuser()}-{name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-if __name__ == "__main__":
-    main()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -13,14 +12,13 @@ import optuna
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
 from optuna.trial import Trial, TrialState
 
+from hpo.retention import Retention
 from hpo.searcher import TRIAL, derive_seed
 from hpo.spec import SearchSpec
 from hpo.study import Study, end_record
 from hpo.trial import Assignment, Checkpoint, Report, bad_metric
 
 __all__ = ["Event", "Running", "Scheduler"]
-
-KEEP = 3  # checkpoints of finished trials, the best ones; `winner.top` raises it
 
 
 @dataclass(kw_only=True)
@@ -69,7 +67,7 @@ class Scheduler:
         self.failures = counts.get("FAIL", 0)
         self._ended = sum(counts.get(state.name, 0) for state in TrialState if state.is_finished())
         self.gpu_seconds = sum(row["seconds"] * row["gpu"] for row in study.ledger.trials(study.id))
-        self._kept = self._checkpoints_on_record()
+        self._checkpoints = Retention(study)
 
     # -- start --------------------------------------------------------------------------------------------------------
 
@@ -225,7 +223,15 @@ class Scheduler:
         del self.running[number]
         self._ended += 1
         self._tell_progress("end", run, state.name, error)
-        self._keep_best(number, run.value if state == TrialState.COMPLETE else None)
+        if state != TrialState.COMPLETE or run.value is None:
+            self._checkpoints.drop(number)
+        elif self._checkpoints.keep(number, run.value):
+            record = {
+                "epoch": self._ended,
+                "time": time.time(),
+                "metrics": {f"best/{self._spec.metric.name}": run.value},
+            }
+            self._study.ledger.post(self._study.id, None, "epoch", record)
 
     def _describe(self, run: Running, error: str | None) -> None:
         """What the Optuna dashboard shows beside the parameters."""
@@ -238,42 +244,6 @@ class Scheduler:
         }
         for name, value in _present(shown).items():
             run.trial.set_user_attr(name, value)
-
-    # -- checkpoints --------------------------------------------------------------------------------------------------
-
-    def _checkpoints_on_record(self) -> dict[int, float]:
-        """Value of each COMPLETE trial whose checkpoint is kept."""
-        saved = {row["number"] for row in self._study.ledger.trials(self._study.id) if row["checkpoint"]}
-        finished = self._study.optuna.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        return {trial.number: trial.values[0] for trial in finished if trial.number in saved}
-
-    def _keep_best(self, number: int, value: float | None) -> None:
-        """Keep the checkpoints of the best trials and drop this one's or that of the one it displaces."""
-        limit = max(KEEP, self._spec.winner.top if self._spec.winner else 0)
-        if value is not None:
-            if all(self._sign * (value - other) > 0 for other in self._kept.values()):
-                record = {
-                    "epoch": self._ended,
-                    "time": time.time(),
-                    "metrics": {f"best/{self._spec.metric.name}": value},
-                }
-                self._study.ledger.post(self._study.id, None, "epoch", record)
-            self._kept[number] = value
-            self._drop_earlier_epochs(number)
-        dropped = [number] if value is None else []
-        if len(self._kept) > limit:
-            dropped.append(min(self._kept, key=lambda each: self._sign * self._kept[each]))
-            del self._kept[dropped[-1]]
-        for each in dropped:
-            self._study.ledger.update_trial(self._study.id, each, checkpoint=None, sha256=None, checkpoint_epoch=None)
-            shutil.rmtree(self._study.folder / f"{each:06d}", ignore_errors=True)
-
-    def _drop_earlier_epochs(self, number: int) -> None:
-        """A worker keeps the epoch before the last one too, until the last is on record."""
-        newest = self._study.checkpoint(number)
-        for path in newest.parent.glob("epoch-*") if newest else ():
-            if path != newest:
-                path.unlink()
 
     def _tell_progress(self, kind: str, run: Running, state: str, error: str | None = None) -> None:
         value = run.value if run.value is not None else run.best_value

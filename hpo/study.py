@@ -182,11 +182,12 @@ class Study:
 
     def table(self) -> dict[str, Any]:
         """The outbox record that shows the trials in MLflow: all as CSV, the ten best with their parameters."""
-        finished = [trial for trial in self.frozen_trials() if trial.state == TrialState.COMPLETE]
-        best = sorted(finished, key=lambda trial: trial.values[0], reverse=self.spec.metric.goal == "maximize")[:10]
+        values = self.complete()
+        best = sorted(values, key=values.__getitem__, reverse=self.spec.metric.goal == "maximize")[:10]
+        params = {trial.number: str(trial.params) for trial in self.frozen_trials()}
         return {
             "csv": self.trials.to_csv(index=False),
-            "best": [{"number": each.number, "value": each.values[0], "params": str(each.params)} for each in best],
+            "best": [{"number": each, "value": values[each], "params": params[each]} for each in best],
             "objective": self.spec.metric.name,
             "text": self.row["text"],
         }
@@ -194,6 +195,10 @@ class Study:
     def frozen_trials(self) -> list[FrozenTrial]:
         """Optuna's view of the trials, in order of their numbers."""
         return self.optuna.get_trials(deepcopy=False)
+
+    def complete(self) -> dict[int, float]:
+        """Value of each COMPLETE trial, by number."""
+        return {each.number: each.values[0] for each in self.frozen_trials() if each.state == TrialState.COMPLETE}
 
     def checkpoint(self, number: int) -> Path | None:
         """The newest checkpoint of a trial that is still kept."""

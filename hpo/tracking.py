@@ -54,7 +54,7 @@ class Tracking:
         log = settings.home.joinpath("tracking.log").open("ab")
         with log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "hpo.projection"],
+                [sys.executable, "-m", "hpo.sender"],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,

@@ -63,6 +63,18 @@ class Mortal(Resumable):
             yield metrics
 
 
+def meet(lr: float, company: int, marks: str, journal: str) -> Iterator[Metrics]:
+    """End only when so many trials run at the same time."""
+    Path(marks, str(lr)).touch()
+    deadline = time.monotonic() + 60
+    while len(list(Path(marks).iterdir())) < company:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"fewer than {company} trials at a time")
+        time.sleep(0.02)
+    note(journal, card=os.environ.get("CUDA_VISIBLE_DEVICES"))
+    yield {"val/accuracy": lr}
+
+
 def faulty(kind: str, epochs: int = 3) -> Iterator[Metrics]:
     """Go wrong in the second epoch, in the way that `kind` says."""
     for epoch in range(1, epochs + 1):

@@ -1,0 +1,49 @@
+"""Which checkpoints stay: the last of a running trial, and those of the best few that are finished."""
+
+from __future__ import annotations
+
+import shutil
+
+from hpo.study import Study
+
+__all__ = ["Retention"]
+
+KEEP = 3  # finished trials; `winner.top` raises it
+
+
+class Retention:
+    """The kept checkpoints of one study; the record of one is cleared before its file goes."""
+
+    def __init__(self, study: Study) -> None:
+        self._study = study
+        self._sign = 1.0 if study.spec.metric.goal == "maximize" else -1.0
+        self._limit = max(KEEP, study.spec.winner.top if study.spec.winner else 0)
+        finished = study.complete()
+        self._best = max((self._sign * value for value in finished.values()), default=None)
+        saved = {row["number"] for row in study.ledger.trials(study.id) if row["checkpoint"]}
+        self._kept = {number: value for number, value in finished.items() if number in saved}
+
+    def keep(self, number: int, value: float) -> bool:
+        """Keep a finished trial's last checkpoint and drop what it displaces; returns whether it is the best so far."""
+        newest = self._study.checkpoint(number)
+        if newest is not None:
+            self._kept[number] = value
+            # a worker keeps the epoch before the last one too, until the last is on record
+            for path in set(newest.parent.glob("epoch-*")) - {newest}:
+                path.unlink()
+        if len(self._kept) > self._limit:
+            worst = min(self._kept, key=lambda each: self._sign * self._kept[each])
+            del self._kept[worst]
+            self.drop(worst)
+        is_best = self._best is None or self._sign * value > self._best
+        if is_best:
+            self._best = self._sign * value
+        return is_best
+
+    def drop(self, number: int) -> None:
+        """Remove a trial's checkpoints."""
+        folder = self._study.folder / f"{number:06d}"
+        if not folder.exists():
+            return
+        self._study.ledger.update_trial(self._study.id, number, checkpoint=None, sha256=None, checkpoint_epoch=None)
+        shutil.rmtree(folder, ignore_errors=True)

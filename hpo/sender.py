@@ -1,0 +1,74 @@
+"""The process that `hpo.tracking` starts: `python -m hpo.sender`, told on standard input what to send and when."""
+
+from __future__ import annotations
+
+import fcntl
+import getpass
+import hashlib
+import json
+import logging
+import os
+import select
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from hpo.projection import Projection, Task
+
+RETRY = 2.0  # seconds between tries while MLflow does not answer
+LINGER = 30.0  # seconds to go on trying once the driver has gone; shorter than its lease
+
+
+def main() -> None:
+    """Send whenever woken, at least once a second; end once standard input has closed and nothing is left."""
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    task = Task(**json.loads(_first_line(sys.stdin.fileno())))
+    closed: float | None = None
+    projection: Projection | None = None
+    pause = 0.0
+    with _only_one(task):
+        while True:
+            closed = closed or _wait(sys.stdin.fileno(), pause)
+            try:
+                projection = projection or Projection(task)
+                while projection.send():
+                    pass
+                if closed:
+                    return
+                pause = 1.0
+            except Exception as error:  # noqa: BLE001 - MLflow raises its own, requests' and SQLAlchemy's: all mean later
+                print(time.strftime("%F %T"), f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
+                if closed and time.monotonic() - closed > LINGER:
+                    sys.exit(1)
+                time.sleep(RETRY)
+                pause = 0.0
+
+
+def _first_line(descriptor: int) -> bytes:
+    line = b""
+    while not line.endswith(b"\n"):  # byte by byte and unbuffered, so that select sees all that follows
+        line += os.read(descriptor, 1)
+    return line
+
+
+def _wait(descriptor: int, seconds: float) -> float | None:
+    """Wait for a wake; returns the time when standard input is found closed."""
+    ready, _, _ = select.select([descriptor], [], [], seconds)
+    return time.monotonic() if ready and not os.read(descriptor, 65536) else None
+
+
+@contextmanager
+def _only_one(task: Task) -> Iterator[None]:
+    """Wait until the sender of a driver that was killed has ended: two would create runs twice."""
+    name = hashlib.sha256(f"{task.storage} {task.study}".encode()).hexdigest()[:16]
+    with Path(tempfile.gettempdir(), f"hpo-tracking-{getpass.getuser()}-{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+if __name__ == "__main__":
+    main()
