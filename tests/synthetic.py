@@ -65,13 +65,15 @@ class Mortal(Resumable):
 
 def meet(lr: float, company: int, marks: str, journal: str) -> Iterator[Metrics]:
     """End only when so many trials run at the same time."""
+    began = time.time()
     Path(marks, str(lr)).touch()
     deadline = time.monotonic() + 60
     while len(list(Path(marks).iterdir())) < company:
         if time.monotonic() > deadline:
             raise TimeoutError(f"fewer than {company} trials at a time")
         time.sleep(0.02)
-    note(journal, card=os.environ.get("CUDA_VISIBLE_DEVICES"))
+    place = {"pid": os.getpid(), "card": os.environ.get("CUDA_VISIBLE_DEVICES")}
+    note(journal, **place, began=began, ended=time.time())
     yield {"val/accuracy": lr}
 
 

@@ -112,19 +112,20 @@ def test_same_seed_same_trials(home: Path, sampler: str) -> None:
 
 
 def test_each_trial_has_a_card_of_its_own_and_no_more_run_than_there_are(home: Path) -> None:
-    journal = home.parent / "journal"
-    trainer = own("Resumable", epochs=2, sleep=0.1, journal=str(journal))
+    journal, marks = home.parent / "journal", home.parent / "marks"
+    marks.mkdir()
+    trainer = own("meet", company=2, marks=str(marks), journal=str(journal))
     parameters = {"lr": {"values": [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]}}
+    resources = {"gpu": 1, "cpu": 1}
     study = hpo.run(
-        space("cards", sampler="grid", parameters=parameters, trainer=trainer, resources={"gpu": 1, "cpu": 1}),
-        home=home,
+        space("cards", sampler="grid", parameters=parameters, trainer=trainer, resources=resources), home=home
     )
-    epochs = synthetic.read(journal)
-    assert {epoch["card"] for epoch in epochs} == {"0", "1"}
-    for epoch in epochs:  # who trains at the moment this epoch ends, on the same card
-        beside = [e for e in epochs if e["began"] < epoch["ended"] < e["ended"] and e["card"] == epoch["card"]]
+    trials = synthetic.read(journal)
+    assert {trial["card"] for trial in trials} == {"0", "1"}
+    for trial in trials:  # who trains on the same card at the moment this trial ends
+        beside = [t for t in trials if t["began"] < trial["ended"] < t["ended"] and t["card"] == trial["card"]]
         assert beside == []
-    assert len({epoch["pid"] for epoch in epochs}) == 2, "the workers were not reused"
+    assert len({trial["pid"] for trial in trials}) == 2, "the workers were not reused"
     assert study.counts() == {"COMPLETE": 6}
     assert disagreements(study) == []
 
