@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 from hpo import errors
 
 if TYPE_CHECKING:
-    from hpo.progress import Progress
     from hpo.settings import Settings
     from hpo.spec import SearchSpec
     from hpo.study import Study
@@ -35,7 +34,7 @@ def run(
     mlflow: str | None = None,
     ray: str | None = None,
     concurrency: int | None = None,
-    progress: Progress | None = None,
+    progress: bool = True,
 ) -> Study:
     """Run the study that a space file, a mapping of its shape or a parsed space describes; resume it if it exists.
 
@@ -46,7 +45,7 @@ def run(
         mlflow: MLflow tracking URI.
         ray: address of a running Ray cluster; without one a local cluster is started for the run.
         concurrency: trials at a time at most; as many as fit by default.
-        progress: where to show what happens; nothing is shown by default.
+        progress: show on stderr what happens: a live table on a terminal, a line a trial elsewhere.
 
     Raises:
         errors.SpecError: the space cannot be used, or the name belongs to a study over another space.

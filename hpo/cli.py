@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hpo.errors import HpoError, SpecError
+from hpo.errors import HpoError, StudyOwned
 
 if TYPE_CHECKING:
     from hpo.settings import Settings
@@ -25,11 +25,11 @@ app = typer.Typer(
 Name = Annotated[str, typer.Argument(help="Name of the study.", show_default=False)]
 Space = Annotated[Path, typer.Option("--space", "-s", help="The space file, YAML.", show_default=False)]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the file.")]
-Home = Annotated[Path | None, typer.Option(help="Folder of databases, checkpoints, datasets [hpo-data, HPO_HOME].")]
-Storage = Annotated[str | None, typer.Option(metavar="URL", help="Database of the studies [OPTUNA_STORAGE].")]
-Mlflow = Annotated[str | None, typer.Option(metavar="URI", help="MLflow tracking URI [MLFLOW_TRACKING_URI].")]
-Ray = Annotated[str | None, typer.Option(metavar="ADDRESS", help="A running Ray cluster [RAY_ADDRESS].")]
-Concurrency = Annotated[int | None, typer.Option(min=1, help="Trials at a time, at most. [as many as fit]")]
+Home = Annotated[Path | None, typer.Option(help="Folder of all files (default hpo-data, or HPO_HOME).")]
+Storage = Annotated[str | None, typer.Option(metavar="URL", help="Database of the studies (or OPTUNA_STORAGE).")]
+Mlflow = Annotated[str | None, typer.Option(metavar="URI", help="MLflow tracking URI (or MLFLOW_TRACKING_URI).")]
+Ray = Annotated[str | None, typer.Option(metavar="ADDRESS", help="A running Ray cluster (or RAY_ADDRESS).")]
+Concurrency = Annotated[int | None, typer.Option(min=1, help="Trials at a time, at most. By default as many as fit.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -71,7 +71,7 @@ def run(
         mlflow=mlflow,
         ray=ray,
         concurrency=concurrency,
-        progress=_progress(quiet),
+        progress=not quiet,
     )
     closing(study, as_json=as_json)
 
@@ -93,7 +93,7 @@ def resume(
     from hpo.summary import closing
 
     study = hpo.load(name, overrides=overrides or [], home=home, storage=storage, mlflow=mlflow, ray=ray)
-    closing(study.resume(concurrency=concurrency, progress=_progress(quiet)), as_json=as_json)
+    closing(study.resume(concurrency=concurrency, progress=not quiet), as_json=as_json)
 
 
 @app.command()
@@ -178,7 +178,8 @@ def delete(
     study = Study.load(name, settings)
     owner = holder(study.row)
     if owner:
-        raise SpecError(f"study {name!r} is being run by {owner}: `hpo stop {name}` first")
+        stop = settings.command("stop", name)
+        raise StudyOwned(f"study {name!r} is being run by {owner}: `{stop}` first")
     if not yes:
         count = sum(study.counts().values())
         typer.confirm(
@@ -195,12 +196,6 @@ def _settings(home: Path | None, storage: str | None, mlflow: str | None = None)
     from hpo import settings
 
     return settings.resolve(home=home, storage=storage, mlflow=mlflow)
-
-
-def _progress(quiet: bool) -> Any:
-    from hpo.progress import Progress
-
-    return Progress.silent() if quiet else Progress.on_stderr()
 
 
 def _version(wanted: bool) -> None:

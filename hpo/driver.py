@@ -11,15 +11,17 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from hpo.errors import HpoError, Interrupted, NoUsableTrial
+from hpo.errors import HpoError, Interrupted, NoUsableTrial, Unavailable
 from hpo.lease import Lease
 from hpo.progress import Progress
 from hpo.resources import Placement, cluster, place, ray_environment
-from hpo.study import Study
+from hpo.scheduler import Event, Scheduler
+from hpo.searcher import Searcher
+from hpo.settings import masked
+from hpo.study import STORAGE_ERRORS, Study
 from hpo.tracking import Tracking
 
 if TYPE_CHECKING:
-    from hpo.scheduler import Event
     from hpo.tuner import Search
 
 __all__ = ["run"]
@@ -27,7 +29,7 @@ __all__ = ["run"]
 CLOSING_SECONDS = 30.0  # for MLflow to take the last records; a quarter of it after Ctrl-C
 
 
-def run(study: Study, *, concurrency: int | None = None, progress: Progress | None = None) -> Study:
+def run(study: Study, *, concurrency: int | None = None, progress: bool = True) -> Study:
     """Run what is left of the study, at most `concurrency` trials at a time, by default as many as fit.
 
     Raises:
@@ -36,14 +38,13 @@ def run(study: Study, *, concurrency: int | None = None, progress: Progress | No
         NoUsableTrial: the budget of failures is spent, or no trial is COMPLETE at the end.
         Unavailable: a database or cluster does not answer.
     """
-    with Lease(study.ledger, study.row) as lease:
+    with Lease(study) as lease:
         study.recover()
-        driver = Driver(study, concurrency, progress or Progress.silent(), lease)
-        outcome = "failed: see the log"
+        driver = Driver(study, concurrency, Progress.on_stderr() if progress else Progress.silent(), lease)
         try:
             outcome = driver.run()
-        except HpoError as error:
-            outcome = str(error)
+        except BaseException as error:
+            outcome = str(error) if isinstance(error, HpoError) else f"{type(error).__name__}: {error}"
             raise
         finally:
             study.ledger.update_study(study.id, outcome=outcome)
@@ -66,31 +67,43 @@ class Driver:
 
     def run(self) -> str:
         """Run to the end; returns the outcome in words."""
-        ray_environment()
-        with _import_ahead(), cluster(self._study.settings.ray) as there:
-            placement = place(self._study.spec.resources, there, self._concurrency)
-            self._progress.begin(self._study, placement)
-            with self._progress:
-                self._run_search(placement)
+        try:
+            with _signals(self._interrupt):
+                self._run()
+        except STORAGE_ERRORS as error:
+            where = masked(self._study.settings.storage)
+            raise Unavailable(f"{where} went away: {error}; go on with: {self._resume()}") from error
+        except KeyboardInterrupt as error:  # the second Ctrl-C
+            raise self._interrupted("stopped at once") from error
         if self._reason is not None:
             raise self._reason
         best = self._study.best_trial
         return self._spent or f"finished, best trial {best.number}"
 
-    def _run_search(self, placement: Placement) -> None:
-        from hpo.scheduler import Scheduler
-        from hpo.searcher import Searcher
-        from hpo.tuner import Search
+    def _run(self) -> None:
+        searcher = Searcher(self._study)
+        if searcher.exhausted:
+            self._progress.note(f"study {self._study.name} is finished; --set budget.trials=N gives it more")
+            self._close()
+            return
+        ray_environment()
+        self._progress.note("starting Ray")
+        with _import_ahead(), cluster(self._study.settings.ray) as there:
+            placement = place(self._study.spec.resources, there, self._concurrency)
+            self._progress.begin(self._study, placement)
+            self._run_search(searcher, placement)
 
-        study = self._study
-        study.ledger.post(study.id, None, "start", {})
-        scheduler = Scheduler(study, self._notify)
-        self._search = Search(Searcher(study), scheduler, placement, self._tick)
+    def _run_search(self, searcher: Searcher, placement: Placement) -> None:
+        from hpo.tuner import Search  # imported while Ray started
+
+        scheduler = Scheduler(self._study, self._notify)
+        self._study.ledger.post(self._study.id, None, "start", {})
+        self._search = Search(searcher, scheduler, placement, self._tick)
+        if self._reason is not None:  # Ctrl-C while Ray started
+            self._search.stop()
         try:
-            with _signals(self._interrupt):
+            with self._progress:
                 self._search.run()
-        except KeyboardInterrupt:  # the second Ctrl-C
-            self._stop(self._interrupted("stopped at once"))
         finally:
             for number in list(scheduler.running):
                 scheduler.requeue(number)
@@ -112,9 +125,7 @@ class Driver:
         study.ledger.post(study.id, None, "end", {"status": status, "tags": tags, "time": time.time()})
         waiting = self._tracking.close(CLOSING_SECONDS / 4 if self._reason else CLOSING_SECONDS)
         if waiting:
-            self._progress.note(
-                f"{waiting} records wait for MLflow; hpo resume {study.name}{study.settings.flags()} sends them"
-            )
+            self._progress.note(f"{waiting} records wait for MLflow; {self._resume()} sends them")
 
     # -- while it runs ------------------------------------------------------------------------------------------------
 
@@ -143,14 +154,19 @@ class Driver:
             self._tracking.wake()
 
     def _interrupt(self) -> None:
+        self._progress.note("stopping: epochs that end within seconds are recorded; Ctrl-C again stops at once")
         self._stop(self._interrupted("interrupted"))
 
     def _interrupted(self, how: str) -> Interrupted:
-        return Interrupted(f"{how}; go on with: hpo resume {self._study.name}{self._study.settings.flags()}")
+        return Interrupted(f"{how}; go on with: {self._resume()}")
+
+    def _resume(self) -> str:
+        return self._study.settings.command("resume", self._study.name)
 
     def _stop(self, reason: HpoError | None) -> None:
-        assert self._search is not None
-        if not self._search.stopping:
+        if self._search is None:  # Ray is still starting
+            self._reason = reason
+        elif not self._search.stopping:
             self._reason = reason
             self._search.stop()
 

@@ -16,7 +16,8 @@ import sqlalchemy as sql
 from sqlalchemy.engine import RowMapping
 
 from hpo.errors import StudyOwned
-from hpo.ledger import Ledger, studies
+from hpo.ledger import studies
+from hpo.study import Study
 
 __all__ = ["Lease", "holder"]
 
@@ -47,9 +48,10 @@ def _alive(pid: int, started: float) -> bool:
 class Lease:
     """Context manager that holds a study for this process."""
 
-    def __init__(self, ledger: Ledger, study: RowMapping) -> None:
-        self._ledger = ledger
-        self._study = study
+    def __init__(self, study: Study) -> None:
+        self._ledger = study.ledger
+        self._study = study.row
+        self._command = study.settings.command
         self._owner = uuid.uuid4().hex
         self._renewed = 0.0
 
@@ -66,7 +68,7 @@ class Lease:
             name = self._study["name"]
             raise StudyOwned(
                 f"study {name!r} is being run by {busy or 'another driver that was quicker'}: "
-                f"`hpo status {name}` shows it, `hpo stop {name}` ends it"
+                f"`{self._command('status', name)}` shows it, `{self._command('stop', name)}` ends it"
             )
         return self
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from hpo.progress import number
+from hpo.errors import SpecError
 from hpo.settings import Settings, masked
 from hpo.space.parameters import Choice, Parameter
 from hpo.spec import SearchSpec
+from hpo.wording import number
 
 __all__ = ["plan"]
 
@@ -30,11 +32,11 @@ def plan(space: SearchSpec, settings: Settings, *, as_json: bool) -> None:
     console.print(table)
     console.print()
     varied = Table(box=None, padding=(0, 2, 0, 0))
-    for column in ("parameter", "values", "only when"):
+    for column in ("parameter", "values"):
         varied.add_column(column)
     for name, parameter in space.parameters.items():
         when = ", ".join(f"{key} is {' or '.join(map(str, values))}" for key, values in (parameter.when or {}).items())
-        varied.add_row(name, _values(parameter), when)
+        varied.add_row(name, _values(parameter) + (f", where {when}" if when else ""))
     console.print(varied)
 
 
@@ -52,8 +54,18 @@ def _facts(space: SearchSpec, settings: Settings) -> dict[str, str]:
         "checkpoints": str(settings.checkpoints),
         "datasets": str(settings.datasets),
         "Ray": settings.ray or "a local cluster, for the run",
-        "hash": space.hash(),
+        "identity": f"{space.hash()} (a study of this name runs with this space only)",
+        **_missing(space),
     }
+
+
+def _missing(space: SearchSpec) -> dict[str, str]:
+    """What has to be said before it can run, and may be said as late as then."""
+    try:
+        space.require_data()
+    except SpecError as error:
+        return {"missing": str(error)}
+    return {}
 
 
 def _trials(space: SearchSpec) -> str:
@@ -64,7 +76,7 @@ def _trials(space: SearchSpec) -> str:
     budget = space.budget
     limits = {
         f"{budget.trials} trials": budget.trials,
-        f"{number(budget.time)} s": budget.time,
+        str(timedelta(seconds=budget.time or 0)): budget.time,
         f"{number(budget.gpu_hours)} GPU-hours": budget.gpu_hours,
         f"{budget.failures} failures": budget.failures,
     }

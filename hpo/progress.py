@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import time
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from hpo.wording import assignments, number, words
+
 if TYPE_CHECKING:
     from hpo.resources import Placement
     from hpo.scheduler import Event
     from hpo.study import Study
 
-__all__ = ["Progress", "number"]
+__all__ = ["Progress"]
 
 REFRESH = 0.25  # seconds between two pictures of the table
 SILENCE = 10.0  # seconds without a line, off a terminal, after which an epoch is worth one
@@ -29,7 +31,7 @@ class Progress:
         self._console = console
         self._running: dict[int, Event] = {}
         self._counts: dict[str, int] = {}
-        self._best: Event | None = None
+        self._best_value: float | None = None
         self._live: Live | None = None
         self._refreshed = 0.0
         self._spoke = time.monotonic()
@@ -50,18 +52,22 @@ class Progress:
         self._maximize = study.spec.metric.goal == "maximize"
         self._counts = study.counts()
         share = f"{placement.cpu:g} CPU" + (f" + {placement.gpu:g} GPU" if placement.gpu else "")
-        self.note(f"study {study.name}: {placement.slots} trials at a time, {share} each")
+        trials = "1 trial" if placement.slots == 1 else f"{placement.slots} trials"
+        self.note(f"study {study.name}: {trials} at a time, {share} each")
         if placement.note:
             self.note(placement.note)
         done = {state: count for state, count in self._counts.items() if state != "WAITING"}
         if done:
-            self.note(f"on record: {_words(self._counts)}")
+            self.note(f"on record: {words(self._counts)}")
+        values = study.complete()
+        if values:
+            self._best_value = (max if self._maximize else min)(values.values())
 
     def note(self, text: str) -> None:
         """One line, above the table."""
         self._spoke = time.monotonic()
         if self._console is not None:
-            self._console.print(Text(text), soft_wrap=True)
+            self._console.print(Text(text), soft_wrap=not self._console.is_terminal)
 
     def __enter__(self) -> Progress:
         if self._console is not None and self._console.is_terminal:
@@ -82,9 +88,11 @@ class Progress:
             self._running.pop(event.number, None)
             self._counts[event.state] = self._counts.get(event.state, 0) + 1
             self._ended += 1
-            if event.state == "COMPLETE" and self._is_best(event):
-                self._best = event
-            self.note(self._line(event))
+            best = event.state == "COMPLETE" and self._is_best(event.value)
+            if best:
+                self._best_value = event.value
+            self.note(self._line(event) + ("  best so far" if best else ""))
+            self._refreshed = 0.0
         else:
             self._running[event.number] = event
             if self._live is None and time.monotonic() - self._spoke > SILENCE:
@@ -97,42 +105,27 @@ class Progress:
             self._live.update(self._picture(), refresh=True)
             self._refreshed = time.monotonic()
 
-    def _is_best(self, event: Event) -> bool:
-        if self._best is None or self._best.value is None or event.value is None:
+    def _is_best(self, value: float | None) -> bool:
+        if self._best_value is None or value is None:
             return True
-        return event.value > self._best.value if self._maximize else event.value < self._best.value
+        return value > self._best_value if self._maximize else value < self._best_value
 
     def _line(self, event: Event) -> str:
         text = f"trial {event.number:4d}  {event.state.lower():8}  epoch {event.epoch:3d}  {number(event.value):>8}  "
-        best = "  best so far" if event is self._best else ""
-        return text + (event.error.splitlines()[0] if event.error else assignments(event.params)) + best
+        return text + (event.error.splitlines()[0] if event.error else assignments(event.params))
 
     def _picture(self) -> Group:
         budget = self._study.spec.budget.trials
-        rate = self._ended / max(1e-9, (time.monotonic() - self._began) / 60)
         counts = dict(self._counts)
         counts["RUNNING"] = len(self._running)
-        head = f"{_words(counts)}{f' of {budget}' if budget else ''}   {rate:.1f} trials/min"
-        if self._best is not None:
-            head += f"   best {number(self._best.value)} (trial {self._best.number})"
+        head = f"{words(counts)}{f' of {budget}' if budget else ''}"
+        if self._ended:
+            head += f"   {60 * self._ended / (time.monotonic() - self._began):.1f} trials/min"
+        if self._best_value is not None:
+            head += f"   best {number(self._best_value)}"
         table = Table(box=None, padding=(0, 2, 0, 0))
         for column in ("trial", "epoch", self._study.spec.metric.name, "parameters"):
             table.add_column(column)
         for event in sorted(self._running.values(), key=lambda each: each.number):
             table.add_row(str(event.number), str(event.epoch), number(event.value), Text(assignments(event.params)))
         return Group(Text(head, style="bold"), table)
-
-
-def number(value: float | None) -> str:
-    """A metric for people: four significant digits."""
-    return "-" if value is None else f"{value:.4g}"
-
-
-def assignments(params: dict[str, Any]) -> str:
-    """Parameters on one line."""
-    return " ".join(f"{name}={f'{value:.4g}' if isinstance(value, float) else value}" for name, value in params.items())
-
-
-def _words(counts: dict[str, int]) -> str:
-    order = ("RUNNING", "COMPLETE", "PRUNED", "FAIL", "WAITING")
-    return ", ".join(f"{counts[state]} {state.lower()}" for state in order if counts.get(state)) or "no trials yet"

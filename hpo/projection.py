@@ -95,7 +95,8 @@ class Projection:
 
     def _create_parent(self, row: RowMapping) -> str:
         tags = {"mlflow.note.content": f"```yaml\n{row['text']}\n```", **self._tags()}
-        run = self._client.create_run(self._experiment, run_name=self._task.study, tags=tags)
+        begun = _milliseconds(row["created"])
+        run = self._client.create_run(self._experiment, start_time=begun, run_name=self._task.study, tags=tags)
         self._client.log_text(run.info.run_id, row["text"], "space.yaml")
         return str(run.info.run_id)
 
@@ -167,9 +168,12 @@ class Projection:
         self._client.log_text(run.info.run_id, yaml.safe_dump(payload["config"], sort_keys=False), "config.yaml")
         self._ledger.update_trial(self._study, number, run_id=run.info.run_id)
 
-    def _facts(self, run_id: str, facts: Mapping[str, Any]) -> None:
-        """What the trainer says of itself: about ten parameters, and the data set with its digest."""
+    def _facts(self, run_id: str, payload: Mapping[str, Any]) -> None:
+        """What the trainer says of itself: about ten parameters, the data set with its digest, the resolved config."""
+        facts = payload["facts"]
         self._client.log_batch(run_id, params=_params(facts))
+        if payload["config"]:
+            self._client.log_text(run_id, yaml.safe_dump(payload["config"], sort_keys=False), "resolved.yaml")
         if "dataset" in facts and "dataset_fingerprint" in facts:
             source = json.dumps({"uri": str(facts["dataset"])})
             digest = str(facts["dataset_fingerprint"])[:36]
@@ -190,6 +194,8 @@ class Projection:
         tags = [RunTag(key, str(value)[:5000]) for key, value in payload["tags"].items()]
         if tags:
             self._client.log_batch(run_id, tags=tags)
+        if payload.get("traceback"):
+            self._client.log_text(run_id, payload["traceback"], "traceback.txt")
         if payload["status"] == "SCHEDULED":  # waits to go on: no end time
             self._client.update_run(run_id, status="SCHEDULED")
         else:

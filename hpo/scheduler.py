@@ -170,7 +170,8 @@ class Scheduler:
             self._study.id, report.number, epoch=report.epoch, attempt=report.attempt, metrics=report.metrics, **changed
         )
         if "facts" in changed:
-            self._study.ledger.post(self._study.id, report.number, "facts", report.facts or {})
+            record = {"facts": report.facts, "config": report.config}
+            self._study.ledger.post(self._study.id, report.number, "facts", record)
             run.told_facts = True
         if value is None:
             return f"the trainer does not report the metric {name!r}; it reports {', '.join(report.metrics) or 'none'}"
@@ -217,9 +218,8 @@ class Scheduler:
         self._describe(run, error)
         self._study.optuna.tell(run.trial, run.value if state == TrialState.COMPLETE else None, state=state)
         tags = {"hpo.best_epoch": run.best_epoch, "hpo.error": error}
-        self._study.ledger.end_trial(
-            self._study.id, number, error=error, traceback=traceback, record=end_record(state, **_present(tags))
-        )
+        record = end_record(state, **_present(tags)) | {"traceback": traceback}
+        self._study.ledger.end_trial(self._study.id, number, error=error, traceback=traceback, record=record)
         del self.running[number]
         self._ended += 1
         self._tell_progress("end", run, state.name, error)

@@ -48,17 +48,23 @@ class Searcher:
         if self._spec.sampler.type == "grid":
             self._enqueue_grid(trials)
 
+    @property
+    def exhausted(self) -> bool:
+        """Whether there is no more to start: the budget of trials is used up, or the grid."""
+        if self._left_over:
+            return False
+        spent = self._budget is not None and self._started >= self._budget
+        return spent or (self._spec.sampler.type == "grid" and not self._queued)
+
     def next(self) -> Trial | None:
         """The next trial, RUNNING in Optuna with all its parameters set; None when there is no more to start."""
+        if self.exhausted:
+            return None
         if self._left_over:
             self._left_over -= 1
-        elif self._budget is not None and self._started >= self._budget:
-            return None
         elif self._queued:
             self._queued -= 1
             self._started += 1
-        elif self._spec.sampler.type == "grid":
-            return None
         else:
             if self._spec.sampler.type == "random":
                 self._study.optuna.enqueue_trial(self._random_point(self._started))

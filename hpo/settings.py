@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -42,14 +44,14 @@ class Settings:
         """Artifact folder for a local tracking database; None leaves the choice to the MLflow server."""
         return (self.home / "artifacts").as_uri() if "://" in self.mlflow and not is_server(self.mlflow) else None
 
-    def flags(self) -> str:
-        """The options that lead a command typed in this folder to the same studies; empty when none are needed."""
-        flags = []
+    def command(self, *words: str) -> str:
+        """The `hpo` command to type in this folder for the same studies, with the options that lead to them."""
+        line = [program("hpo"), *words]
         if self.home != Path.cwd() / DEFAULT_HOME:
-            flags += ["--home", str(self.home)]
+            line += ["--home", str(self.home)]
         if self.storage != default_storage(self.home):
-            flags += ["--storage", masked(self.storage)]
-        return "".join(f" {shlex.quote(flag)}" for flag in flags)
+            line += ["--storage", masked(self.storage)]
+        return shlex.join(line)
 
     def make_home(self) -> None:
         """Create the folder for this user only (0700)."""
@@ -98,6 +100,14 @@ def _refuse(settings: Settings) -> None:
             f"mlflow {settings.mlflow!r} is a folder, which MLflow no longer supports: "
             "use sqlite:///PATH, a database URL or the http:// address of a server"
         )
+
+
+def program(name: str) -> str:
+    """A command of this installation as it can be typed: with its path when it is not on PATH."""
+    beside = Path(sys.executable).with_name(name)
+    if shutil.which(name) or not beside.exists():
+        return name
+    return str(beside.relative_to(Path.cwd())) if beside.is_relative_to(Path.cwd()) else str(beside)
 
 
 def default_storage(home: Path) -> str:

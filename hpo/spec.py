@@ -55,10 +55,10 @@ class SearchSpec(BaseModel):
     storage: str | None = None
     mlflow: str | None = None
     ray: str | None = None
-    text: str = Field(default="", repr=False)
+    text: str = Field(default="", repr=False, exclude=True)
     """The file as read, without overrides."""
-    overrides: tuple[str, ...] = ()
-    folder: Path | None = None
+    overrides: tuple[str, ...] = Field(default=(), exclude=True)
+    folder: Path | None = Field(default=None, exclude=True)
     """Where the file stands; a trainer of the user's own may be imported from there."""
 
     @field_validator("name")
@@ -241,6 +241,11 @@ def _check_end(document: Document, parameters: Mapping[str, Parameter]) -> None:
     kind = sampler.get("type") if isinstance(sampler, dict) else None
     if kind == "grid":
         check_grid(document, parameters)
+    pruner, epochs = document.tree.get("pruner"), document.tree.get("trainer", {}).get("epochs")
+    first = pruner.get("min_epochs") if isinstance(pruner, dict) else None
+    if isinstance(first, int) and isinstance(epochs, int) and first >= epochs:
+        never = f"{first} is not below the {epochs} epochs of trainer: no trial could be stopped early"
+        document.refuse(("pruner", "min_epochs"), f"{never}; lower it, or remove the pruner")
     if kind in ("random", "tpe") and isinstance(budget, dict) and not _limits(document.tree, budget):
         document.refuse(
             ("budget",), f"sampler {kind} does not end by itself; give budget: {{trials: 50}}, time or gpu_hours"

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import optuna
+import sqlalchemy
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.engine import RowMapping
 
@@ -20,13 +21,15 @@ from hpo.errors import NoUsableTrial, SpecError
 from hpo.ledger import Ledger
 from hpo.settings import Settings, driver_url, masked
 from hpo.spec import SearchSpec
+from hpo.wording import words
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from hpo.progress import Progress
-
 __all__ = ["Study", "open_ledger"]
+
+STORAGE_ERRORS = (sqlalchemy.exc.OperationalError, optuna.exceptions.StorageInternalError)
+"""What a database that went away raises."""
 
 # MLflow's word for each of Optuna's states. SCHEDULED: interrupted, and in the queue to go on.
 RUN_STATUS = {
@@ -59,6 +62,9 @@ class Study:
         )
         self.storage = self.optuna._storage
         weakref.finalize(self, _disconnect, storage)  # else PostgreSQL's connections stay open as long as the process
+
+    def __repr__(self) -> str:
+        return f"Study({self.name!r}, {words(self.counts())})"
 
     # -- opening ------------------------------------------------------------------------------------------------------
 
@@ -145,7 +151,10 @@ class Study:
         try:
             return self.optuna.best_trial
         except ValueError as error:
-            raise NoUsableTrial(f"study {self.name!r} has no COMPLETE trial: {self.counts()}") from error
+            reasons = self.settings.command("trials", self.name)
+            raise NoUsableTrial(
+                f"study {self.name!r} has no complete trial: {words(self.counts())}; see {reasons}"
+            ) from error
 
     @property
     def trials(self) -> pd.DataFrame:
@@ -161,7 +170,7 @@ class Study:
 
     def _row(self, trial: FrozenTrial, ours: RowMapping | None) -> dict[str, Any]:
         extra: Any = ours or dict.fromkeys(
-            ("epoch", "best_epoch", "best_value", "seconds", "attempt", "error", "run_id")
+            ("epoch", "best_epoch", "best_value", "seconds", "attempt", "error", "traceback", "run_id")
         )
         params = trial.params or trial.system_attrs.get("fixed_params", {})
         checkpoint = self.checkpoint(trial.number) if ours else None
@@ -176,6 +185,7 @@ class Study:
             "seconds": extra["seconds"],
             "attempt": extra["attempt"],
             "error": extra["error"],
+            "traceback": extra["traceback"],
             "checkpoint": str(checkpoint) if checkpoint else None,
             "mlflow_run_id": extra["run_id"],
         }
@@ -214,7 +224,7 @@ class Study:
 
     # -- running ------------------------------------------------------------------------------------------------------
 
-    def resume(self, *, concurrency: int | None = None, progress: Progress | None = None) -> Study:
+    def resume(self, *, concurrency: int | None = None, progress: bool = True) -> Study:
         """Run what is left of the study; arguments and errors as for `hpo.run`."""
         from hpo import driver
 
@@ -297,9 +307,10 @@ def _unknown(name: str, settings: Settings, ledger: Ledger) -> SpecError:
 
 
 def _difference(space: SearchSpec, stored: Mapping[str, Any]) -> str:
-    lines = "\n".join(f"  {line}" for line in spec.changes(stored, space.canonical()))
+    new = space.identity()
+    lines = "\n".join(f"  {line}" for line in spec.changes({key: stored[key] for key in new}, new))
     return (
         f"study {space.name!r} exists over another space:\n{lines}\n"
         f"Give the file another `name`, or `hpo delete {space.name}` first; "
-        "budget, resources and winner may change within a study"
+        "budget and resources may change within a study"
     )

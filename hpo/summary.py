@@ -14,9 +14,9 @@ from rich.text import Text
 
 from hpo.errors import NoUsableTrial
 from hpo.lease import holder
-from hpo.progress import assignments, number
-from hpo.settings import Settings, masked
+from hpo.settings import Settings, is_server, masked, program
 from hpo.study import Study, open_ledger
+from hpo.wording import assignments, number, words
 
 __all__ = ["best", "closing", "status", "trials"]
 
@@ -56,6 +56,8 @@ def best(study: Study, *, as_json: bool) -> None:
         print(json.dumps(found, indent=2))
         return
     reached = f"{study.spec.metric.name} {number(found['value'])} after {found['epoch']} epochs"
+    if found["best_epoch"] != found["epoch"]:
+        reached += f" ({number(found['best_value'])} at epoch {found['best_epoch']})"
     print(f"best trial  {found['number']}: {reached}")
     print(f"parameters  {assignments(found['params'])}")
     if found["checkpoint"]:
@@ -68,21 +70,19 @@ def closing(study: Study, *, as_json: bool) -> None:
     if as_json:
         return
     name, settings = study.name, study.settings
-    print(f"trials      {', '.join(f'{count} {state.lower()}' for state, count in sorted(study.counts().items()))}")
+    print(f"trials      {words(study.counts())}")
     print()
-    print(f"curves      {_tool('mlflow')} ui --backend-store-uri {shlex.quote(masked(settings.mlflow))}")
-    print(f"study       {_tool('optuna-dashboard')} {shlex.quote(masked(settings.storage))}")
-    print(f"next        hpo trials {name}{settings.flags()}")
-    print(f"            hpo resume {name}{settings.flags()} --set budget.trials=N")
+    print(f"curves      {_mlflow_ui(settings)}")
+    print(f"study       {shlex.join([program('optuna-dashboard'), masked(settings.storage)])}")
+    print(f"next        {settings.command('trials', name)}")
+    print(f"            {settings.command('resume', name)} --set budget.trials=N")
 
 
-def _tool(command: str) -> str:
-    """The command as it can be typed: with its path when it stands beside this Python and not on PATH."""
-    import shutil
-    from pathlib import Path
-
-    beside = Path(sys.executable).with_name(command)
-    return command if shutil.which(command) or not beside.exists() else shlex.quote(str(beside))
+def _mlflow_ui(settings: Settings) -> str:
+    """The command that opens the curves; for a server, its address."""
+    if is_server(settings.mlflow):
+        return settings.mlflow
+    return shlex.join([program("mlflow"), "ui", "--backend-store-uri", masked(settings.mlflow)])
 
 
 def _status(study: Study) -> dict[str, Any]:
@@ -93,11 +93,11 @@ def _status(study: Study) -> dict[str, Any]:
         value = _best(study)["value"]
     except NoUsableTrial:
         value = None
-    unfinished = counts.get("WAITING", 0) + counts.get("RUNNING", 0)
+    lost = f"its driver is gone; go on with: {study.settings.command('resume', study.name)}"
     return {
         "study": study.name,
-        "state": f"running: {owner}" if owner else (row["outcome"] or ("not running" if unfinished else "not started")),
-        "trials": ", ".join(f"{count} {state.lower()}" for state, count in sorted(counts.items())) or "none",
+        "state": f"running: {owner}" if owner else row["outcome"] or lost,
+        "trials": counts,
         "best": value,
         "objective": f"{study.spec.metric.goal} {study.spec.metric.name}",
         "wall_seconds": round(row["seconds"], 1),
@@ -120,16 +120,18 @@ def _print(rows: list[dict[str, Any]], columns: tuple[str, ...], as_json: bool) 
         return
     table = Table(box=None, padding=(0, 2, 0, 0))
     for column in columns:
-        table.add_column(column.replace("_", " "))
+        table.add_column(column.replace("_", " "), overflow="fold")
     for row in rows:
         table.add_row(*(Text(_cell(row[column])) for column in columns))
-    console = Console(highlight=False)
-    console.print(table, width=None if console.is_terminal else 10_000)  # a file or a pipe has no margin
+    # a file or a pipe has no margin; a terminal's is kept by folding, never by cutting
+    Console(highlight=False, width=None if sys.stdout.isatty() else 10_000).print(table)
 
 
 def _cell(value: Any) -> str:
     if value is None:
         return ""
+    if isinstance(value, dict):
+        return words(value)
     return number(value) if isinstance(value, float) else str(value)
 
 

@@ -60,6 +60,7 @@ class Report:
     last: bool = False  # the trainer's own last epoch
     checkpoint: Checkpoint | None = None
     facts: dict[str, Any] | None = None  # with the first report of an attempt
+    config: dict[str, Any] | None = None  # likewise: the trainer's configuration with its defaults
     error: str | None = None  # "Type: message"; the trial has failed
     traceback: str | None = None  # last 20 lines
 
@@ -71,7 +72,7 @@ class Attempt:
         self._assignment = assignment
         self._trainer, self._epochs = _build(assignment)
         self._epoch = self._restore()
-        self._told_facts = False
+        self._introduced = False
 
     def _restore(self) -> int:
         """Load the recorded checkpoint; without one that can be used the trial starts over. Returns the epoch."""
@@ -100,11 +101,12 @@ class Attempt:
         return self._report(epoch=self._epoch, metrics=checked, seconds=seconds, last=self._is_last(), checkpoint=saved)
 
     def _report(self, **values: Any) -> Report:
-        facts = None
-        if not self._told_facts:
-            facts = self._trainer.facts() if hasattr(self._trainer, "facts") else {}
-            self._told_facts = True
-        return Report(number=self._assignment.number, attempt=self._assignment.attempt, facts=facts, **values)
+        if not self._introduced:
+            self._introduced = True
+            values["facts"] = self._trainer.facts() if hasattr(self._trainer, "facts") else {}
+            if "import" not in self._assignment.trainer:
+                values["config"] = self._trainer.config.model_dump(mode="json")
+        return Report(number=self._assignment.number, attempt=self._assignment.attempt, **values)
 
     def _is_last(self) -> bool:
         return bool(self._assignment.trainer.get("epochs") == self._epoch)

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
-__all__ = ["DatasetConfig", "Schedule", "TrainConfig", "expand", "model_names", "paths", "unread_paths"]
+__all__ = ["METRICS", "DatasetConfig", "Schedule", "TrainConfig", "expand", "model_names", "paths", "unread_paths"]
 
 ModelName = Literal[
     "linear",
@@ -27,6 +27,8 @@ ModelName = Literal[
 DatasetName = Literal["digits", "mnist", "cifar10", "imagefolder"]
 ScheduleName = Literal["constant", "step", "multistep", "cosine", "onecycle"]
 
+METRICS = ("train/loss", "train/accuracy", "val/loss", "val/accuracy", "lr", "seconds", "images_per_second")
+"""What `Trainer.fit` yields after each epoch."""
 DEFAULT_LR = {"sgd": 0.1, "adam": 1e-3, "adamw": 1e-3}
 MODELS_WITHOUT_DROPOUT = frozenset({"linear"})
 NOT_SEARCHABLE = frozenset({"dataset.download"})

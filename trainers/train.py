@@ -137,6 +137,9 @@ class Trainer:
     def facts(self) -> dict[str, str | int | float]:
         """Return what a tracker records once about this training."""
         return {
+            "model": self.config.model,
+            "optimizer": self.config.optimizer,
+            "epochs": self.config.epochs,
             "dataset": self.config.dataset.name,
             "parameters_count": sum(parameter.numel() for parameter in self.model.parameters()),
             "device": torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else str(self.device),

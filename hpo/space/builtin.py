@@ -29,6 +29,7 @@ def check(document: Document, parameters: Mapping[str, Parameter]) -> dict[str, 
     Returns the parameters that can be searched, parents first.
     """
     tree = document.tree["trainer"] = config.expand(document.tree["trainer"])
+    _check_metric(document)
     paths = config.paths()
     given = dict(leaves(tree))
     usable = {}
@@ -57,6 +58,16 @@ def _reasons(tree: Mapping[str, Any]) -> dict[str, str]:
         return config.unread_paths(tree)
     except TypeError:  # a list or mapping where a name belongs, which TrainConfig reports
         return {}
+
+
+def _check_metric(document: Document) -> None:
+    metric = document.tree.get("metric")
+    name = metric.get("name") if isinstance(metric, dict) else None
+    if isinstance(name, str) and name not in config.METRICS and not name.startswith("test"):
+        valid = ", ".join(config.METRICS)
+        document.refuse(
+            ("metric", "name"), f"the trainer reports no `{name}`{near(name, config.METRICS)}; valid: {valid}"
+        )
 
 
 def _unknown(name: str) -> str:

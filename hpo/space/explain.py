@@ -61,7 +61,8 @@ def _fault(detail: Mapping[str, Any], model: type[BaseModel], section: str) -> F
     trail, models = _follow(model, detail["loc"])
     kind, given, context = detail["type"], detail["input"], detail.get("ctx", {})
     if kind == "extra_forbidden":
-        names = [field.alias or name for each in models for name, field in each.model_fields.items()]
+        fields = [pair for each in models for pair in each.model_fields.items()]
+        names = [field.alias or name for name, field in fields if not field.exclude]
         own = section if section or len(trail) == 1 else str(trail[0])
         return Fault(trail, correct(own, str(trail[-1]), names), at_key=True)
     if kind == "missing":

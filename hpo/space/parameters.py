@@ -147,7 +147,7 @@ def kind_of(entry: Mapping[str, Any]) -> type[Parameter]:
     if "values" in entry:
         return Choice
     numbers = [entry[key] for key in ("min", "max", "step") if entry.get(key) is not None]
-    return FloatRange if any(isinstance(number, float) for number in numbers) else IntRange
+    return IntRange if all(isinstance(number, int) for number in numbers) else FloatRange
 
 
 def same(one: Any, other: Any) -> bool:

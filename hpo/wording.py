@@ -1,0 +1,26 @@
+"""How numbers, parameters and states are written for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["assignments", "number", "words"]
+
+
+def number(value: float | None) -> str:
+    """A metric for people: four significant digits."""
+    return "-" if value is None else f"{value:.4g}"
+
+
+def assignments(params: dict[str, Any]) -> str:
+    """Parameters on one line."""
+    return " ".join(f"{name}={f'{value:.4g}' if isinstance(value, float) else value}" for name, value in params.items())
+
+
+def words(counts: Mapping[str, int]) -> str:
+    """Trials by state, for people: "1 running, 6 complete"."""
+    order = ("RUNNING", "COMPLETE", "PRUNED", "FAIL", "WAITING")
+    named = {"FAIL": "failed"}
+    said = [f"{counts[state]} {named.get(state, state.lower())}" for state in order if counts.get(state)]
+    return ", ".join(said) or "no trials yet"
