@@ -60,7 +60,7 @@ def run(
         parsed = spec.load(Path(space), overrides)
     else:
         parsed = spec.from_mapping(space, overrides=overrides) if isinstance(space, Mapping) else space
-    parsed.require_data()
+    parsed.require_sources()
     study = Study.open(parsed, settings_for(parsed, home=home, storage=storage, mlflow=mlflow, ray=ray))
     return driver.run(study, concurrency=concurrency, progress=progress)
 

@@ -39,15 +39,14 @@ def run(study: Study, *, concurrency: int | None = None, progress: bool = True) 
         Unavailable: a database or cluster does not answer.
     """
     with Lease(study) as lease:
+        study.begin()
         study.recover()
         driver = Driver(study, concurrency, Progress.on_stderr() if progress else Progress.silent(), lease)
         try:
-            outcome = driver.run()
+            lease.outcome = driver.run()
         except BaseException as error:
-            outcome = str(error) if isinstance(error, HpoError) else f"{type(error).__name__}: {error}"
+            lease.outcome = str(error) if isinstance(error, HpoError) else f"{type(error).__name__}: {error}"
             raise
-        finally:
-            study.ledger.update_study(study.id, outcome=outcome)
     return study
 
 
@@ -105,9 +104,16 @@ class Driver:
             with self._progress:
                 self._search.run()
         finally:
-            for number in list(scheduler.running):
+            if self._lease.held():  # else they are another driver's now
+                self._put_back(scheduler)
+                self._close()
+
+    def _put_back(self, scheduler: Scheduler) -> None:
+        for number in list(scheduler.running):
+            try:
                 scheduler.requeue(number)
-            self._close()
+            except Exception as error:  # noqa: BLE001 - must hide neither the first error nor leave the others running
+                self._progress.note(f"trial {number} is put back by the next resume: {error}")
 
     def _close(self) -> None:
         """Post the end of the study and let MLflow catch up."""

@@ -28,11 +28,12 @@ RENEW_EVERY = 5.0
 def holder(row: RowMapping) -> str | None:
     """Who holds the study now, in words; None when it is free.
 
-    A holder on this machine whose process is gone frees the study at once; one elsewhere when its time runs out.
+    A holder on this machine has it as long as its process lives, be it asleep; one elsewhere until its time runs out.
     """
-    if row["owner"] is None or row["expires"] < time.time():
+    if row["owner"] is None:
         return None
-    if row["host"] == socket.gethostname() and not _alive(row["pid"], row["pid_started"]):
+    here = row["host"] == socket.gethostname()
+    if not (_alive(row["pid"], row["pid_started"]) if here else row["expires"] >= time.time()):
         return None
     age = time.time() - row["owned_since"]
     return f"process {row['pid']} on {row['host']}, for {age:.0f} s"
@@ -40,7 +41,8 @@ def holder(row: RowMapping) -> str | None:
 
 def _alive(pid: int, started: float) -> bool:
     try:
-        return abs(psutil.Process(pid).create_time() - started) < 1
+        process = psutil.Process(pid)
+        return abs(process.create_time() - started) < 1 and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
 
@@ -54,6 +56,7 @@ class Lease:
         self._command = study.settings.command
         self._owner = uuid.uuid4().hex
         self._renewed = 0.0
+        self.outcome: str | None = None  # written when the study is given back
 
     def __enter__(self) -> Lease:
         """Take the study.
@@ -64,7 +67,7 @@ class Lease:
         row = self._ledger.study(self._study["name"])
         assert row is not None
         busy = holder(row)
-        if busy or not self._take(row["owner"]):
+        if busy or not self._take(row):
             name = self._study["name"]
             raise StudyOwned(
                 f"study {name!r} is being run by {busy or 'another driver that was quicker'}: "
@@ -72,9 +75,10 @@ class Lease:
             )
         return self
 
-    def _take(self, previous: str | None) -> bool:
+    def _take(self, seen: RowMapping) -> bool:
         now, process = time.time(), psutil.Process()
-        free = studies.c.owner.is_(None) if previous is None else studies.c.owner == previous
+        # only if nobody has taken or renewed it since it was seen free
+        free = sql.and_(*(studies.c[key].is_not_distinct_from(seen[key]) for key in ("owner", "expires")))
         values = {
             "owner": self._owner,
             "host": socket.gethostname(),
@@ -110,10 +114,16 @@ class Lease:
         self._renewed = now
         return bool(stop)
 
+    def held(self) -> bool:
+        """Whether the study is still this process's; after a long sleep it may not be."""
+        row = self._ledger.study(self._study["name"])
+        return row is not None and row["owner"] == self._owner
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         mine = (studies.c.id == self._study["id"], studies.c.owner == self._owner)
         spent = studies.c.seconds + (time.time() - self._renewed)
         with self._ledger.begin() as connection:
-            connection.execute(sql.update(studies).where(*mine).values(owner=None, expires=None, seconds=spent))
+            values = {"owner": None, "expires": None, "seconds": spent, "outcome": self.outcome}
+            connection.execute(sql.update(studies).where(*mine).values(**values))

@@ -62,7 +62,7 @@ def _facts(space: SearchSpec, settings: Settings) -> dict[str, str]:
 def _missing(space: SearchSpec) -> dict[str, str]:
     """What has to be said before it can run, and may be said as late as then."""
     try:
-        space.require_data()
+        space.require_sources()
     except SpecError as error:
         return {"missing": str(error)}
     return {}

@@ -20,8 +20,9 @@ from typing import Any
 import yaml
 from sqlalchemy.engine import RowMapping
 
-from hpo.errors import HpoError
+from hpo.errors import HpoError, Unavailable
 from hpo.ledger import Ledger
+from hpo.settings import masked
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # the outbox is the retry
@@ -101,7 +102,7 @@ class Projection:
         return str(run.info.run_id)
 
     def _tags(self) -> dict[str, str]:
-        return {"hpo.study": self._task.study, "hpo.uid": self._uid, "mlflow.user": getpass.getuser(), **_git_tags()}
+        return {"hpo.study": self._task.study, "hpo.uid": self._uid, "mlflow.user": _user(), **_git_tags()}
 
     # -- sending ------------------------------------------------------------------------------------------------------
 
@@ -116,11 +117,15 @@ class Projection:
     def _try_trial(self, number: int | None, rows: list[RowMapping]) -> None:
         try:
             self._send_trial(number, rows)
-        except MlflowException as error:
-            if error.error_code not in REFUSED:
+        except (MlflowException, LookupError, FileNotFoundError) as error:
+            if isinstance(error, MlflowException) and error.error_code not in REFUSED:
                 raise
-            # such as a run that somebody deleted: trying again would hold up all others, and SQL has the facts
-            print(f"MLflow refuses {len(rows)} records of trial {number}: {error}", file=sys.stderr, flush=True)
+            if len(rows) > 1:  # one by one, so that a record that cannot be written takes no other along
+                for row in rows:
+                    self._try_trial(number, [row])
+                return
+            # such as one of a run that somebody deleted: to try again would hold up all others, and SQL has the facts
+            print(f"MLflow refuses a record of trial {number}: {error}", file=sys.stderr, flush=True)
 
     def _send_trial(self, number: int | None, rows: list[RowMapping]) -> None:
         metrics: list[Metric] = []
@@ -214,10 +219,13 @@ def client(uri: str) -> MlflowClient:
 def delete_experiment(name: str, uri: str) -> None:
     """Delete a study's experiment; it is renamed first, because MLflow keeps the names of deleted ones taken."""
     there = client(uri)
-    found = there.get_experiment_by_name(name)
-    if found is not None and found.lifecycle_stage == "active":
-        there.rename_experiment(found.experiment_id, f"{name} (deleted {time.strftime('%Y-%m-%d %H:%M:%S')})")
-        there.delete_experiment(found.experiment_id)
+    try:
+        found = there.get_experiment_by_name(name)
+        if found is not None and found.lifecycle_stage == "active":
+            there.rename_experiment(found.experiment_id, f"{name} (deleted {time.strftime('%Y-%m-%d %H:%M:%S')})")
+            there.delete_experiment(found.experiment_id)
+    except MlflowException as error:
+        raise Unavailable(f"MLflow at {masked(uri)} does not answer: {error}") from error
 
 
 def _by_trial(row: RowMapping) -> int:
@@ -236,6 +244,13 @@ def _params(values: Mapping[str, Any]) -> list[Param]:
 
 def _milliseconds(seconds: float) -> int:
     return int(seconds * 1000)
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container may run as a user without a name
+        return str(os.getuid())
 
 
 def _git_tags() -> dict[str, str]:

@@ -13,6 +13,7 @@ from typing import Any
 import ray
 
 from hpo.errors import SpecError, Unavailable
+from hpo.settings import without_secrets
 from hpo.space.sections import Resources
 
 __all__ = ["Placement", "cluster", "place"]
@@ -45,8 +46,9 @@ def cluster(address: str | None) -> Iterator[dict[str, float]]:
         if address:
             ray.init(address=address, **quiet)
         else:
-            # the store holds no data sets: 100 MB are plenty, where Ray would take 30% of the memory
-            ray.init(address="local", include_dashboard=False, object_store_memory=100 * 2**20, **quiet)
+            with without_secrets():  # workers inherit the environment of the Ray processes that start here
+                # the store holds no data sets: 100 MB are plenty, where Ray would take 30% of the memory
+                ray.init(address="local", include_dashboard=False, object_store_memory=100 * 2**20, **quiet)
     except ConnectionError as error:
         raise Unavailable(f"no Ray cluster answers at {address!r}: {error}") from error
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -95,6 +95,7 @@ class Scheduler:
             folder=f"{self._study.id}/{trial.number:06d}",
             datasets=self._study.settings.datasets,
             cpu=cpu,
+            gpu=gpu,
             import_paths=self._study.import_paths,
         )
         self.running[trial.number] = Running(
@@ -109,10 +110,20 @@ class Scheduler:
             told_facts=row["facts"] is not None,
         )
         self._tell_progress("start", self.running[trial.number], "RUNNING")
-        if row["epoch"] > 0 and trial.should_prune():
-            self._end(self.running[trial.number], TrialState.PRUNED)
-            return None
-        return assignment
+        return assignment if self._goes_on(self.running[trial.number]) else None
+
+    def _goes_on(self, run: Running) -> bool:
+        """Take the decision after the last recorded epoch that a dead driver may not have come to."""
+        number = run.trial.number
+        epochs = self._study.ledger.epochs(self._study.id, number)
+        if not epochs:
+            return True
+        problem = self._problem(json.loads(epochs[-1]["metrics"]), epochs[-1]["epoch"])
+        if problem:
+            self.fail(number, problem)
+        elif run.trial.should_prune():
+            self._end(run, TrialState.PRUNED)
+        return number in self.running
 
     def _start_record(self, trial: Trial, seed: int, resolved: dict[str, Any]) -> dict[str, Any]:
         return {
@@ -169,16 +180,23 @@ class Scheduler:
         self._study.ledger.add_epoch(
             self._study.id, report.number, epoch=report.epoch, attempt=report.attempt, metrics=report.metrics, **changed
         )
-        if "facts" in changed:
-            record = {"facts": report.facts, "config": report.config}
-            self._study.ledger.post(self._study.id, report.number, "facts", record)
+        if report.facts is not None and not run.told_facts:
+            # MLflow takes a parameter once: what is searched is there already
+            facts = {key: fact for key, fact in report.facts.items() if key not in run.trial.params}
+            self._study.ledger.post(self._study.id, report.number, "facts", {"facts": facts, "config": report.config})
             run.told_facts = True
-        if value is None:
-            return f"the trainer does not report the metric {name!r}; it reports {', '.join(report.metrics) or 'none'}"
-        run.trial.report(value, report.epoch)
-        self._tell_progress("epoch", run, "RUNNING")
-        bad = bad_metric(report.metrics, name)
-        return f"{bad} was {report.metrics[bad]} at epoch {report.epoch}" if bad else None
+        if value is not None:
+            run.trial.report(value, report.epoch)
+            self._tell_progress("epoch", run, "RUNNING")
+        return self._problem(report.metrics, report.epoch)
+
+    def _problem(self, metrics: Mapping[str, float], epoch: int) -> str | None:
+        """What in an epoch's metrics ends the trial as failed."""
+        name = self._spec.metric.name
+        if name not in metrics:
+            return f"the trainer does not report the metric {name!r}; it reports {', '.join(metrics) or 'none'}"
+        bad = bad_metric(metrics, name)
+        return f"{bad} was {metrics[bad]} at epoch {epoch}" if bad else None
 
     # -- ends ---------------------------------------------------------------------------------------------------------
 
@@ -190,6 +208,7 @@ class Scheduler:
     def requeue(self, number: int) -> None:
         """Put a trial back into the queue: it keeps its number and goes on from its last recorded epoch."""
         run = self.running.pop(number)
+        self._study.report_missing(run.trial._get_latest_trial())
         self._study.storage.set_trial_state_values(run.trial._trial_id, TrialState.WAITING)
         self._study.ledger.end_trial(self._study.id, number, record=end_record(TrialState.WAITING))
         self._tell_progress("end", run, "WAITING")

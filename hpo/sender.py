@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import getpass
 import hashlib
 import json
 import logging
@@ -65,7 +64,7 @@ def _wait(descriptor: int, seconds: float) -> float | None:
 def _only_one(task: Task) -> Iterator[None]:
     """Wait until the sender of a driver that was killed has ended: two would create runs twice."""
     name = hashlib.sha256(f"{task.storage} {task.study}".encode()).hexdigest()[:16]
-    with Path(tempfile.gettempdir(), f"hpo-tracking-{getpass.getuser()}-{name}.lock").open("w") as lock:
+    with Path(tempfile.gettempdir(), f"hpo-tracking-{os.getuid()}-{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

@@ -10,7 +10,9 @@ import re
 import shlex
 import shutil
 import sys
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -20,6 +22,14 @@ __all__ = ["Settings", "masked", "resolve"]
 
 
 DEFAULT_HOME = "hpo-data"
+SECRETS = (
+    "OPTUNA_STORAGE",
+    "PGPASSWORD",
+    "MLFLOW_TRACKING_URI",
+    "MLFLOW_TRACKING_USERNAME",
+    "MLFLOW_TRACKING_PASSWORD",
+    "MLFLOW_TRACKING_TOKEN",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +61,14 @@ class Settings:
             line += ["--home", str(self.home)]
         if self.storage != default_storage(self.home):
             line += ["--storage", masked(self.storage)]
+        if words[0] == "resume" and self.mlflow != default_mlflow(self.home):
+            line += ["--mlflow", masked(self.mlflow)]
         return shlex.join(line)
+
+    def filled(self, *, mlflow: str | None, ray: str | None) -> Settings:
+        """The same with what a study's space file says of MLflow and Ray, where nothing else was said."""
+        unsaid = self.mlflow == default_mlflow(self.home)
+        return replace(self, mlflow=mlflow if mlflow and unsaid else self.mlflow, ray=self.ray or ray)
 
     def make_home(self) -> None:
         """Create the folder for this user only (0700)."""
@@ -77,7 +94,7 @@ def resolve(
     settings = Settings(
         home=folder,
         storage=storage or os.environ.get("OPTUNA_STORAGE") or file_storage or default_storage(folder),
-        mlflow=mlflow or os.environ.get("MLFLOW_TRACKING_URI") or file_mlflow or f"sqlite:///{folder / 'mlflow.db'}",
+        mlflow=mlflow or os.environ.get("MLFLOW_TRACKING_URI") or file_mlflow or default_mlflow(folder),
         ray=ray or os.environ.get("RAY_ADDRESS") or file_ray,
     )
     _refuse(settings)
@@ -85,6 +102,11 @@ def resolve(
 
 
 def _refuse(settings: Settings) -> None:
+    odd = sorted(set("?%") & set(str(settings.home)))
+    if odd:
+        raise SpecError(
+            f"home {str(settings.home)!r} holds {' and '.join(odd)}, which mean something in a database URL"
+        )
     scheme = urlsplit(settings.storage).scheme
     if scheme.split("+")[0] not in ("sqlite", "postgresql"):
         raise SpecError(
@@ -115,6 +137,21 @@ def default_storage(home: Path) -> str:
     return f"sqlite:///{home / 'studies.db'}"
 
 
+def default_mlflow(home: Path) -> str:
+    """The tracking database where none is named."""
+    return f"sqlite:///{home / 'mlflow.db'}"
+
+
+@contextmanager
+def without_secrets() -> Iterator[None]:
+    """Take addresses and passwords out of the environment, which every process started meanwhile inherits."""
+    hidden = {name: os.environ.pop(name) for name in SECRETS if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)
+
+
 def is_server(uri: str) -> bool:
     """Whether the tracking URI is an MLflow server rather than a database."""
     return uri.startswith(("http://", "https://"))
@@ -122,7 +159,8 @@ def is_server(uri: str) -> bool:
 
 def masked(url: str) -> str:
     """The URL with its password replaced, fit for a screen or a log."""
-    return re.sub(r"(://[^:/@]*:)[^@]*@", r"\1***@", url)
+    url = re.sub(r"(://[^:/@]*:).*@", r"\1***@", url)
+    return re.sub(r"(password=)[^&\s]*", r"\1***", url)
 
 
 def driver_url(url: str) -> str:

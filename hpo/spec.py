@@ -68,6 +68,8 @@ class SearchSpec(BaseModel):
             better = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-")[:64]
             hint = f"; `{better}` would do" if better else ""
             raise ValueError(f"{name!r} is no name: 1 to 64 of letters, digits, dot, underscore and hyphen{hint}")
+        if name == "Default":
+            raise ValueError("`Default` is MLflow's own experiment; choose another name")
         return name
 
     @field_validator(*URLS)
@@ -98,14 +100,17 @@ class SearchSpec(BaseModel):
         tree["trainer"] = without(tree["trainer"], _NOT_IDENTITY)
         return {key: tree[key] for key in ("metric", "sampler", "parameters", "trainer", "pruner")}
 
-    def require_data(self) -> None:
-        """Make sure that the pictures of an image folder are there: `root` says where, and may differ by machine.
+    def require_sources(self) -> None:
+        """Make sure that what the file points to is there: the user's own trainer, the pictures of an image folder.
 
         Raises:
-            SpecError: `trainer.dataset.root` is not set, or is no folder.
+            SpecError: the trainer cannot be imported, or `trainer.dataset.root` is not set or is no folder.
         """
+        if "import" in self.trainer:
+            own.find(self.trainer["import"], self.folder)
+            return
         dataset = self.trainer.get("dataset", {})
-        if "import" in self.trainer or dataset.get("name") != "imagefolder":
+        if dataset.get("name") != "imagefolder":
             return
         root = dataset.get("root")
         if root is None or not Path(root).expanduser().is_dir():
@@ -171,14 +176,21 @@ def parse(
 
 
 def from_mapping(
-    mapping: Mapping[str, Any], *, overrides: Sequence[str] = (), folder: Path | None = None
+    mapping: Mapping[str, Any],
+    *,
+    overrides: Sequence[str] = (),
+    folder: Path | None = None,
+    trusted: bool = False,
 ) -> SearchSpec:
-    """Make a search of plain data; the same checks as for a file, with dotted paths in place of positions."""
+    """Make a search of plain data; the same checks as for a file, with dotted paths in place of positions.
+
+    With `trusted`, for data that canonical() made, a trainer of the user's own is not imported again.
+    """
     document = Document(text="", tree={})
     document.tree = plain(document, mapping, ())
     document.check()
     document.text = yaml.safe_dump(document.tree, sort_keys=False)
-    return _build(document, overrides, folder)
+    return _build(document, overrides, folder, trusted)
 
 
 def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
@@ -190,7 +202,7 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     return [f"{path}: {words[path][0]} -> {words[path][1]}" for path in paths if path not in same]
 
 
-def _build(document: Document, overrides: Sequence[str], folder: Path | None) -> SearchSpec:
+def _build(document: Document, overrides: Sequence[str], folder: Path | None, trusted: bool = False) -> SearchSpec:
     if () in document.unreadable:
         document.check()
     apply(document, overrides)
@@ -199,7 +211,8 @@ def _build(document: Document, overrides: Sequence[str], folder: Path | None) ->
         if key in document.tree:
             document.refuse((key,), f"unknown key `{key}`; remove it", key=True)
     parameters = read_parameters(document)
-    if isinstance(document.tree.get("trainer"), dict):
+    tree = document.tree.get("trainer")
+    if isinstance(tree, dict) and not (trusted and "import" in tree):
         parameters = _check_trainer(document, parameters, folder)
     _check_options(document)
     _check_end(document, parameters)

@@ -98,8 +98,6 @@ class Study:
             )
         elif row["hash"] != space.hash():
             raise SpecError(_difference(space, json.loads(row["canonical"])))
-        else:
-            ledger.update_study(row["id"], canonical=json.dumps(space.canonical()), text=space.text)
         study = cls(space, settings, ledger, storage)
         if "space" not in study.optuna.user_attrs:
             study.optuna.set_user_attr("space", space.text)  # so that the dashboard shows what was searched
@@ -117,11 +115,10 @@ class Study:
         if row is None:
             raise _unknown(name, settings, ledger)
         folder = Path(row["folder"]) if row["folder"] else None
-        space = spec.from_mapping(json.loads(row["canonical"]), overrides=overrides, folder=folder)
+        space = spec.from_mapping(json.loads(row["canonical"]), overrides=overrides, folder=folder, trusted=True)
         if space.hash() != row["hash"]:
             raise SpecError(_difference(space, json.loads(row["canonical"])))
-        if overrides:
-            ledger.update_study(row["id"], canonical=json.dumps(space.canonical()))
+        settings = settings.filled(mlflow=space.mlflow, ray=space.ray)
         return cls(space, settings, ledger, _open_storage(settings))
 
     # -- reading ------------------------------------------------------------------------------------------------------
@@ -228,7 +225,7 @@ class Study:
         """Run what is left of the study; arguments and errors as for `hpo.run`."""
         from hpo import driver
 
-        self.spec.require_data()
+        self.spec.require_sources()
         return driver.run(self, concurrency=concurrency, progress=progress)
 
     def delete(self) -> None:
@@ -236,6 +233,13 @@ class Study:
         optuna.delete_study(study_name=self.name, storage=self.storage)
         shutil.rmtree(self.folder, ignore_errors=True)
         self.ledger.delete_study(self.id)
+
+    def begin(self) -> None:
+        """Read afresh what an earlier driver spent, and save budget and resources as they are now; under the lease."""
+        row = self.ledger.study(self.name)
+        assert row is not None
+        self.row = row
+        self.ledger.update_study(self.id, canonical=json.dumps(self.spec.canonical()))
 
     def recover(self) -> int:
         """Put what a dead driver left behind into the queue; only the holder of the lease may call it.
@@ -247,16 +251,19 @@ class Study:
         back = 0
         for trial in self.frozen_trials():
             row = ours.get(trial.number)
+            if not trial.state.is_finished() and row is not None:
+                self.report_missing(trial)
             if trial.state == TrialState.RUNNING:
-                self._report_missing(trial)
                 self.storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
                 back += 1
             if row is not None and row["ended"] is None:
                 state = TrialState.WAITING if trial.state == TrialState.RUNNING else trial.state
-                self.ledger.end_trial(self.id, trial.number, record=end_record(state))
+                reason = trial.user_attrs.get("reason")
+                self.ledger.end_trial(self.id, trial.number, error=reason, record=end_record(state))
         return back
 
-    def _report_missing(self, trial: FrozenTrial) -> None:
+    def report_missing(self, trial: FrozenTrial) -> None:
+        """Report to Optuna the epochs that only our tables have."""
         for row in self.ledger.epochs(self.id, trial.number):
             if row["epoch"] not in trial.intermediate_values:
                 value = json.loads(row["metrics"]).get(self.spec.metric.name)

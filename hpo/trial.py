@@ -6,6 +6,7 @@ import importlib
 import inspect
 import json
 import math
+import posixpath
 import re
 import sys
 import time
@@ -19,6 +20,8 @@ from trainers import checkpoint
 
 __all__ = ["Assignment", "Attempt", "Checkpoint", "Report", "bad_metric", "failure", "load_object"]
 
+END: Any = object()  # of a trainer's epochs
+MESSAGE = 4000  # characters of an error that are kept
 METRIC_NAME = re.compile(r"[A-Za-z0-9_\-. /]{1,250}")  # what MLflow takes
 
 
@@ -45,6 +48,7 @@ class Assignment:
     folder: str  # the trial's own, below it
     datasets: Path
     cpu: float  # threads follow it
+    gpu: float  # share of a card, or number of them
     import_paths: tuple[str, ...]  # where the user's own trainers are looked for
 
 
@@ -73,6 +77,7 @@ class Attempt:
         self._trainer, self._epochs = _build(assignment)
         self._epoch = self._restore()
         self._introduced = False
+        self._saved = False
 
     def _restore(self) -> int:
         """Load the recorded checkpoint; without one that can be used the trial starts over. Returns the epoch."""
@@ -82,15 +87,19 @@ class Attempt:
         path = self._assignment.checkpoints / saved.path
         if not path.exists():
             return 0
-        self._trainer.load_state_dict(checkpoint.load(path, saved.sha256))
+        try:
+            state = checkpoint.load(path, saved.sha256)
+        except checkpoint.CheckpointError:  # damaged: what is recorded is trained again, and the curve goes on
+            return 0
+        self._trainer.load_state_dict(state)
         return saved.epoch
 
     def next_report(self) -> Report:
         """Train to the next epoch that is not on record yet."""
         while True:
             started = time.perf_counter()
-            metrics = next(self._epochs, None)
-            if metrics is None:
+            metrics = next(self._epochs, END)
+            if metrics is END:
                 return self._report(epoch=None, last=True)
             self._epoch += 1
             if self._epoch > self._assignment.recorded:  # a trainer without state repeats what is on record
@@ -103,7 +112,8 @@ class Attempt:
     def _report(self, **values: Any) -> Report:
         if not self._introduced:
             self._introduced = True
-            values["facts"] = self._trainer.facts() if hasattr(self._trainer, "facts") else {}
+            facts = self._trainer.facts() if hasattr(self._trainer, "facts") else {}
+            values["facts"] = json.loads(json.dumps(dict(facts), default=str))
             if "import" not in self._assignment.trainer:
                 values["config"] = self._trainer.config.model_dump(mode="json")
         return Report(number=self._assignment.number, attempt=self._assignment.attempt, **values)
@@ -120,7 +130,10 @@ class Attempt:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = folder / f"epoch-{self._epoch:04d}{'.json' if _is_json(state) else '.pt'}"
         digest = checkpoint.save(state, path)
-        for old in sorted(folder.glob("epoch-*"))[:-2]:
+        if not self._saved:  # a state that cannot be loaded is found now and not after an interruption
+            checkpoint.load(path, digest)
+            self._saved = True
+        for old in sorted(folder.glob("epoch-*"), key=_epoch_of)[:-2]:
             old.unlink()
         return Checkpoint(path=f"{self._assignment.folder}/{path.name}", sha256=digest, epoch=self._epoch)
 
@@ -139,7 +152,8 @@ def _build(assignment: Assignment) -> tuple[Any, Iterator[Mapping[str, float]]]:
     target = load_object(assignment.trainer["import"], assignment.import_paths)
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(max(1, int(assignment.cpu)))
-    offered = {"seed": assignment.seed, "data_folder": assignment.datasets}
+    device = "cuda" if assignment.gpu else "cpu"
+    offered = {"seed": assignment.seed, "data_folder": assignment.datasets, "device": device}
     wanted = inspect.signature(target).parameters
     given = {name: value for name, value in assignment.trainer.items() if name != "import"}
     given |= {name: value for name, value in offered.items() if name in wanted and name not in given}
@@ -161,7 +175,7 @@ def _checked(metrics: Mapping[str, float]) -> dict[str, float]:
     if not isinstance(metrics, Mapping):
         raise TypeError(f"the trainer yielded {metrics!r}; it must yield a dict of metric name -> number per epoch")
     for name in metrics:
-        if not isinstance(name, str) or not METRIC_NAME.fullmatch(name):
+        if not isinstance(name, str) or not METRIC_NAME.fullmatch(name) or posixpath.normpath(f"/{name}") != f"/{name}":
             raise ValueError(f"metric name {name!r}: use letters, digits, and _ - . / or space, as in 'val/accuracy'")
     try:
         return {name: float(value) for name, value in metrics.items()}
@@ -178,19 +192,32 @@ def bad_metric(metrics: Mapping[str, float], objective: str) -> str | None:
 
 
 def _is_json(state: object) -> bool:
+    """Whether JSON gives back the very same: not so for tuples, or for keys that are numbers."""
     try:
-        json.dumps(state)
-    except TypeError:
+        return bool(json.loads(json.dumps(state)) == state)
+    except (TypeError, ValueError):
         return False
-    return True
 
 
-def failure(assignment: Assignment, error: Exception) -> Report:
+def _epoch_of(path: Path) -> int:
+    return int(path.stem.removeprefix("epoch-"))
+
+
+def failure(assignment: Assignment, error: BaseException) -> Report:
     """The report of a trial that raised."""
-    lines = "".join(traceback.format_exception(error)).splitlines()
+    try:
+        message = f"{type(error).__name__}: {error}"
+    except Exception:  # noqa: BLE001 - even its text may raise
+        message = type(error).__name__
+    lines = "".join(traceback.format_exception(error)).splitlines()[-20:]
     return Report(
         number=assignment.number,
         attempt=assignment.attempt,
-        error=f"{type(error).__name__}: {error}",
-        traceback="\n".join(lines[-20:]),
+        error=_storable(message),
+        traceback=_storable("\n".join(line[:500] for line in lines)),
     )
+
+
+def _storable(text: str) -> str:
+    """Text that every database takes: no lone surrogates, no NUL, not without end."""
+    return text[:MESSAGE].encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")

@@ -44,6 +44,7 @@ class Search:
         self.on_tick = on_tick
         self.tune_trials: dict[int, Any] = {}
         self._stop_at: float | None = None
+        self._failure: Exception | None = None  # Tune passes on the text of an error, not the error
 
     def __reduce__(self) -> tuple[type[dict[str, Any]], tuple[()]]:
         # Tune pickles its searcher, scheduler and callbacks into its folder: no handle or URL may travel along
@@ -75,6 +76,8 @@ class Search:
                     checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                 ),
             ).fit()
+        except Exception as error:
+            raise self._failure or error from error
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -104,9 +107,14 @@ class Search:
 
     def decide(self, trial: Any, report: Report) -> str:
         """Tune's decision after a report."""
-        goes_on = self.scheduler.report(report)
+        try:
+            goes_on = self.scheduler.report(report)
+        except Exception as error:
+            self._failure = error
+            raise
         if not goes_on or self.stopping:
             return str(TrialScheduler.STOP)
+        trial.run_metadata.num_failures = 0  # only losses without an epoch between them count
         # a worker that dies is replaced from this config: keep it at the newest recorded state
         trial.config["assignment"] = self.scheduler.running[report.number].assignment
         return str(TrialScheduler.CONTINUE)

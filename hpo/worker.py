@@ -31,6 +31,7 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
             if self._attempt is None:
                 self._attempt = Attempt(self._assignment)
             report = self._attempt.next_report()
-        except Exception as error:  # noqa: BLE001 - whatever the user's code raises is the trial's result
+        # whatever the user's code raises is the trial's result, sys.exit() included
+        except (Exception, SystemExit, KeyboardInterrupt, GeneratorExit) as error:  # noqa: BLE001
             report = failure(self._assignment, error)
         return {"report": report}

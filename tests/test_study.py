@@ -71,13 +71,13 @@ def test_a_study_of_somebody_else_is_left_alone(home: Path) -> None:
 
 def test_the_lease_keeps_a_second_driver_out_until_the_first_is_gone(home: Path, storage: str) -> None:
     study = open_study(home, storage)
-    with Lease(study.ledger, study.row):
+    with Lease(study):
         row = study.ledger.study("study")
         assert row is not None
         assert f"process {os.getpid()}" in str(holder(row))
-        with pytest.raises(StudyOwned, match="hpo stop study"), Lease(study.ledger, study.row):
+        with pytest.raises(StudyOwned, match="hpo stop study"), Lease(study):
             pass
-    with Lease(study.ledger, study.row):
+    with Lease(study):
         pass
 
 
@@ -86,9 +86,9 @@ def test_the_lease_keeps_a_second_driver_out_until_the_first_is_gone(home: Path,
 )
 def test_the_lease_of_a_dead_driver_is_taken(home: Path, dead: dict[str, Any]) -> None:
     study = open_study(home)
-    with Lease(study.ledger, study.row) as lost:
+    with Lease(study) as lost:
         study.ledger.update_study(study.id, **dead)
-        with Lease(study.ledger, study.row) as taken:
+        with Lease(study) as taken:
             lost._renewed = 0
             with pytest.raises(StudyOwned, match="taken over"):
                 lost.renew()
@@ -209,7 +209,7 @@ def test_a_goal_to_minimize_keeps_the_smallest(home: Path) -> None:
 
 
 def test_a_study_without_a_finished_trial_says_so(home: Path) -> None:
-    with pytest.raises(NoUsableTrial, match="no COMPLETE trial"):
+    with pytest.raises(NoUsableTrial, match="no complete trial"):
         _ = open_study(home).best_trial
 
 
@@ -220,7 +220,7 @@ def test_load_lists_what_there_is_and_refuses_a_changed_space(home: Path) -> Non
         Study.load("stdy", where)
     with pytest.raises(SpecError, match=r"trainer\.epochs: 4 -> 9"):
         Study.load("study", where, ["trainer.epochs=9"])
-    Study.load("study", where, ["budget.trials=7"])
+    Study.load("study", where, ["budget.trials=7"]).begin()
     assert Study.load("study", where).spec.budget.trials == 7
     row = Study.load("study", where).row
     assert json.loads(row["canonical"])["name"] == "study"

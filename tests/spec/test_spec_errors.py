@@ -179,11 +179,11 @@ def test_fields_that_disagree_are_found_whatever_the_dataset(tmp_path) -> None:
 def test_a_missing_image_folder_is_found_before_the_search(tmp_path) -> None:
     found = parse(space(trainer="trainer: {model: custom_cnn, dataset: imagefolder}"))
     with pytest.raises(SpecError, match=r"not set: add --set trainer\.dataset\.root"):
-        found.require_data()
+        found.require_sources()
     for root, fine in ((tmp_path, True), (tmp_path / "nowhere", False)):
         found = parse(space(trainer=f"trainer: {{model: custom_cnn, dataset: {{name: imagefolder, root: {root}}}}}"))
         if fine:
-            found.require_data()
+            found.require_sources()
         else:
             with pytest.raises(SpecError, match="which is no folder"):
-                found.require_data()
+                found.require_sources()
