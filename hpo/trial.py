@@ -175,12 +175,17 @@ def _checked(metrics: Mapping[str, float]) -> dict[str, float]:
     if not isinstance(metrics, Mapping):
         raise TypeError(f"the trainer yielded {metrics!r}; it must yield a dict of metric name -> number per epoch")
     for name in metrics:
-        if not isinstance(name, str) or not METRIC_NAME.fullmatch(name) or posixpath.normpath(f"/{name}") != f"/{name}":
+        if not isinstance(name, str) or not _is_metric_name(name):
             raise ValueError(f"metric name {name!r}: use letters, digits, and _ - . / or space, as in 'val/accuracy'")
     try:
         return {name: float(value) for name, value in metrics.items()}
     except (TypeError, ValueError) as error:
         raise TypeError(f"every metric must be a number, got {dict(metrics)!r}") from error
+
+
+def _is_metric_name(name: str) -> bool:
+    """Whether MLflow takes the name: no path that leads anywhere else than it says."""
+    return bool(METRIC_NAME.fullmatch(name)) and posixpath.normpath(name) == name and name[0] not in "/."
 
 
 def bad_metric(metrics: Mapping[str, float], objective: str) -> str | None:

@@ -3,6 +3,7 @@
 import json
 import os
 import sqlite3
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -224,3 +225,81 @@ def test_load_lists_what_there_is_and_refuses_a_changed_space(home: Path) -> Non
     assert Study.load("study", where).spec.budget.trials == 7
     row = Study.load("study", where).row
     assert json.loads(row["canonical"])["name"] == "study"
+
+
+def test_a_failure_that_died_with_its_driver_is_made_up_for(home: Path) -> None:
+    study = open_study(home)
+    trial = Searcher(study).next()
+    assert trial is not None
+    scheduler_of(study).start(trial, cpu=1, gpu=0)
+    study.ledger.add_epoch(study.id, 0, epoch=1, attempt=1, metrics={"val/accuracy": float("nan")})
+
+    again = open_study(home)
+    again.recover()
+    trial = Searcher(again).next()
+    assert trial is not None
+    assert scheduler_of(again).start(trial, cpu=1, gpu=0) is None
+    row = again.rows()[0]
+    assert (row["state"], row["error"]) == ("FAIL", "val/accuracy was nan at epoch 1")
+
+
+def test_a_trial_put_back_takes_its_newest_epoch_along(home: Path) -> None:
+    study = open_study(home)
+    scheduler = scheduler_of(study)
+    trial = Searcher(study).next()
+    assert trial is not None
+    scheduler.start(trial, cpu=1, gpu=0)
+    study.ledger.add_epoch(study.id, 0, epoch=1, attempt=1, metrics={"val/accuracy": 0.5})
+    scheduler.requeue(0)  # Ctrl-C came between our table and Optuna's
+    frozen = study.frozen_trials()[0]
+    assert (frozen.state, frozen.intermediate_values) == (TrialState.WAITING, {1: 0.5})
+
+
+def test_a_driver_that_slept_past_its_lease_keeps_the_study_while_it_lives(home: Path) -> None:
+    study = open_study(home)
+    with Lease(study) as lease:
+        study.ledger.update_study(study.id, expires=1.0)
+        with pytest.raises(StudyOwned), Lease(study):
+            pass
+        assert lease.held()
+        study.ledger.update_study(study.id, owner="somebody else")
+        assert not lease.held()
+        lease.outcome = "mine"
+    row = study.ledger.study("study")
+    assert row is not None
+    assert (row["owner"], row["outcome"]) == ("somebody else", None)
+
+
+@pytest.mark.parametrize(
+    "url", ["postgresql://u:p@s3cr3t@h/db", "postgresql://h/db?user=u&password=s3cr3t", "postgresql://u:s3cr3t@h/db"]
+)
+def test_every_spelling_of_a_password_is_masked(url: str) -> None:
+    assert "s3cr3t" not in settings.masked(url)
+
+
+def test_what_starts_meanwhile_inherits_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in settings.SECRETS:
+        monkeypatch.setenv(name, "s3cr3t")
+    with settings.without_secrets():
+        assert "s3cr3t" not in os.environ.values()
+    assert all(os.environ[name] == "s3cr3t" for name in settings.SECRETS)
+
+
+def test_a_study_keeps_to_the_mlflow_of_its_file(home: Path) -> None:
+    uri = f"sqlite:///{home}/other.db"
+    open_study(home, mlflow=uri)
+    assert Study.load("study", settings.resolve(home=home)).settings.mlflow == uri
+    given = settings.resolve(home=home, mlflow="http://127.0.0.1:1")
+    assert Study.load("study", given).settings.mlflow == "http://127.0.0.1:1"
+
+
+def test_a_study_can_be_read_when_its_trainer_is_gone(home: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "leaving.py").write_text("def train(lr):\n    yield {'val/accuracy': lr}\n")
+    open_study(home, trainer={"import": "leaving:train"})
+    (tmp_path / "leaving.py").unlink()
+    monkeypatch.delitem(sys.modules, "leaving")
+    study = Study.load("study", settings.resolve(home=home))
+    assert study.rows() == []
+    with pytest.raises(SpecError, match="cannot import `leaving`"):
+        study.resume()

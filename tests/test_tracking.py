@@ -181,3 +181,15 @@ def _free_port() -> int:
 
 def _is_zombie(pid: int) -> bool:
     return ") Z " in Path(f"/proc/{pid}/stat").read_text()
+
+
+def test_records_that_cannot_be_written_take_no_others_along(home: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    study = open_study(home)
+    search_without_ray(study, trials=2)
+    study.ledger.post(study.id, 0, "checkpoint", {"path": "1/000000/gone.pt"})
+    study.ledger.post(study.id, 7, "checkpoint", {"path": "1/000007/never-was.pt"})
+    study.ledger.post(study.id, 1, "epoch", {"epoch": 9, "time": time.time(), "metrics": {"a//b": 1.0}})
+    Projection(task_of(study)).send()
+    assert study.ledger.pending_count(study.id) == 0
+    assert disagreements(study) == []
+    assert capfd.readouterr().err.count("MLflow refuses a record") == 3
