@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy
+from filelock import FileLock
 from sqlalchemy.engine import Engine, make_url
 
 from hpo.errors import Unavailable
 from hpo.settings import driver_url, masked
 
-__all__ = ["engine_options", "open_engine", "prepare"]
+__all__ = ["creating", "engine_options", "open_engine", "prepare"]
 
+ADVISORY = 4_772_111  # any number that others are unlikely to lock
 LOCK_TIMEOUT = 120  # seconds to wait for another writer of a SQLite file
 
 
@@ -44,6 +48,23 @@ def prepare(url: str) -> None:
                 connection.exec_driver_sql("PRAGMA journal_mode=WAL")
     except sqlalchemy.exc.OperationalError as error:
         raise Unavailable(f"the database {masked(url)} does not answer: {error.orig}") from error
+    finally:
+        engine.dispose()
+
+
+@contextmanager
+def creating(url: str) -> Iterator[None]:
+    """Let one process at a time create tables: two that find none would both, and one would fail."""
+    path = make_url(url).database
+    if url.startswith("sqlite"):
+        with FileLock(f"{path}.lock", mode=0o600):
+            yield
+        return
+    engine = open_engine(url)
+    try:
+        with engine.connect() as connection:
+            connection.exec_driver_sql(f"SELECT pg_advisory_lock({ADVISORY})")  # given back with the connection
+            yield
     finally:
         engine.dispose()
 

@@ -109,7 +109,8 @@ class Ledger:
         """
         database.prepare(url)
         ledger = cls(database.open_engine(url))
-        metadata.create_all(ledger.engine)
+        with database.creating(url):
+            metadata.create_all(ledger.engine)
         return ledger
 
     def begin(self) -> AbstractContextManager[Connection]:

@@ -299,7 +299,8 @@ def open_ledger(settings: Settings) -> Ledger:
 def _open_storage(settings: Settings) -> optuna.storages.RDBStorage:
     logging.getLogger("optuna").setLevel(logging.WARNING)  # one line a trial is the driver's to print
     options = database.engine_options(settings.storage)
-    return optuna.storages.RDBStorage(driver_url(settings.storage), engine_kwargs=options)
+    with database.creating(settings.storage):
+        return optuna.storages.RDBStorage(driver_url(settings.storage), engine_kwargs=options)
 
 
 def _disconnect(storage: optuna.storages.RDBStorage) -> None:

@@ -158,7 +158,7 @@ def test_a_second_driver_is_refused_and_stop_ends_the_first(drivers: Drivers) ->
     assert "Traceback" not in err
     assert out == ""
     code, _, err = drivers.finish("delete", "owned", "--yes")
-    assert code == 2
+    assert code == 4
     assert "hpo stop owned" in err
 
     code, out, _ = drivers.finish("stop", "owned")

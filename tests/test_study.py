@@ -3,6 +3,7 @@
 import json
 import os
 import sqlite3
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -49,6 +50,18 @@ def test_a_file_database_is_in_wal_mode_and_private(home: Path) -> None:
     with sqlite3.connect(home / "studies.db") as connection:
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     assert (home / "studies.db").stat().st_mode & 0o077 == 0
+
+
+def test_many_that_create_the_same_study_at_once_all_succeed(home: Path, storage: str) -> None:
+    program = f"""
+from hpo import settings, spec
+from hpo.study import Study
+Study.open(spec.from_mapping({TREE!r}), settings.resolve(home={str(home)!r}, storage={storage!r}))
+"""
+    started = [subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE, text=True) for _ in range(4)]
+    for process in started:
+        assert process.communicate(timeout=60)[1] == ""
+        assert process.returncode == 0
 
 
 def test_optuna_and_mlflow_may_not_share_a_database() -> None:
