@@ -38,12 +38,13 @@ def main() -> None:
     ours: list[Run] = []
     theirs: list[Run] = []
     for number in range(arguments.rounds):
-        pair = [lambda: ours.append(product(load)), lambda: theirs.append(stock(load, arguments.stock))]
-        for side in pair if number % 2 == 0 else reversed(pair):
-            side()
-        print(
-            f"round {number + 1} of {arguments.rounds}: {ours[-1]}\n  stock {theirs[-1]}", file=sys.stderr, flush=True
-        )
+        if number % 2:  # whoever comes second finds a warmer machine
+            theirs.append(stock(load, arguments.stock))
+            ours.append(product(load))
+        else:
+            ours.append(product(load))
+            theirs.append(stock(load, arguments.stock))
+        print(f"round {number + 1} of {arguments.rounds}: {ours[-1]}, stock {theirs[-1]}", file=sys.stderr, flush=True)
     print(conditions("ray", "optuna", "mlflow", "sqlalchemy", "torch"))
     print(f"{load}, {arguments.rounds} rounds; median (min-max)")
     print(_comparison(ours, theirs))
