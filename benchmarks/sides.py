@@ -93,7 +93,9 @@ def stock(load: Load, script: Path) -> Run:
         "torch": int(load.torch),
     }
     with _folder() as folder:
-        began, ended, output = _execute([sys.executable, str(script), *_flags(options), "--workdir", str(folder)])
+        began, ended, output = _execute(
+            [sys.executable, str(script.absolute()), *_flags(options), "--workdir", str(folder)]
+        )
         printed = json.loads(output.strip().splitlines()[-1])
         if printed["errors"]:
             raise RecordsMissing(f"{printed['errors']} trials of the stock stack failed")
@@ -137,7 +139,7 @@ def _execute(command: Sequence[str]) -> tuple[float, float, str]:
     """Run to the end; returns the times of start and end, and what was printed."""
     environment = os.environ | {"PYTHONPATH": str(HERE.parent)}
     began = time.time()
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=HERE.parent, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RecordsMissing(f"{command[1]} ended with {done.returncode}:\n{done.stderr[-2000:]}")
     return began, time.time(), done.stdout
