@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import platform
 import statistics
 from collections.abc import Sequence
@@ -34,4 +35,5 @@ def conditions(*packages: str) -> str:
     import psutil
 
     versions = ", ".join(f"{name} {version(name)}" for name in packages)
-    return f"{date.today()}, {psutil.cpu_count()} CPU cores, Python {platform.python_version()}, {versions}"
+    machine = f"{psutil.cpu_count()} CPU cores, load {os.getloadavg()[2]:.1f} over the last 15 minutes"
+    return f"{date.today()}, {machine}, Python {platform.python_version()}, {versions}"
