@@ -12,7 +12,6 @@ from typing import Any
 
 import ray
 from ray import tune
-from ray.tune.callback import Callback
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher as TuneSearcher
 from ray.tune.stopper import Stopper
@@ -66,11 +65,11 @@ class Search:
                     trial_name_creator=_name,
                     trial_dirname_creator=_name,
                 ),
+                # no callbacks: given any, Tune imports MLflow only to count which of them are MLflow's
                 run_config=tune.RunConfig(
                     storage_path=folder,
                     name="search",
                     verbose=0,
-                    callbacks=[_Watch(self)],
                     stop=_End(self),
                     failure_config=tune.FailureConfig(max_failures=WORKER_LOSSES),
                     checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
@@ -120,7 +119,8 @@ class Search:
         return str(TrialScheduler.CONTINUE)
 
     def should_end(self) -> bool:
-        """Whether to leave the control loop; epochs that outlast the grace time are cut off."""
+        """Whether to leave the control loop; epochs that outlast the grace time are cut off. Called in every turn."""
+        self.on_tick()
         if self._stop_at is None:
             return False
         busy = [each for each in self.tune_trials.values() if each.status == "RUNNING"]
@@ -145,47 +145,17 @@ class _Ask(TuneSearcher):  # type: ignore[misc]
     def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
         return True
 
-    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        pass
-
-    def save(self, checkpoint_path: str) -> None:
-        pass
-
-    def restore(self, checkpoint_path: str) -> None:
-        pass
-
-
-class _Obey(FIFOScheduler):  # type: ignore[misc]
-    def __init__(self, search: Search) -> None:
-        super().__init__()
-        self._search = search
-
-    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        self._search.tune_trials[_number(trial)] = trial
-
-    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        return self._search.decide(trial, result["report"])
+    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+        """A worker died. Tune has marked the trial ERROR already where it is going to try again."""
+        number = _number(trial)
+        if trial.status == "ERROR":
+            trial.config["assignment"] = self._search.scheduler.restart(number)
+        elif number in self._search.scheduler.running and not self._search.stopping:
+            error = f"its worker was lost {WORKER_LOSSES + 1} times: killed, crashed, or out of memory"
+            self._search.scheduler.fail(number, error, _last_words(trial))
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
         self._search.tune_trials.pop(_number(trial), None)
-
-
-class _Watch(Callback):  # type: ignore[misc]
-    def __init__(self, search: Search) -> None:
-        self._search = search
-
-    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        self._search.on_tick()
-
-    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """A worker died and the trial is tried again."""
-        trial.config["assignment"] = self._search.scheduler.restart(_number(trial))
-
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        number = _number(trial)
-        if number in self._search.scheduler.running and not self._search.stopping:
-            error = f"its worker was lost {WORKER_LOSSES + 1} times: killed, crashed, or out of memory"
-            self._search.scheduler.fail(number, error, _last_words(trial))
 
 
 class _End(Stopper):  # type: ignore[misc]
