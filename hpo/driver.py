@@ -97,7 +97,8 @@ class Driver:
 
         scheduler = Scheduler(self._study, self._notify)
         self._study.ledger.post(self._study.id, None, "start", {})
-        self._search = Search(searcher, scheduler, placement, self._tick)
+        folder = self._study.settings.home / ".tune" / str(self._study.id)
+        self._search = Search(searcher, scheduler, placement, folder=folder, on_tick=self._tick)
         if self._reason is not None:  # Ctrl-C while Ray started
             self._search.stop()
         try:

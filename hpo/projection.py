@@ -48,6 +48,7 @@ class Task:
     mlflow: str
     artifacts: str | None
     checkpoints: str
+    home: str
 
 
 class Projection:

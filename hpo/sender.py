@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import logging
 import os
 import select
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -63,8 +61,7 @@ def _wait(descriptor: int, seconds: float) -> float | None:
 @contextmanager
 def _only_one(task: Task) -> Iterator[None]:
     """Wait until the sender of a driver that was killed has ended: two would create runs twice."""
-    name = hashlib.sha256(f"{task.storage} {task.study}".encode()).hexdigest()[:16]
-    with Path(tempfile.gettempdir(), f"hpo-tracking-{os.getuid()}-{name}.lock").open("w") as lock:
+    with Path(task.home, f".tracking-{task.study}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

@@ -50,6 +50,7 @@ class Tracking:
             "mlflow": settings.mlflow,
             "artifacts": settings.artifacts,
             "checkpoints": str(settings.checkpoints),
+            "home": str(settings.home),
         }
         log = settings.home.joinpath("tracking.log").open("ab")
         with log:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import shutil
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -31,15 +30,22 @@ GRACE = 3.0  # seconds that running epochs get to end once the search is asked t
 class Search:
     """One pass of Ray Tune over a study, until nothing is left to start or `stop` is called.
 
-    `on_tick` is called in every turn of Tune's control loop, about ten times a second or more.
+    Tune writes into `folder`, which is removed afterwards. `on_tick` is called in every turn of Tune's control loop, about ten times a second or more.
     """
 
     def __init__(
-        self, searcher: Searcher, scheduler: Scheduler, placement: Placement, on_tick: Callable[[], None]
+        self,
+        searcher: Searcher,
+        scheduler: Scheduler,
+        placement: Placement,
+        *,
+        folder: Path,
+        on_tick: Callable[[], None],
     ) -> None:
         self.searcher = searcher
         self.scheduler = scheduler
         self.placement = placement
+        self.folder = folder
         self.on_tick = on_tick
         self.tune_trials: dict[int, Any] = {}
         self._stop_at: float | None = None
@@ -53,7 +59,7 @@ class Search:
         """Run to the end. Trials still at work when it returns are left in `scheduler.running`."""
         tune_environment(self.placement.slots)
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a trial that fails is ours to report
-        folder = tempfile.mkdtemp(prefix="hpo-tune-")
+        shutil.rmtree(self.folder, ignore_errors=True)  # what a killed driver left
         try:
             tune.Tuner(
                 tune.with_resources(TrialWorker, {"cpu": self.placement.cpu, "gpu": self.placement.gpu}),
@@ -67,7 +73,7 @@ class Search:
                 ),
                 # no callbacks: given any, Tune imports MLflow only to count which of them are MLflow's
                 run_config=tune.RunConfig(
-                    storage_path=folder,
+                    storage_path=str(self.folder),
                     name="search",
                     verbose=0,
                     stop=_End(self),
@@ -78,7 +84,7 @@ class Search:
         except Exception as error:
             raise self._failure or error from error
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def stop(self) -> None:
         """Start nothing more, let epochs that end within the grace time be recorded, then return from `run`."""
@@ -144,6 +150,27 @@ class _Ask(TuneSearcher):  # type: ignore[misc]
 
     def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
         return True
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        pass
+
+    def save(self, checkpoint_path: str) -> None:
+        pass
+
+    def restore(self, checkpoint_path: str) -> None:
+        pass
+
+
+class _Obey(FIFOScheduler):  # type: ignore[misc]
+    def __init__(self, search: Search) -> None:
+        super().__init__()
+        self._search = search
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        self._search.tune_trials[_number(trial)] = trial
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        return self._search.decide(trial, result["report"])
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         """A worker died. Tune has marked the trial ERROR already where it is going to try again."""

@@ -46,6 +46,7 @@ def task_of(study: Study) -> Task:
         mlflow=where.mlflow,
         artifacts=where.artifacts,
         checkpoints=str(where.checkpoints),
+        home=str(where.home),
     )
 
 
