@@ -30,7 +30,8 @@ GRACE = 3.0  # seconds that running epochs get to end once the search is asked t
 class Search:
     """One pass of Ray Tune over a study, until nothing is left to start or `stop` is called.
 
-    Tune writes into `folder`, which is removed afterwards. `on_tick` is called in every turn of Tune's control loop, about ten times a second or more.
+    Tune writes into `folder`, which is removed afterwards. `on_tick` is called in every turn of its control loop, about
+    ten times a second or more.
     """
 
     def __init__(
