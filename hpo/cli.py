@@ -187,7 +187,7 @@ def delete(
         )
     from hpo.projection import delete_experiment
 
-    delete_experiment(name, settings.mlflow)
+    delete_experiment(name, study.settings.mlflow)
     study.delete()
     typer.echo(f"deleted study {name}")
 

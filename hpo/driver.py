@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -38,15 +39,19 @@ def run(study: Study, *, concurrency: int | None = None, progress: bool = True) 
         NoUsableTrial: the budget of failures is spent, or no trial is COMPLETE at the end.
         Unavailable: a database or cluster does not answer.
     """
-    with Lease(study) as lease:
-        study.begin()
-        study.recover()
-        driver = Driver(study, concurrency, Progress.on_stderr() if progress else Progress.silent(), lease)
-        try:
-            lease.outcome = driver.run()
-        except BaseException as error:
-            lease.outcome = str(error) if isinstance(error, HpoError) else f"{type(error).__name__}: {error}"
-            raise
+    shown = Progress.on_stderr() if progress else Progress.silent()
+    try:
+        with Lease(study) as lease:
+            study.begin()
+            study.recover()
+            try:
+                lease.outcome = Driver(study, concurrency, shown, lease).run()
+            except BaseException as error:
+                lease.outcome = str(error) if isinstance(error, HpoError) else f"{type(error).__name__}: {error}"
+                raise
+    except STORAGE_ERRORS as error:
+        where, again = masked(study.settings.storage), study.settings.command("resume", study.name)
+        raise Unavailable(f"{where} went away: {error}; go on with: {again}") from error
     return study
 
 
@@ -69,9 +74,6 @@ class Driver:
         try:
             with _signals(self._interrupt):
                 self._run()
-        except STORAGE_ERRORS as error:
-            where = masked(self._study.settings.storage)
-            raise Unavailable(f"{where} went away: {error}; go on with: {self._resume()}") from error
         except KeyboardInterrupt as error:  # the second Ctrl-C
             raise self._interrupted("stopped at once") from error
         if self._reason is not None:
@@ -126,11 +128,12 @@ class Driver:
             if row and row["checkpoint"]:
                 study.ledger.post(study.id, best.number, "checkpoint", {"path": row["checkpoint"]})
         study.ledger.post(study.id, None, "table", study.table())
-        left = counts.get("WAITING", 0)
+        left = self._reason is not None or self._spent is not None
         status = "SCHEDULED" if left else "FINISHED" if counts.get("COMPLETE") else "FAILED"
         tags = {f"hpo.trials.{state.lower()}": count for state, count in counts.items()}
         study.ledger.post(study.id, None, "end", {"status": status, "tags": tags, "time": time.time()})
-        waiting = self._tracking.close(CLOSING_SECONDS / 4 if self._reason else CLOSING_SECONDS)
+        at_once = isinstance(sys.exception(), KeyboardInterrupt)
+        waiting = self._tracking.close(0.5 if at_once else CLOSING_SECONDS / 4 if self._reason else CLOSING_SECONDS)
         if waiting:
             self._progress.note(f"{waiting} records wait for MLflow; {self._resume()} sends them")
 
@@ -206,5 +209,7 @@ def _import_ahead() -> Iterator[None]:
     """Import Ray Tune in a thread while Ray starts: half of the start-up is spent waiting for processes."""
     thread = threading.Thread(target=importlib.import_module, args=("hpo.tuner",), daemon=True)
     thread.start()
-    yield
-    thread.join()
+    try:
+        yield
+    finally:
+        thread.join()

@@ -165,14 +165,27 @@ class Ledger:
             return row
 
     def add_epoch(
-        self, study: int, number: int, *, epoch: int, attempt: int, metrics: Mapping[str, float], **trial: Any
+        self,
+        study: int,
+        number: int,
+        *,
+        epoch: int,
+        attempt: int,
+        metrics: Mapping[str, float],
+        introduction: Mapping[str, Any] | None = None,
+        **trial: Any,
     ) -> None:
-        """Record an epoch together with the trial columns it changes (`trial`) and the record for MLflow."""
+        """Record an epoch with the trial columns it changes (`trial`) and the records for MLflow.
+
+        `introduction` holds what the trainer says of itself, with a trial's first epoch.
+        """
         now, text = time.time(), json.dumps(dict(metrics))
         where = {"study": study, "number": number}
         with self.begin() as connection:
             connection.execute(sql.insert(epochs).values(**where, epoch=epoch, attempt=attempt, time=now, metrics=text))
             self._update_trial(connection, study, number, epoch=epoch, **trial)
+            if introduction is not None:
+                self._post(connection, study, number, "facts", introduction)
             self._post(connection, study, number, "epoch", {"epoch": epoch, "time": now, "metrics": dict(metrics)})
 
     def update_trial(self, study: int, number: int, **values: Any) -> None:

@@ -95,6 +95,8 @@ class Progress:
             self._refreshed = 0.0
         else:
             self._running[event.number] = event
+            if event.kind == "start":  # out of the queue, when it was in it
+                self._counts["WAITING"] = max(0, self._counts.get("WAITING", 0) - 1)
             if self._live is None and time.monotonic() - self._spoke > SILENCE:
                 self.note(self._line(event))
         self.tick()

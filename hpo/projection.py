@@ -159,20 +159,20 @@ class Projection:
             self._client.update_run(self._parent, status="RUNNING")
             return
         tags = {key: str(value) for key, value in payload["tags"].items()} | {"hpo.attempt": str(payload["attempt"])}
-        if number in self._runs:
-            self._client.update_run(self._runs[number], status="RUNNING")
-            self._client.log_batch(self._runs[number], tags=[RunTag(*tag) for tag in tags.items()])
-            return
-        run = self._client.create_run(
-            self._experiment,
-            start_time=_milliseconds(payload["time"]),
-            run_name=f"trial {number:04d}",
-            tags={PARENT: self._parent, "hpo.state": "RUNNING", **tags, **self._tags()},
-        )
-        self._runs[number] = run.info.run_id
-        self._client.log_batch(run.info.run_id, params=_params(payload["params"]))
-        self._client.log_text(run.info.run_id, yaml.safe_dump(payload["config"], sort_keys=False), "config.yaml")
-        self._ledger.update_trial(self._study, number, run_id=run.info.run_id)
+        if number not in self._runs:
+            run = self._client.create_run(
+                self._experiment,
+                start_time=_milliseconds(payload["time"]),
+                run_name=f"trial {number:04d}",
+                tags={PARENT: self._parent, **tags, **self._tags()},
+            )
+            self._runs[number] = run.info.run_id
+        # all of it again after a crash or for another attempt: what is there already stays as it is
+        run_id, tags = self._runs[number], {**tags, "hpo.state": "RUNNING"}
+        self._client.update_run(run_id, status="RUNNING")
+        self._client.log_batch(run_id, params=_params(payload["params"]), tags=[RunTag(*tag) for tag in tags.items()])
+        self._client.log_text(run_id, yaml.safe_dump(payload["config"], sort_keys=False), "config.yaml")
+        self._ledger.update_trial(self._study, number, run_id=run_id)
 
     def _facts(self, run_id: str, payload: Mapping[str, Any]) -> None:
         """What the trainer says of itself: about ten parameters, the data set with its digest, the resolved config."""

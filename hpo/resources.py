@@ -65,6 +65,8 @@ def place(wanted: Resources, there: dict[str, float], concurrency: int | None) -
     Raises:
         SpecError: not even one trial fits.
     """
+    if concurrency is not None and concurrency < 1:
+        raise SpecError(f"concurrency {concurrency} is below 1; leave it out for as many trials as fit")
     cpus, gpus = there.get("CPU", 0.0), there.get("GPU", 0.0)
     gpu = (1.0 if gpus else 0.0) if wanted.gpu == "auto" else float(wanted.gpu)
     note = None

@@ -31,8 +31,8 @@ class Retention:
             # a worker keeps the epoch before the last one too, until the last is on record
             for path in set(newest.parent.glob("epoch-*")) - {newest}:
                 path.unlink()
-        if len(self._kept) > self._limit:
-            worst = min(self._kept, key=lambda each: self._sign * self._kept[each])
+        while len(self._kept) > self._limit:
+            worst = min(self._kept, key=lambda each: (self._sign * self._kept[each], -each))  # of equals the latest
             del self._kept[worst]
             self.drop(worst)
         is_best = self._best is None or self._sign * value > self._best

@@ -8,14 +8,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import optuna
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
 from optuna.trial import Trial, TrialState
 
 from hpo.retention import Retention
 from hpo.searcher import TRIAL, derive_seed
 from hpo.spec import SearchSpec
-from hpo.study import Study, end_record
+from hpo.study import Study, end_record, last_value
 from hpo.trial import Assignment, Checkpoint, Report, bad_metric
 
 __all__ = ["Event", "Running", "Scheduler"]
@@ -74,7 +73,7 @@ class Scheduler:
     def start(self, trial: Trial, *, cpu: float, gpu: float) -> Assignment | None:
         """Record an attempt at a trial and say what the worker has to do.
 
-        Returns None for a trial that was stopped early just before its driver died: the decision is made up for here.
+        Returns None for a trial whose end its driver did not live to tell: it is told here.
         """
         seed = derive_seed(self._spec.sampler.seed, TRIAL, trial.number)
         resolved = self._spec.resolve(trial.params)
@@ -121,6 +120,8 @@ class Scheduler:
         problem = self._problem(json.loads(epochs[-1]["metrics"]), epochs[-1]["epoch"])
         if problem:
             self.fail(number, problem)
+        elif epochs[-1]["epoch"] == run.assignment.trainer.get("epochs"):
+            self._complete(run)
         elif run.trial.should_prune():
             self._end(run, TrialState.PRUNED)
         return number in self.running
@@ -165,6 +166,7 @@ class Scheduler:
         self.gpu_seconds += report.seconds * run.gpu
         if value is not None and (run.best_value is None or self._sign * (value - run.best_value) > 0):
             run.best_value, run.best_epoch = value, report.epoch
+        introduction: dict[str, Any] | None = None
         changed: dict[str, Any] = {
             "seconds": run.seconds,
             "best_value": run.best_value,
@@ -172,19 +174,24 @@ class Scheduler:
         }
         if report.facts is not None and not run.told_facts:
             changed["facts"] = json.dumps(report.facts)
+            # MLflow takes a parameter once: what is searched is there already
+            facts = {key: fact for key, fact in report.facts.items() if key not in run.trial.params}
+            introduction = {"facts": facts, "config": report.config}
         if report.checkpoint:
             saved = report.checkpoint
             changed |= {"checkpoint": saved.path, "sha256": saved.sha256, "checkpoint_epoch": saved.epoch}
             run.assignment = replace(run.assignment, checkpoint=saved)
         run.assignment = replace(run.assignment, recorded=report.epoch)
         self._study.ledger.add_epoch(
-            self._study.id, report.number, epoch=report.epoch, attempt=report.attempt, metrics=report.metrics, **changed
+            self._study.id,
+            report.number,
+            epoch=report.epoch,
+            attempt=report.attempt,
+            metrics=report.metrics,
+            introduction=introduction,
+            **changed,
         )
-        if report.facts is not None and not run.told_facts:
-            # MLflow takes a parameter once: what is searched is there already
-            facts = {key: fact for key, fact in report.facts.items() if key not in run.trial.params}
-            self._study.ledger.post(self._study.id, report.number, "facts", {"facts": facts, "config": report.config})
-            run.told_facts = True
+        run.told_facts = run.told_facts or introduction is not None
         if value is not None:
             run.trial.report(value, report.epoch)
             self._tell_progress("epoch", run, "RUNNING")
@@ -229,7 +236,7 @@ class Scheduler:
 
     def _complete(self, run: Running) -> None:
         if run.value is None:  # resumed after its last epoch had been recorded
-            run.value = _last(run.trial)
+            run.value = last_value(run.trial._get_latest_trial())
         self._end(run, TrialState.COMPLETE)
 
     def _end(self, run: Running, state: TrialState, *, error: str | None = None, traceback: str | None = None) -> None:
@@ -292,11 +299,6 @@ def _pruner(space: SearchSpec) -> BasePruner:
             reduction_factor=pruner.reduction,
         )
     return NopPruner()
-
-
-def _last(trial: Trial) -> float | None:
-    frozen: optuna.trial.FrozenTrial = trial._get_latest_trial()
-    return frozen.intermediate_values[frozen.last_step] if frozen.last_step is not None else None
 
 
 def _present(values: dict[str, Any]) -> dict[str, Any]:

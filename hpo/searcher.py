@@ -101,7 +101,8 @@ class Searcher:
             for trial in trials
             if trial.state != TrialState.FAIL
         }
-        missing = [point for point in self._spec.grid() if _key(point) not in there]
+        # a budget takes the first cells, so that a failed one is not pushed out by one that was never to run
+        missing = [point for point in self._spec.grid()[: self._spec.budget.trials] if _key(point) not in there]
         for point in missing:
             self._study.optuna.enqueue_trial(point)
         self._queued += len(missing)

@@ -59,10 +59,14 @@ class Settings:
         line = [program("hpo"), *words]
         if self.home != Path.cwd() / DEFAULT_HOME:
             line += ["--home", str(self.home)]
-        if self.storage != default_storage(self.home):
+        # what stands in the environment is there for the next command too; a masked URL would be of no use in it
+        if self.storage not in (default_storage(self.home), os.environ.get("OPTUNA_STORAGE")):
             line += ["--storage", masked(self.storage)]
-        if words[0] == "resume" and self.mlflow != default_mlflow(self.home):
-            line += ["--mlflow", masked(self.mlflow)]
+        if words[0] == "resume":
+            if self.mlflow not in (default_mlflow(self.home), os.environ.get("MLFLOW_TRACKING_URI")):
+                line += ["--mlflow", masked(self.mlflow)]
+            if self.ray and self.ray != os.environ.get("RAY_ADDRESS"):
+                line += ["--ray", self.ray]
         return shlex.join(line)
 
     def filled(self, *, mlflow: str | None, ray: str | None) -> Settings:

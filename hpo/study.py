@@ -140,18 +140,18 @@ class Study:
 
     @property
     def best_trial(self) -> FrozenTrial:
-        """The COMPLETE trial with the best objective at its last epoch.
+        """The COMPLETE trial with the best objective at its last epoch; of equals the first.
 
         Raises:
             NoUsableTrial: no trial is COMPLETE.
         """
-        try:
-            return self.optuna.best_trial
-        except ValueError as error:
+        values = self.complete()
+        if not values:
             reasons = self.settings.command("trials", self.name)
-            raise NoUsableTrial(
-                f"study {self.name!r} has no complete trial: {words(self.counts())}; see {reasons}"
-            ) from error
+            raise NoUsableTrial(f"study {self.name!r} has no complete trial: {words(self.counts())}; see {reasons}")
+        sign = 1.0 if self.spec.metric.goal == "maximize" else -1.0
+        best = max(values, key=lambda number: (sign * values[number], -number))
+        return next(trial for trial in self.frozen_trials() if trial.number == best)
 
     @property
     def trials(self) -> pd.DataFrame:

@@ -11,7 +11,7 @@ import re
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -74,8 +74,9 @@ class Attempt:
 
     def __init__(self, assignment: Assignment) -> None:
         self._assignment = assignment
-        self._trainer, self._epochs = _build(assignment)
+        self._trainer = _build(assignment)
         self._epoch = self._restore()
+        self._epochs = iter(self._trainer.fit() if hasattr(self._trainer, "fit") else self._trainer)
         self._introduced = False
         self._saved = False
 
@@ -138,8 +139,8 @@ class Attempt:
         return Checkpoint(path=f"{self._assignment.folder}/{path.name}", sha256=digest, epoch=self._epoch)
 
 
-def _build(assignment: Assignment) -> tuple[Any, Iterator[Mapping[str, float]]]:
-    """The trainer and its epochs, for the built-in trainer as for a user's class or generator function."""
+def _build(assignment: Assignment) -> Any:
+    """The built-in trainer, an instance of the user's class, or what the user's generator function returns."""
     if "import" not in assignment.trainer:
         import torch
 
@@ -147,8 +148,7 @@ def _build(assignment: Assignment) -> tuple[Any, Iterator[Mapping[str, float]]]:
 
         torch.set_num_threads(max(1, int(assignment.cpu)))
         config = TrainConfig.model_validate(assignment.trainer)
-        trainer = Trainer(config, seed=assignment.seed, data_folder=assignment.datasets)
-        return trainer, trainer.fit()
+        return Trainer(config, seed=assignment.seed, data_folder=assignment.datasets)
     target = load_object(assignment.trainer["import"], assignment.import_paths)
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(max(1, int(assignment.cpu)))
@@ -157,8 +157,7 @@ def _build(assignment: Assignment) -> tuple[Any, Iterator[Mapping[str, float]]]:
     wanted = inspect.signature(target).parameters
     given = {name: value for name, value in assignment.trainer.items() if name != "import"}
     given |= {name: value for name, value in offered.items() if name in wanted and name not in given}
-    made = target(**given)
-    return made, iter(made.fit() if hasattr(made, "fit") else made)
+    return target(**given)
 
 
 def load_object(name: str, import_paths: tuple[str, ...] = ()) -> Any:

@@ -1,5 +1,6 @@
 """Whether Optuna, our tables and MLflow say the same of every trial."""
 
+import hashlib
 import json
 from typing import Any
 
@@ -41,7 +42,11 @@ def disagreements(study: Study) -> list[str]:
         }
         for name in {metric for metrics in curve.values() for metric in metrics}:
             mine = {epoch: metrics[name] for epoch, metrics in curve.items() if name in metrics}
-            facts[f"curve of {name} in MLflow"] = (len(mine), len(set(runs[number]["curve"](name))))
+            facts[f"curve of {name} in MLflow"] = (repr(mine), repr(runs[number]["curve"](name)))
+        facts["run id"] = (ours[number]["run_id"], runs[number]["run_id"])
+        if ours[number]["checkpoint"]:
+            path = study.settings.checkpoints / ours[number]["checkpoint"]
+            facts["checkpoint"] = (hashlib.sha256(path.read_bytes()).hexdigest(), ours[number]["sha256"])
         if trial.state == TrialState.COMPLETE:
             facts["value"] = (curve[max(curve)][study.spec.metric.name], trial.value)
         lines += [f"trial {number}, {what}: {one} is not {two}" for what, (one, two) in facts.items() if one != two]
@@ -64,6 +69,9 @@ def mlflow_runs(study: Study) -> dict[int, dict[str, Any]]:
             "state": run.data.tags["hpo.state"],
             "params": searched,
             "run_id": run_id,
-            "curve": lambda name, run_id=run_id: [metric.step for metric in client.get_metric_history(run_id, name)],
+            "curve": lambda name, run_id=run_id: {
+                metric.step: metric.value
+                for metric in sorted(client.get_metric_history(run_id, name), key=lambda each: each.step)
+            },
         }
     return found

@@ -53,6 +53,14 @@ def test_a_grid_goes_on_after_a_kill_and_runs_only_failed_cells_again(home: Path
     assert Searcher(open_study(home, storage, sampler="grid")).next() is None
 
 
+def test_a_failed_cell_within_a_budget_is_run_again(home: Path) -> None:
+    study = open_study(home, f"sqlite:///{home}/x.db", sampler="grid", budget={"trials": 2})
+    points = begin(study, Searcher(study), 100)
+    study.optuna.tell(0, state=TrialState.FAIL)
+    study.optuna.tell(1, 0.5)
+    assert begin(study, Searcher(study), 100) == [points[0]]
+
+
 def test_a_grid_keeps_to_a_budget_of_trials(home: Path, storage: str) -> None:
     study = open_study(home, storage, sampler="grid", budget={"trials": 4})
     assert len(begin(study, Searcher(study), 100)) == 4

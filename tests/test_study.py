@@ -240,6 +240,42 @@ def test_load_lists_what_there_is_and_refuses_a_changed_space(home: Path) -> Non
     assert json.loads(row["canonical"])["name"] == "study"
 
 
+def test_a_last_epoch_whose_driver_died_completes_the_trial(home: Path) -> None:
+    median = {"type": "median", "startup_trials": 1, "min_epochs": 1}
+    study = open_study(home, pruner=median)
+    scheduler, searcher = scheduler_of(study), Searcher(study)
+    for number, value in enumerate([0.9, 0.1]):
+        trial = searcher.next()
+        assert trial is not None
+        scheduler.start(trial, cpu=1, gpu=0)
+        if number == 0:
+            scheduler.report(report(0, 1, value, last=True))
+    study.ledger.add_epoch(study.id, 1, epoch=4, attempt=1, metrics={"val/accuracy": 0.1})
+
+    again = open_study(home, pruner=median)
+    again.recover()
+    trial = Searcher(again).next()
+    assert trial is not None
+    assert scheduler_of(again).start(trial, cpu=1, gpu=0) is None
+    assert [(each.state.name, each.value) for each in again.frozen_trials()] == [("COMPLETE", 0.9), ("COMPLETE", 0.1)]
+
+
+def test_of_equal_trials_the_first_is_best_and_keeps_its_checkpoint(home: Path) -> None:
+    study = open_study(home, budget={"trials": 9})
+    scheduler, searcher = scheduler_of(study), Searcher(study)
+    for number in range(5):
+        trial = searcher.next()
+        assert trial is not None
+        scheduler.start(trial, cpu=1, gpu=0)
+        path = study.folder / f"{number:06d}" / "epoch-0001.json"
+        path.parent.mkdir(parents=True)
+        path.touch()
+        saved = Checkpoint(path=f"{study.id}/{number:06d}/{path.name}", sha256="0" * 64, epoch=1)
+        scheduler.report(report(number, 1, 0.9, last=True, checkpoint=saved))
+    assert study.best_trial.number == 0
+    assert [study.checkpoint(number) is not None for number in range(5)] == [True, True, True, False, False]
+
+
 def test_a_failure_that_died_with_its_driver_is_made_up_for(home: Path) -> None:
     study = open_study(home)
     trial = Searcher(study).next()
