@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import math
+import sys
 from typing import Any
 
 from mlflow import MlflowClient
@@ -41,7 +43,7 @@ def disagreements(study: Study) -> list[str]:
             "ended": (trial.state == TrialState.RUNNING, ours[number]["ended"] is None),
         }
         for name in {metric for metrics in curve.values() for metric in metrics}:
-            mine = {epoch: metrics[name] for epoch, metrics in curve.items() if name in metrics}
+            mine = {epoch: _as_mlflow_keeps(metrics[name]) for epoch, metrics in curve.items() if name in metrics}
             facts[f"curve of {name} in MLflow"] = (repr(mine), repr(runs[number]["curve"](name)))
         facts["run id"] = (ours[number]["run_id"], runs[number]["run_id"])
         if ours[number]["checkpoint"]:
@@ -51,6 +53,11 @@ def disagreements(study: Study) -> list[str]:
             facts["value"] = (curve[max(curve)][study.spec.metric.name], trial.value)
         lines += [f"trial {number}, {what}: {one} is not {two}" for what, (one, two) in facts.items() if one != two]
     return lines
+
+
+def _as_mlflow_keeps(value: float) -> float:
+    """MLflow stores an infinite value as the largest float."""
+    return math.copysign(sys.float_info.max, value) if math.isinf(value) else value
 
 
 def mlflow_runs(study: Study) -> dict[int, dict[str, Any]]:

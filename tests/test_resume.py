@@ -166,7 +166,8 @@ def test_a_second_driver_is_refused_and_stop_ends_the_first(drivers: Drivers) ->
     first.communicate(timeout=60)
     assert first.returncode == 130
     status = json.loads(drivers.finish("status", "owned", "--json")[1])
-    assert status["state"].startswith("stopped by `hpo stop`; go on with: hpo resume owned")
+    assert status["state"].startswith("stopped by `hpo stop`; go on with: ")
+    assert "hpo resume owned" in status["state"]
     assert "RUNNING" not in hpo.load("owned", home=drivers.home).counts()
 
 
