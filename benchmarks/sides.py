@@ -59,7 +59,8 @@ def product(load: Load) -> Run:
     options = {
         "trials": load.trials,
         "concurrency": load.concurrency,
-        "set": [f"trainer.{key}={getattr(load, key)}".lower() for key in ("epochs", "sleep", "torch")],
+        "set": [f"trainer.{key}={getattr(load, key)}".lower() for key in ("epochs", "sleep", "torch")]
+        + (["pruner=none"] if load.epochs == 1 else []),  # there is no epoch to stop before
     }
     with _folder() as home:
         command = [sys.executable, "-m", "hpo", "run", "--space", str(HERE / "synthetic.yaml"), *_flags(options)]
