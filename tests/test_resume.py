@@ -141,8 +141,9 @@ def test_a_second_ctrl_c_ends_at_once(drivers: Drivers) -> None:
     process.send_signal(signal.SIGINT)
     time.sleep(0.3)
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
+    _, err = process.communicate(timeout=60)
     assert process.returncode == 130
+    assert "stopped at once" in err
     assert hpo.load("twice", home=drivers.home).counts() == {"WAITING": 9}
 
 
