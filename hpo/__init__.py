@@ -53,16 +53,18 @@ def run(
         errors.Interrupted: stopped by the user; `Study.resume` goes on.
         errors.NoUsableTrial: the search has ended without a COMPLETE trial.
     """
-    from hpo import driver, spec
-    from hpo.study import Study
+    from hpo.imports import uncollected
+
+    with uncollected():
+        from hpo import spec, start
 
     if isinstance(space, str | Path):
         parsed = spec.load(Path(space), overrides)
     else:
         parsed = spec.from_mapping(space, overrides=overrides) if isinstance(space, Mapping) else space
     parsed.require_sources()
-    study = Study.open(parsed, settings_for(parsed, home=home, storage=storage, mlflow=mlflow, ray=ray))
-    return driver.run(study, concurrency=concurrency, progress=progress)
+    settings = settings_for(parsed, home=home, storage=storage, mlflow=mlflow, ray=ray)
+    return start.run(parsed, settings, concurrency=concurrency, progress=progress)
 
 
 def load(

@@ -61,7 +61,6 @@ def run(
         check(space, everything, home, storage, mlflow, ray, as_json)
         return
     import hpo
-    from hpo.summary import closing
 
     study = hpo.run(
         space,
@@ -73,6 +72,8 @@ def run(
         concurrency=concurrency,
         progress=not quiet,
     )
+    from hpo.summary import closing  # imports Optuna, which `hpo.run` does while Ray starts
+
     closing(study, as_json=as_json)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import signal
 import sys
 import threading
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING
 from hpo.errors import HpoError, Interrupted, NoUsableTrial, Unavailable
 from hpo.lease import Lease
 from hpo.progress import Progress
-from hpo.resources import Placement, cluster, place, ray_environment
+from hpo.resources import Placement, cluster, is_up, place
 from hpo.scheduler import Event, Scheduler
 from hpo.searcher import Searcher
 from hpo.settings import masked
@@ -87,20 +86,18 @@ class Driver:
             self._progress.note(f"study {self._study.name} is finished; --set budget.trials=N gives it more")
             self._close()
             return
-        ray_environment()
-        self._progress.note("starting Ray")
-        with _import_ahead(), cluster(self._study.settings.ray) as there:
+        if not is_up():
+            self._progress.note("starting Ray")
+        with cluster(self._study.settings.ray, _search) as (there, search):
             placement = place(self._study.spec.resources, there, self._concurrency)
             self._progress.begin(self._study, placement)
-            self._run_search(searcher, placement)
+            self._run_search(search, searcher, placement)
 
-    def _run_search(self, searcher: Searcher, placement: Placement) -> None:
-        from hpo.tuner import Search  # imported while Ray started
-
+    def _run_search(self, search: type[Search], searcher: Searcher, placement: Placement) -> None:
         scheduler = Scheduler(self._study, self._notify)
         self._study.ledger.post(self._study.id, None, "start", {})
         folder = self._study.settings.home / ".tune" / str(self._study.id)
-        self._search = Search(searcher, scheduler, placement, folder=folder, on_tick=self._tick)
+        self._search = search(searcher, scheduler, placement, folder=folder, on_tick=self._tick)
         if self._reason is not None:  # Ctrl-C while Ray started
             self._search.stop()
         try:
@@ -204,12 +201,7 @@ def _signals(stop: Callable[[], None]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-@contextmanager
-def _import_ahead() -> Iterator[None]:
-    """Import Ray Tune in a thread while Ray starts: half of the start-up is spent waiting for processes."""
-    thread = threading.Thread(target=importlib.import_module, args=("hpo.tuner",), daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        thread.join()
+def _search() -> type[Search]:
+    from hpo.tuner import Search  # imports Ray Tune
+
+    return Search

@@ -5,10 +5,13 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Iterator
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import ray
 
@@ -16,7 +19,11 @@ from hpo.errors import SpecError, Unavailable
 from hpo.settings import without_secrets
 from hpo.space.sections import Resources
 
-__all__ = ["Placement", "cluster", "place"]
+__all__ = ["Placement", "cluster", "is_up", "place"]
+
+T = TypeVar("T")
+
+NICE = 5  # of 19
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,18 +36,44 @@ class Placement:
     note: str | None = None  # what differs from what was asked for, in a sentence
 
 
-@contextmanager
-def cluster(address: str | None) -> Iterator[dict[str, float]]:
-    """Join the cluster at `address`, or start one on this machine; yields what it has, as {"CPU": 2.0, "GPU": 1.0}.
+def is_up() -> bool:
+    """Whether this process is in a cluster already."""
+    return bool(ray.is_initialized())
 
+
+@contextmanager
+def cluster(address: str | None, meanwhile: Callable[[], T]) -> Iterator[tuple[dict[str, float], T]]:
+    """Join the cluster at `address`, or start one on this machine, and call `meanwhile` in a thread beside.
+
+    Half of Ray's start is waiting for processes. Ray itself starts in the caller's thread, the main one: it hangs in
+    any other. Yields what the cluster has, as {"CPU": 2.0, "GPU": 1.0}, and what `meanwhile` returned.
     A cluster that this process is in already is used and left running.
 
     Raises:
         Unavailable: nothing answers at the address.
+        Whatever `meanwhile` raises.
     """
-    if ray.is_initialized():
-        yield ray.cluster_resources()
+    if is_up():
+        yield ray.cluster_resources(), meanwhile()
         return
+    with ThreadPoolExecutor(1) as beside:
+        result = beside.submit(_yielding, meanwhile)
+        _start(address)
+    try:
+        yield ray.cluster_resources(), result.result()
+    finally:
+        ray.shutdown()
+
+
+def _yielding(work: Callable[[], T]) -> T:
+    """Do work that may wait: it fills the pauses of Ray's start and must not lengthen it."""
+    if sys.platform == "linux":  # where a thread has a priority of its own
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
+    return work()
+
+
+def _start(address: str | None) -> None:
+    _ray_environment()
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
         if address:
@@ -51,10 +84,6 @@ def cluster(address: str | None) -> Iterator[dict[str, float]]:
                 ray.init(address="local", include_dashboard=False, object_store_memory=100 * 2**20, **quiet)
     except ConnectionError as error:
         raise Unavailable(f"no Ray cluster answers at {address!r}: {error}") from error
-    try:
-        yield ray.cluster_resources()
-    finally:
-        ray.shutdown()
 
 
 def place(wanted: Resources, there: dict[str, float], concurrency: int | None) -> Placement:
@@ -85,7 +114,6 @@ def tune_environment(slots: int) -> None:
     """Ray Tune's settings that exist as environment variables only."""
     os.environ.update(
         RAY_AIR_NEW_OUTPUT="0",
-        RAY_CHDIR_TO_TRIAL_DIR="0",
         TUNE_DISABLE_AUTO_CALLBACK_LOGGERS="1",
         TUNE_DISABLE_SIGINT_HANDLER="1",  # the driver has its own
         TUNE_DISABLE_STRICT_METRIC_CHECKING="1",
@@ -94,9 +122,16 @@ def tune_environment(slots: int) -> None:
     )
 
 
-def ray_environment() -> None:
+def _ray_environment() -> None:
     """Ray's settings that exist as environment variables only; must be set before Ray starts."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # The monitor kills healthy workers too, and Ray Tune 2.60 ends the whole search over one that it killed. Without it
     # the kernel kills the worker that is largest, which is a lost worker like any other.
     os.environ.setdefault("RAY_memory_monitor_refresh_ms", "0")
+    # The raylet looks for its object store before that listens, and by default looks again a whole second later, ten
+    # times. Look often instead, for as long.
+    os.environ.setdefault("RAY_raylet_client_connect_timeout_milliseconds", "20")
+    os.environ.setdefault("RAY_raylet_client_num_connect_attempts", "500")
+    # Workers come up while this process still waits for the node, and it does not wait for them.
+    os.environ.setdefault("RAY_enable_worker_prestart", "1")
+    os.environ.setdefault("RAY_prestart_worker_first_driver", "0")

@@ -50,6 +50,11 @@ class Settings:
         return self.home / "datasets"
 
     @property
+    def storage_file(self) -> Path | None:
+        """The file that the studies lie in; None where they lie in a server."""
+        return Path(self.storage.removeprefix("sqlite:///")) if self.storage.startswith("sqlite:///") else None
+
+    @property
     def artifacts(self) -> str | None:
         """Artifact folder for a local tracking database; None leaves the choice to the MLflow server."""
         return (self.home / "artifacts").as_uri() if "://" in self.mlflow and not is_server(self.mlflow) else None

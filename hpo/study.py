@@ -288,7 +288,7 @@ def open_ledger(settings: Settings) -> Ledger:
         SpecError: the database is a file that does not exist.
         Unavailable: the database does not answer.
     """
-    if settings.storage.startswith("sqlite:///") and not Path(settings.storage.removeprefix("sqlite:///")).exists():
+    if settings.storage_file is not None and not settings.storage_file.exists():
         raise SpecError(
             f"there are no studies yet: {masked(settings.storage)} does not exist. "
             "Start one with `hpo run --space FILE`, or say where they are with --storage, OPTUNA_STORAGE or HPO_HOME"

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hpo.imports import uncollected
 from trainers import checkpoint
 
 __all__ = ["Assignment", "Attempt", "Checkpoint", "Report", "bad_metric", "failure", "load_object"]
@@ -142,9 +143,10 @@ class Attempt:
 def _build(assignment: Assignment) -> Any:
     """The built-in trainer, an instance of the user's class, or what the user's generator function returns."""
     if "import" not in assignment.trainer:
-        import torch
+        with uncollected():
+            import torch
 
-        from trainers import TrainConfig, Trainer
+            from trainers import TrainConfig, Trainer
 
         torch.set_num_threads(max(1, int(assignment.cpu)))
         config = TrainConfig.model_validate(assignment.trainer)

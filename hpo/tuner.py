@@ -11,6 +11,7 @@ from typing import Any
 
 import ray
 from ray import tune
+from ray.tune.execution import class_cache
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher as TuneSearcher
 from ray.tune.stopper import Stopper
@@ -25,6 +26,10 @@ __all__ = ["Search"]
 
 WORKER_LOSSES = 2  # a trial whose worker dies more often than this has failed
 GRACE = 3.0  # seconds that running epochs get to end once the search is asked to stop
+
+# An actor with environment variables of its own cannot have a worker that is up already, and starts 0.6 s later.
+# Tune gives every actor one variable, which TrialWorker sets as well.
+class_cache.DEFAULT_ENV_VARS.clear()
 
 
 class Search:

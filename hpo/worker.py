@@ -5,17 +5,25 @@ Workers hold no credentials and open no database: they train, report through Ray
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
-from ray import tune
-
+from hpo.imports import uncollected
 from hpo.trial import Assignment, Attempt, failure
+
+with uncollected():
+    from ray import tune
 
 __all__ = ["TrialWorker"]
 
 
 class TrialWorker(tune.Trainable):  # type: ignore[misc]
     """Trials follow each other in one process, so that what they import or decode is done once."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        # set here and not by the driver, see hpo.tuner
+        os.environ.update(RAY_CHDIR_TO_TRIAL_DIR="0", PL_DISABLE_FORK="1")
+        super().__init__(*arguments, **named)
 
     def setup(self, config: dict[str, Any]) -> None:
         self._assignment: Assignment = config["assignment"]

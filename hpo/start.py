@@ -1,0 +1,63 @@
+"""From a checked space to its search, without waiting where nothing has to be waited for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hpo.errors import Interrupted
+from hpo.imports import uncollected
+from hpo.progress import Progress
+from hpo.resources import cluster
+from hpo.settings import Settings
+from hpo.spec import SearchSpec
+
+if TYPE_CHECKING:
+    from hpo.study import Study
+
+__all__ = ["run"]
+
+
+def run(space: SearchSpec, settings: Settings, *, concurrency: int | None, progress: bool) -> Study:
+    """Create or open the study and run it; arguments and errors as for `hpo.run`."""
+    if not _is_new(space, settings):
+        # it may be finished, owned, or over another space: that is answered at once, without Ray
+        return _go(_open(space, settings), concurrency, progress)
+    if progress:
+        Progress.on_stderr().note("starting Ray")
+    try:
+        with cluster(settings.ray, lambda: _open(space, settings)) as (_, study):
+            return _go(study, concurrency, progress)
+    except KeyboardInterrupt as error:  # before the driver took over Ctrl-C
+        raise Interrupted(
+            f"interrupted before the first trial; go on with: {settings.command('resume', space.name)}"
+        ) from error
+
+
+def _is_new(space: SearchSpec, settings: Settings) -> bool:
+    """Whether a local database is sure to have no such study.
+
+    A server's is never taken for new: Ray's start hides passwords, which must be there to open it.
+    """
+    file = settings.storage_file
+    if file is None:
+        return False
+    if not file.exists():
+        return True
+    from hpo.ledger import Ledger  # imports SQLAlchemy
+
+    return Ledger.open(settings.storage).study(space.name) is None
+
+
+def _open(space: SearchSpec, settings: Settings) -> Study:
+    with uncollected():
+        from hpo.study import Study
+
+        study = Study.open(space, settings)
+        from hpo import driver, tuner  # noqa: F401 - what the search will need next
+    return study
+
+
+def _go(study: Study, concurrency: int | None, progress: bool) -> Study:
+    from hpo import driver
+
+    return driver.run(study, concurrency=concurrency, progress=progress)
