@@ -12,7 +12,7 @@ __all__ = ["augment", "cutout", "flip", "random_crop"]
 
 
 def augment(
-    images: Tensor, *, level: Literal["none", "light", "standard"], mirrored: bool, generator: Generator
+    images: Tensor, *, level: Literal["none", "light", "standard", "heavy"], mirrored: bool, generator: Generator
 ) -> Tensor:
     """Augment normalised pictures (N, C, H, W): light crops and, where `mirrored`, flips; standard also cuts out.
 
@@ -25,7 +25,9 @@ def augment(
     images = random_crop(images, padding=max(1, round(side / 8)), generator=generator)
     if mirrored:
         images = flip(images, generator=generator)
-    return cutout(images, size=max(1, round(side / 4)), generator=generator) if level == "standard" else images
+    return (
+        cutout(images, size=max(1, round(side / 4)), generator=generator) if level in ("standard", "heavy") else images
+    )
 
 
 def random_crop(images: Tensor, *, padding: int, generator: Generator) -> Tensor:

@@ -57,6 +57,9 @@ class Trainer:
             input_shape=(colours, height, width),
             classes=len(self.split.classes),
             dropout=config.dropout,
+            depth=config.depth,
+            growth=config.growth,
+            width=config.width,
         )
         # NVIDIA's convolutions are fastest with the channels last.
         self._layout = torch.channels_last if self.device.type == "cuda" else torch.contiguous_format
@@ -171,7 +174,9 @@ class Trainer:
         ):
             step = self.epoch * self._steps + batch
             set_lr(self.optimizer, config.lr * lr_factor(config.lr_schedule, step, self._steps, config.epochs))
-            inputs = augment(self._normalise(images), level=config.augment, mirrored=split.flip, generator=generator)
+            inputs = augment(
+                self._normalise(images), level=config.augment.level, mirrored=split.flip, generator=generator
+            )
             loss, logits = self._step(inputs.contiguous(memory_format=self._layout), labels)
             average.add(loss, logits, labels)
             seen += len(labels)

@@ -1,0 +1,41 @@
+"""A training described without torch: pydantic models, what of them may be searched, and what is read."""
+
+from __future__ import annotations
+
+from trainers.config.dataset import DatasetConfig
+from trainers.config.parts import AugmentConfig, EarlyStopping, LossConfig, TransferConfig
+from trainers.config.reading import MODELS_WITHOUT_DROPOUT, paths, unread_paths
+from trainers.config.schedule import (
+    SCHEDULES,
+    ConstantSchedule,
+    CosineSchedule,
+    MultistepSchedule,
+    OnecycleSchedule,
+    PlateauSchedule,
+    Schedule,
+    StepSchedule,
+)
+from trainers.config.train import METRICS, TrainConfig, expand, model_names
+
+__all__ = [
+    "METRICS",
+    "MODELS_WITHOUT_DROPOUT",
+    "SCHEDULES",
+    "AugmentConfig",
+    "ConstantSchedule",
+    "CosineSchedule",
+    "DatasetConfig",
+    "EarlyStopping",
+    "LossConfig",
+    "MultistepSchedule",
+    "OnecycleSchedule",
+    "PlateauSchedule",
+    "Schedule",
+    "StepSchedule",
+    "TrainConfig",
+    "TransferConfig",
+    "expand",
+    "model_names",
+    "paths",
+    "unread_paths",
+]
