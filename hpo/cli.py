@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hpo import cli_train
 from hpo.errors import HpoError, StudyOwned
 
 if TYPE_CHECKING:
@@ -191,6 +192,10 @@ def delete(
     delete_experiment(name, study.settings.mlflow)
     study.delete()
     typer.echo(f"deleted study {name}")
+
+
+for command in (cli_train.train, cli_train.evaluate, cli_train.predict):
+    app.command()(command)
 
 
 def _settings(home: Path | None, storage: str | None, mlflow: str | None = None) -> Settings:

@@ -101,23 +101,17 @@ class SearchSpec(BaseModel):
         return {key: tree[key] for key in ("metric", "sampler", "parameters", "trainer", "pruner")}
 
     def require_sources(self) -> None:
-        """Make sure that what the file points to is there: the user's own trainer, the pictures of an image folder.
+        """Make sure that what the file points to is there: the user's own trainer, pictures, weights.
 
         Raises:
-            SpecError: the trainer cannot be imported, or `trainer.dataset.root` is not set or is no folder.
+            SpecError: the trainer cannot be imported, or `dataset.root` or `transfer.weights` is not there.
         """
         if "import" in self.trainer:
             own.find(self.trainer["import"], self.folder)
             return
-        dataset = self.trainer.get("dataset", {})
-        if dataset.get("name") != "imagefolder":
-            return
-        root = dataset.get("root")
-        if root is None or not Path(root).expanduser().is_dir():
-            raise SpecError(
-                f"trainer.dataset.root is {f'{root!r}, which is no folder' if root else 'not set'}: "
-                "add --set trainer.dataset.root=FOLDER, with pictures in FOLDER/train/<class>/"
-            )
+        from hpo.space import builtin
+
+        builtin.require_sources(self.trainer)
 
     def hash(self) -> str:
         """Return 16 hex digits that are equal for equal identities; 1 and 1.0 count as equal."""

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-__all__ = ["CheckpointError", "load", "save"]
+__all__ = ["CheckpointError", "digest", "load", "save"]
 
 SUFFIXES = (".pt", ".json")
 
@@ -37,13 +37,13 @@ def save(state: Mapping[str, Any], path: Path) -> str:
             file.flush()
             os.fsync(file.fileno())
             file.seek(0)
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            written = hashlib.file_digest(file, "sha256").hexdigest()
         beside.replace(path)
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
     _sync_folder(path.parent)
-    return digest
+    return written
 
 
 def load(path: Path, sha256: str | None) -> dict[str, Any]:
@@ -62,6 +62,12 @@ def load(path: Path, sha256: str | None) -> dict[str, Any]:
             "restore the file from a copy, or delete it and retry the trial from its start"
         )
     return _read(content, path)
+
+
+def digest(path: Path) -> str:
+    """The SHA-256 of a file in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _check_suffix(path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import random
+import resource
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,21 +14,27 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Generator, Tensor
-from torch.nn import functional
 
-from trainers.augment import augment
+from trainers.average import Ema
 from trainers.config import TrainConfig
-from trainers.data import batches, load, steps_in_epoch
-from trainers.metrics import Average
+from trainers.data import Split, batches, load, steps_in_epoch
+from trainers.evaluate import evaluate
+from trainers.losses import Loss, class_weights
+from trainers.metrics import Average, Scores
 from trainers.models import build
-from trainers.optim import build_optimizer, lr_factor, set_lr
+from trainers.normalise import Normalise
+from trainers.optim import build_optimizer, peak_lr, set_lr
+from trainers.patience import Patience
+from trainers.precision import autocast, switches
+from trainers.schedule import LrSchedule
+from trainers.step import Step
+from trainers.transfer import freeze, load_weights
 
-__all__ = ["Trainer"]
+__all__ = ["STATE_FORMAT", "Trainer"]
 
-STATE_FORMAT = 1
+STATE_FORMAT = 2
 PLACES = ("root", "download")
 """Fields of the dataset's section that may differ on resuming: they say where pictures lie, not which they are."""
-_EVAL_PIXELS = 512 * 32 * 32
 
 
 class Trainer:
@@ -38,7 +45,8 @@ class Trainer:
 
         `seed` (from 0) rules weights, order of pictures, augmentation and dropout; the split has its own in the
         configuration. `device` as torch spells it; None takes a GPU where there is one.
-        Seeds Python's, NumPy's and torch's global generators. Raises what `trainers.data.load` raises.
+        Seeds Python's, NumPy's and torch's global generators. Raises what `trainers.data.load` and
+        `trainers.transfer.load_weights` raise.
         """
         self.config = config
         self.seed = seed
@@ -51,60 +59,146 @@ class Trainer:
         random.seed(seed)
         np.random.seed(seed % 2**32)
         torch.manual_seed(seed)
-        colours, height, width = self.split.train_images.shape[1:]
+        self._normalise = Normalise(self.split.mean, self.split.std, device=self.device)
+        self.model = self._build()
+        self.optimizer = build_optimizer(config, self.model)
+        self._steps = steps_in_epoch(len(self.split.train_labels), config.batch_size, config.max_batches)
+        self._schedule = LrSchedule(config.lr_schedule, steps_per_epoch=self._steps, epochs=config.epochs)
+        self._patience = Patience(config.early_stopping) if config.early_stopping is not None else None
+        self._ema = Ema(self.model, config.ema) if config.ema is not None else None
+        self._step = Step(
+            config,
+            model=self.model,
+            optimizer=self.optimizer,
+            loss=_loss(config, self.split, self.device),
+            normalise=self._normalise,
+            mirrored=self.split.flip,
+            ema=self._ema,
+            device=self.device,
+        )
+        self._rng = self._read_rng()
+
+    def _build(self) -> torch.nn.Module:
+        config = self.config
         model = build(
             config.model,
-            input_shape=(colours, height, width),
+            input_shape=self.input_shape,
             classes=len(self.split.classes),
             dropout=config.dropout,
             depth=config.depth,
             growth=config.growth,
             width=config.width,
         )
-        # NVIDIA's convolutions are fastest with the channels last.
-        self._layout = torch.channels_last if self.device.type == "cuda" else torch.contiguous_format
-        self.model = model.to(self.device).to(memory_format=self._layout)
-        self.optimizer = build_optimizer(config, self.model.parameters())
-        self._steps = steps_in_epoch(len(self.split.train_labels), config.batch_size, config.max_batches)
-        shape = (1, colours, 1, 1)
-        self._mean = torch.tensor(self.split.mean, device=self.device).mul(255).reshape(shape)
-        self._scale = torch.tensor(self.split.std, device=self.device).mul(255).reciprocal().reshape(shape)
-        self._rng = self._read_rng()
+        if config.transfer is not None:
+            load_weights(model, config.transfer.weights)
+        return model.to(self.device).to(memory_format=self._normalise.layout)
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Colours, height and width of a picture."""
+        colours, height, width = self.split.train_images.shape[1:]
+        return colours, height, width
+
+    @property
+    def evaluated_model(self) -> torch.nn.Module:
+        """The network that is validated and promoted: the averaged one where there is an average."""
+        return self.model if self._ema is None else self._ema.model
 
     def fit(self) -> Iterator[dict[str, float]]:
         """Train from the first unfinished epoch to the last, yielding after each.
 
-        Keys: train/loss (as optimised, with label smoothing), train/accuracy, val/loss, val/accuracy (all of the
-        validation pictures), lr (of the last batch), seconds (of the epoch), images_per_second (in training).
+        Keys: those of `trainers.config.METRICS`. train/loss is as optimised, with label smoothing, weights and mixing;
+        val/* are of all validation pictures; lr of the last batch; seconds of the epoch; images_per_second in training;
+        peak_memory_mb of the GPU's tensors, or of the process on a CPU; batch_parts that a batch was computed in.
         Accuracies are fractions in [0, 1], averages weigh pictures alike. Where a loss is not finite the epoch's losses
-        and accuracies are NaN and it is the last. Dropout's generator is kept from epoch to epoch, whatever the caller
+        and scores are NaN and it is the last. Dropout's generator is kept from epoch to epoch, whatever the caller
         draws meanwhile.
         """
-        while self.epoch < self.config.epochs and not self.diverged:
+        while self.epoch < self.config.epochs and not self.ended:
             began = time.perf_counter()
             self._write_rng(self._rng)
-            train_loss, train_accuracy, seen = self._train_epoch()
-            trained = time.perf_counter()
-            val_loss, val_accuracy = self._validate()
+            with switches(self.config, self.device):
+                numbers, rate = self._run_epoch()
             self._rng = self._read_rng()
             self.epoch += 1
-            self.diverged = not (math.isfinite(train_loss) and math.isfinite(val_loss))
-            numbers = {
-                "train/loss": train_loss,
-                "train/accuracy": train_accuracy,
-                "val/loss": val_loss,
-                "val/accuracy": val_accuracy,
-            }
-            if self.diverged:
-                numbers = dict.fromkeys(numbers, math.nan)
             yield numbers | {
                 "lr": float(self.optimizer.param_groups[0]["lr"]),
                 "seconds": time.perf_counter() - began,
-                "images_per_second": seen / (trained - began),
+                "images_per_second": rate,
+                "peak_memory_mb": self._peak_memory(),
+                "batch_parts": self._step.parts,
             }
 
+    @property
+    def ended(self) -> bool:
+        """Whether the training is over before its last epoch: diverged, or stopped early."""
+        return self.diverged or (self._patience is not None and self._patience.lost)
+
+    def _run_epoch(self) -> tuple[dict[str, float], float]:
+        """Return the epoch's losses and scores, and pictures per second of training."""
+        began = time.perf_counter()
+        train_loss, train_accuracy, seen = self._train_epoch()
+        trained = time.perf_counter()
+        scores = self.validate()
+        self.diverged = not (math.isfinite(train_loss) and math.isfinite(scores.loss))
+        numbers = {"train/loss": train_loss, "train/accuracy": train_accuracy, **scores.as_metrics("val")}
+        if self.diverged:
+            numbers = dict.fromkeys(numbers, math.nan)
+        else:
+            self._schedule.after_epoch(scores.loss)
+            if self._patience is not None:
+                self._patience.watch(numbers)
+        return numbers, seen / (trained - began)
+
+    def _train_epoch(self) -> tuple[float, float, int]:
+        """Return (loss, accuracy, pictures trained on)."""
+        config, split = self.config, self.split
+        words = np.random.SeedSequence((self.seed, self.epoch)).generate_state(2)
+        order = torch.randperm(len(split.train_labels), generator=Generator().manual_seed(int(words[0])))
+        self._step.generator.manual_seed(int(words[1]))
+        average, seen, peak = Average(self.device), 0, peak_lr(config)
+        self.model.train()
+        if config.transfer is not None:
+            freeze(self.model, config.transfer, self.epoch + 1)
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+        for number, (images, labels) in enumerate(
+            batches(
+                split.train_images,
+                split.train_labels,
+                batch_size=config.batch_size,
+                order=order,
+                max_batches=config.max_batches,
+                device=self.device,
+            )
+        ):
+            set_lr(self.optimizer, peak * self._schedule.factor(self.epoch, number))
+            average.add(*self._step(images, labels), labels)
+            seen += len(labels)
+        return *average.read(), seen
+
+    def validate(self) -> Scores:
+        """Score the network on the whole validation set, without label smoothing or augmentation."""
+        self.evaluated_model.eval()
+        split = self.split
+        return evaluate(
+            self._logits, split.val_images, split.val_labels, classes=len(split.classes), device=self.device
+        )
+
+    def _logits(self, images: Tensor) -> Tensor:
+        with autocast(self.config, self.device):
+            logits: Tensor = self.evaluated_model(self._normalise.stored(images))
+        return logits.float()
+
+    def _peak_memory(self) -> float:
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self.device) / 2**20
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+
+    # -- state --------------------------------------------------------------------------------------------------------
+
     def state_dict(self) -> dict[str, Any]:
-        """Return all that a resumed training needs: tensors and plain values, loadable with weights_only.
+        """Return all that a resumed training or a prediction needs: tensors and plain values, safe for weights_only.
 
         Weights are not copied: save or copy the state before training goes on.
         """
@@ -115,8 +209,20 @@ class Trainer:
             "epoch": self.epoch,
             "diverged": self.diverged,
             "data": self.split.fingerprint,
+            "classes": list(self.split.classes),
+            "input": {
+                "shape": list(self.input_shape),
+                "mean": list(self.split.mean),
+                "std": list(self.split.std),
+                "mirrored": self.split.flip,
+            },
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "schedule": self._schedule.state_dict(),
+            "patience": self._patience.state_dict() if self._patience is not None else None,
+            "ema": self._ema.state_dict() if self._ema is not None else None,
+            "scaler": self._step.scaler.state_dict() if self._step.scaler is not None else None,
+            "batch_parts": self._step.parts,
             "rng": dict(self._rng),
         }
 
@@ -135,6 +241,14 @@ class Trainer:
         self.model.load_state_dict(state["model"])
         # torch keeps the very tensors it is given here, and training would change the caller's.
         self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
+        self._schedule.load_state_dict(state["schedule"])
+        if self._patience is not None:
+            self._patience.load_state_dict(state["patience"])
+        if self._ema is not None:
+            self._ema.load_state_dict(state["ema"])
+        if self._step.scaler is not None and state["scaler"] is not None:  # a state from a CPU has none
+            self._step.scaler.load_state_dict(state["scaler"])
+        self._step.parts = state["batch_parts"]
         self.epoch, self.diverged, self._rng = state["epoch"], state["diverged"], dict(state["rng"])
 
     def facts(self) -> dict[str, str | int | float]:
@@ -154,64 +268,6 @@ class Trainer:
             "classes": len(self.split.classes),
         }
 
-    def _train_epoch(self) -> tuple[float, float, int]:
-        """Return (loss, accuracy, pictures trained on)."""
-        config, split = self.config, self.split
-        words = np.random.SeedSequence((self.seed, self.epoch)).generate_state(2)
-        order_seed, augment_seed = int(words[0]), int(words[1])
-        order = torch.randperm(len(split.train_labels), generator=Generator().manual_seed(order_seed))
-        generator = Generator(self.device).manual_seed(augment_seed)
-        average, seen = Average(self.device), 0
-        self.model.train()
-        for batch, (images, labels) in enumerate(
-            batches(
-                split.train_images,
-                split.train_labels,
-                batch_size=config.batch_size,
-                order=order.to(self.device, non_blocking=True),
-                max_batches=config.max_batches,
-            )
-        ):
-            step = self.epoch * self._steps + batch
-            set_lr(self.optimizer, config.lr * lr_factor(config.lr_schedule, step, self._steps, config.epochs))
-            inputs = augment(
-                self._normalise(images), level=config.augment.level, mirrored=split.flip, generator=generator
-            )
-            loss, logits = self._step(inputs.contiguous(memory_format=self._layout), labels)
-            average.add(loss, logits, labels)
-            seen += len(labels)
-        return *average.read(), seen
-
-    def _step(self, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        logits = self._logits(inputs)
-        loss = functional.cross_entropy(logits, labels, label_smoothing=self.config.label_smoothing)
-        self.optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
-        if self.config.grad_clip is not None:
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_clip)
-        self.optimizer.step()
-        return loss, logits
-
-    @torch.no_grad()
-    def _validate(self) -> tuple[float, float]:
-        """Return (loss, accuracy) over the whole validation set, without label smoothing or augmentation."""
-        images, labels = self.split.val_images, self.split.val_labels
-        average = Average(self.device)
-        self.model.eval()
-        size = max(16, min(512, _EVAL_PIXELS // math.prod(images.shape[-2:])))
-        for part, part_labels in batches(images, labels, batch_size=size):
-            logits = self._logits(self._normalise(part).contiguous(memory_format=self._layout))
-            average.add(functional.cross_entropy(logits, part_labels), logits, part_labels)
-        return average.read()
-
-    def _normalise(self, images: Tensor) -> Tensor:
-        return (images.float() - self._mean) * self._scale
-
-    def _logits(self, inputs: Tensor) -> Tensor:
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.config.precision == "bf16"):
-            logits: Tensor = self.model(inputs)
-        return logits.float()
-
     def _read_rng(self) -> dict[str, Tensor]:
         rng = {"cpu": torch.get_rng_state()}
         if self.device.type == "cuda":
@@ -222,6 +278,13 @@ class Trainer:
         torch.set_rng_state(rng["cpu"])
         if self.device.type == "cuda" and "cuda" in rng:
             torch.cuda.set_rng_state(rng["cuda"], self.device)
+
+
+def _loss(config: TrainConfig, split: Split, device: torch.device) -> Loss:
+    weights = None
+    if config.loss.class_weights == "balanced":
+        weights = class_weights(split.class_counts, split.classes).to(device)
+    return Loss(config.loss, label_smoothing=config.label_smoothing, weights=weights)
 
 
 def _without_places(config: Mapping[str, Any]) -> dict[str, Any]:

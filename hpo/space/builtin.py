@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from hpo.errors import SpecError
 from hpo.space.conditions import settle
 from hpo.space.document import Document, dotted, near
 from hpo.space.explain import Fault, faults
@@ -17,7 +18,7 @@ from hpo.space.parameters import Choice, Parameter
 from hpo.space.tree import leaves, place, without
 from trainers import config
 
-__all__ = ["check", "unread"]
+__all__ = ["check", "refuse", "require_sources", "unread"]
 
 _COMBINATIONS = 4096
 """So many are tried to find one that reads a path; a search that needs more is given the benefit of the doubt."""
@@ -51,6 +52,41 @@ def check(document: Document, parameters: Mapping[str, Parameter]) -> dict[str, 
 def unread(tree: Mapping[str, Any]) -> set[str]:
     """Return the dotted paths of a complete trainer section that its own other values keep from being read."""
     return set(_reasons(tree))
+
+
+def refuse(tree: Mapping[str, Any]) -> None:
+    """Check the trainer section of one training, everything in place.
+
+    Raises:
+        SpecError: a line for every value that is not allowed and for every one that would not be read.
+    """
+    lines = [f"trainer.{dotted(fault.trail)}: {fault.message}" for fault in _faults(tree, {})]
+    lines += [f"trainer.{path}: {reason}; remove it" for path, reason in _reasons(tree).items()]
+    if lines:
+        raise SpecError("\n".join(lines))
+
+
+def require_sources(tree: Mapping[str, Any]) -> None:
+    """Make sure that the pictures and weights that a trainer section points to are there.
+
+    Raises:
+        SpecError: they are not, or no place is given.
+    """
+    dataset, weights = tree.get("dataset", {}), (tree.get("transfer") or {}).get("weights")
+    root, name = dataset.get("root"), dataset.get("name")
+    if name in config.NEED_ROOT and (root is None or not _is_there(root, folder=name in config.FOLDERS)):
+        kind = "folder" if name in config.FOLDERS else "file"
+        raise SpecError(
+            f"trainer.dataset.root is {f'{root!r}, which is no {kind}' if root else 'not set'}: "
+            f"add --set trainer.dataset.root=PATH, {config.NEED_ROOT[name]}"
+        )
+    if weights is not None and not _is_there(weights, folder=False):
+        raise SpecError(f"trainer.transfer.weights is {weights!r}, which is no file; weights are never downloaded")
+
+
+def _is_there(path: str, *, folder: bool) -> bool:
+    place = Path(path).expanduser()
+    return place.is_dir() if folder else place.is_file()
 
 
 def _reasons(tree: Mapping[str, Any]) -> dict[str, str]:
@@ -96,10 +132,12 @@ def _complete(tree: Mapping[str, Any]) -> dict[str, Any]:
     """Drop what is not read, and stand in for a folder that may be named as late as the search starts."""
     full = without(tree, unread(tree))
     dataset = full.get("dataset")
-    if isinstance(dataset, dict) and dataset.get("name") == "imagefolder":
+    if isinstance(dataset, dict) and dataset.get("name") in config.NEED_ROOT:
         dataset.setdefault("root", ".")
-    if isinstance(dataset, dict) and isinstance(dataset.get("root"), str):
-        dataset["root"] = Path(dataset["root"])  # YAML has no paths, and strict validation takes no text for one
+    for section, key in (("dataset", "root"), ("transfer", "weights")):
+        tree_of = full.get(section)
+        if isinstance(tree_of, dict) and isinstance(tree_of.get(key), str):
+            tree_of[key] = Path(tree_of[key])  # YAML has no paths, and strict validation takes no text for one
     return full
 
 

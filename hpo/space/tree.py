@@ -6,11 +6,14 @@ import copy
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-__all__ = ["leaves", "place", "without"]
+__all__ = ["SCALAR_IS", "leaves", "place", "without"]
+
+SCALAR_IS = {"augment": "level", "early_stopping": "patience"}
+"""Section of the trainer -> the key that a scalar in its place stands for; `name` in all others."""
 
 
 def place(tree: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a copy with each parameter at its dotted path; a scalar on the way is shorthand for {name: scalar}."""
+    """Return a copy with each parameter at its dotted path; a scalar on the way is shorthand such as {name: scalar}."""
     full: dict[str, Any] = copy.deepcopy(dict(tree))
     for path, value in params.items():
         section = full
@@ -18,7 +21,7 @@ def place(tree: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, Any]:
         for step in way:
             inner = section.get(step)
             if not isinstance(inner, dict):
-                section[step] = {} if inner is None else {"name": inner}
+                section[step] = {} if inner is None else {SCALAR_IS.get(step, "name"): inner}
             section = section[step]
         section[last] = copy.deepcopy(value)
     return full

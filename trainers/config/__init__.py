@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trainers.config.dataset import DatasetConfig
+from trainers.config.dataset import FOLDERS, NEED_ROOT, DatasetConfig
 from trainers.config.parts import AugmentConfig, EarlyStopping, LossConfig, TransferConfig
 from trainers.config.reading import MODELS_WITHOUT_DROPOUT, paths, unread_paths
 from trainers.config.schedule import (
@@ -15,12 +15,15 @@ from trainers.config.schedule import (
     Schedule,
     StepSchedule,
 )
-from trainers.config.train import METRICS, TrainConfig, expand, model_names
+from trainers.config.train import METRICS, SHORTHAND, TrainConfig, expand, model_names
 
 __all__ = [
+    "FOLDERS",
     "METRICS",
     "MODELS_WITHOUT_DROPOUT",
+    "NEED_ROOT",
     "SCHEDULES",
+    "SHORTHAND",
     "AugmentConfig",
     "ConstantSchedule",
     "CosineSchedule",

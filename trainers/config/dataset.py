@@ -9,18 +9,19 @@ from pydantic import Field, model_validator
 
 from trainers.config.section import Fraction, Int, Section
 
-__all__ = ["BUNDLED", "DOWNLOADED", "FOLDERS", "DatasetConfig", "DatasetName"]
+__all__ = ["BUNDLED", "DOWNLOADED", "FOLDERS", "NEED_ROOT", "DatasetConfig", "DatasetName"]
 
 DatasetName = Literal["digits", "mnist", "fashion_mnist", "cifar10", "cifar100", "imagefolder", "imagenet", "npz"]
 
 BUNDLED = frozenset({"digits"})
 DOWNLOADED = frozenset({"mnist", "fashion_mnist", "cifar10", "cifar100"})
 FOLDERS = frozenset({"imagefolder", "imagenet"})
-_ROOT_IS = {
+NEED_ROOT = {
     "imagefolder": "the folder that holds train/<class>/ or <class>/ with pictures",
     "imagenet": "the folder that holds train/<class>/ and val/<class>/",
     "npz": "the file that holds the arrays train_images and train_labels",
 }
+"""Dataset -> what its root is, which it cannot do without."""
 
 
 class DatasetConfig(Section):
@@ -53,6 +54,6 @@ class DatasetConfig(Section):
 
     @model_validator(mode="after")
     def _root_is_named(self) -> Self:
-        if self.root is None and self.name in _ROOT_IS:
-            raise ValueError(f"{self.name} needs root: {_ROOT_IS[self.name]}")
+        if self.root is None and self.name in NEED_ROOT:
+            raise ValueError(f"{self.name} needs root: {NEED_ROOT[self.name]}")
         return self

@@ -12,7 +12,7 @@ from trainers.config.parts import AugmentConfig, EarlyStopping, LossConfig, Tran
 from trainers.config.schedule import CosineSchedule, Schedule
 from trainers.config.section import Float, Int, Section
 
-__all__ = ["METRICS", "ModelName", "TrainConfig", "expand", "model_names"]
+__all__ = ["METRICS", "SHORTHAND", "ModelName", "TrainConfig", "expand", "model_names"]
 
 ModelName = Literal[
     "linear",
@@ -43,6 +43,7 @@ METRICS = (
     "seconds",
     "images_per_second",
     "peak_memory_mb",
+    "batch_parts",
 )
 """What `Trainer.fit` yields after each epoch."""
 DEFAULT_LR = {"sgd": 0.1, "adam": 1e-3, "adamw": 1e-3}

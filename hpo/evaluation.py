@@ -1,0 +1,124 @@
+"""Scores and predictions of trained networks, as the commands print them."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from hpo.errors import SpecError
+from hpo.settings import Settings
+from hpo.wording import number
+from trainers import checkpoint
+
+__all__ = ["evaluate", "predict", "show"]
+
+PARTS = ("val", "test")
+
+
+def evaluate(paths: Sequence[Path], *, part: str, tta: bool, device: str | None, settings: Settings) -> dict[str, Any]:
+    """Score networks, averaged where there are several, on a part of the first one's dataset.
+
+    An opening of the test part is appended to `test-openings.jsonl` in the home folder.
+
+    Raises:
+        SpecError: a checkpoint cannot be used, there is no such part, or the pictures are not those it was trained on.
+    """
+    if part not in PARTS:
+        raise SpecError(f"part {part!r} is not one of {', '.join(PARTS)}")
+    from trainers.data import load, load_test
+    from trainers.evaluate import evaluate as score
+
+    predictor = _predictor(paths, tta=tta, device=device)
+    config, where = predictor.members[0].config.dataset, str(predictor.device)
+    try:
+        if part == "val":
+            split = load(config, settings.datasets, where)
+            images, labels, data = split.val_images, split.val_labels, split.fingerprint
+        else:
+            test = load_test(config, settings.datasets, where)
+            images, labels, data = test.images, test.labels, test.fingerprint
+    except (OSError, ValueError) as error:
+        raise SpecError(str(error)) from error
+    if part == "test":
+        _write_down(paths, data, settings)
+    scores = score(
+        lambda batch: predictor.probabilities(batch).log(),
+        images,
+        labels,
+        classes=len(predictor.classes),
+        device=predictor.device,
+    )
+    low, high = scores.interval()
+    return {
+        "checkpoints": [str(path) for path in paths],
+        "part": part,
+        "pictures": scores.count,
+        "data": data,
+        "accuracy": scores.accuracy,
+        "accuracy_interval": [low, high],
+        "loss": scores.loss,
+        "top5": scores.top5,
+        "macro_f1": scores.macro_f1,
+        "weighted_f1": scores.weighted_f1,
+        "calibration_error": scores.calibration_error,
+        "passes_per_picture": predictor.passes,
+        "classes": [
+            {"class": name, "precision": precision, "recall": recall, "f1": f1, "support": support}
+            for name, precision, recall, f1, support in zip(
+                predictor.classes, scores.precision, scores.recall, scores.f1, scores.support, strict=True
+            )
+        ],
+        "confusion": scores.confusion.tolist(),
+    }
+
+
+def predict(paths: Sequence[Path], images: Sequence[Path], *, tta: bool, device: str | None) -> list[dict[str, Any]]:
+    """Classify picture files; each row has image, label, probability, probabilities and error.
+
+    Raises:
+        SpecError: a checkpoint cannot be used.
+    """
+    return [asdict(each) for each in _predictor(paths, tta=tta, device=device).predict(images)]
+
+
+def show(result: dict[str, Any]) -> None:
+    """Print an evaluation for people."""
+    low, high = result["accuracy_interval"]
+    print(f"accuracy    {number(result['accuracy'])} (95% interval {number(low)} to {number(high)})")
+    print(f"pictures    {result['pictures']} of {result['part']}, data {result['data']}")
+    for key in ("loss", "top5", "macro_f1", "calibration_error", "passes_per_picture"):
+        print(f"{key.replace('_', ' '):<19} {number(result[key])}")
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for column in result["classes"][0]:
+        table.add_column(column)
+    for row in result["classes"]:
+        table.add_row(*(number(value) if isinstance(value, float) else str(value) for value in row.values()))
+    Console(highlight=False).print(table)
+
+
+def _predictor(paths: Sequence[Path], *, tta: bool, device: str | None) -> Any:
+    from trainers.predict import Predictor
+
+    try:
+        return Predictor.load(paths, tta=tta, device=device)
+    except (ValueError, RuntimeError) as error:  # RuntimeError: a device that is not there
+        raise SpecError(str(error).splitlines()[0]) from error
+
+
+def _write_down(paths: Sequence[Path], data: str, settings: Settings) -> None:
+    settings.make_home()
+    line = {
+        "time": time.time(),
+        "command": "evaluate",
+        "data": data,
+        "checkpoints": [{"path": str(path), "sha256": checkpoint.digest(path)} for path in paths],
+    }
+    with (settings.home / "test-openings.jsonl").open("a") as file:
+        file.write(json.dumps(line) + "\n")

@@ -1,0 +1,203 @@
+"""One training without a search: the trial that a worker would run, here, with a folder of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hpo.errors import HpoError, Interrupted, SpecError
+from hpo.settings import Settings
+from hpo.space.document import near
+from hpo.space.reader import scalar
+from hpo.space.tree import place
+from hpo.spec import SearchSpec
+from hpo.trial import Assignment, Attempt, Checkpoint, Report, bad_metric
+
+__all__ = ["Journal", "Training", "split_overrides", "values"]
+
+SECTIONS = frozenset(SearchSpec.model_fields)
+"""First step of an override that is about the space file rather than about the training."""
+
+
+def split_overrides(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Part `--set` into those for the space file (trainer.epochs=5) and those for the training (lr=0.1)."""
+    of_file = [each for each in overrides if each.partition("=")[0].split(".")[0] in SECTIONS]
+    return of_file, [each for each in overrides if each not in of_file]
+
+
+def values(space: SearchSpec, overrides: Sequence[str]) -> dict[str, Any]:
+    """The trainer section to train with: the file's, with `path=value` in place; what is searched and not given here
+    keeps the trainer's default.
+
+    Raises:
+        SpecError: an override is no assignment, its value is not allowed, or it would not be read.
+    """
+    given: dict[str, Any] = {}
+    for override in overrides:
+        path, equals, text = override.partition("=")
+        if not equals or not all(path.split(".")):
+            raise SpecError(f"--set {override}: this is no override; write path=value, such as lr=0.1")
+        given[path] = scalar(text, source=f"--set {override}")
+    tree = place(space.trainer, given)
+    if "import" in tree:
+        known = {*space.trainer, *space.parameters}
+        for path in given:
+            if path.split(".")[0] not in known:
+                raise SpecError(f"--set {path}=...: the trainer has no `{path}`{near(path, known)}")
+        return tree
+    from hpo.space import builtin
+
+    builtin.refuse(tree)
+    return tree
+
+
+@dataclass(kw_only=True)
+class Journal:
+    """What is on record about a training, in `training.json` beside its checkpoints."""
+
+    trainer: dict[str, Any]
+    seed: int
+    metric: str
+    goal: str
+    epochs: list[dict[str, Any]] = field(default_factory=list)  # epoch, seconds, metrics
+    checkpoint: dict[str, Any] | None = None  # path, sha256, epoch of the newest
+    best_epoch: int | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+    done: bool = False
+
+    @classmethod
+    def load(cls, path: Path) -> Journal:
+        return cls(**json.loads(path.read_text()))
+
+    def save(self, path: Path) -> None:
+        """Write beside and rename."""
+        descriptor, name = tempfile.mkstemp(dir=path.parent)
+        with os.fdopen(descriptor, "w") as file:
+            json.dump(asdict(self), file, indent=1)
+        Path(name).replace(path)
+
+    @property
+    def best_value(self) -> float | None:
+        """The objective at the best epoch."""
+        found = [each["metrics"][self.metric] for each in self.epochs if each["epoch"] == self.best_epoch]
+        return found[0] if found else None
+
+    def improves(self, value: float) -> bool:
+        """Whether the value is better than all before."""
+        best = self.best_value
+        return best is None or (value > best if self.goal == "maximize" else value < best)
+
+
+class Training:
+    """Trains to the end, or from where it was left; `best.pt` and `last.pt` in its folder are whole at any moment."""
+
+    def __init__(
+        self, space: SearchSpec, trainer: Mapping[str, Any], settings: Settings, *, name: str, seed: int
+    ) -> None:
+        self._space, self._settings, self.name = space, settings, name
+        self.folder = settings.home / "trainings" / name
+        self._path = self.folder / "training.json"
+        self.journal = Journal(trainer=dict(trainer), seed=seed, metric=space.metric.name, goal=space.metric.goal)
+
+    def open(self, *, resume: bool) -> None:
+        """Make the folder, or take up what is in it.
+
+        Raises:
+            SpecError: there is a training of that name and it was not to be resumed, or the other way round, or what is
+            there was configured differently.
+        """
+        if not self._path.exists():
+            if resume:
+                raise SpecError(f"there is no training {self.name!r} in {self.folder.parent} to resume")
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            return
+        if not resume:
+            raise SpecError(
+                f"there is a training {self.name!r} in {self.folder}: go on with --resume, or give another --name"
+            )
+        there = Journal.load(self._path)
+        mine = (self.journal.trainer, self.journal.seed)
+        if (there.trainer, there.seed) != mine:
+            from hpo.spec import changes
+
+            lines = changes({"trainer": there.trainer, "seed": there.seed}, {"trainer": mine[0], "seed": mine[1]})
+            raise SpecError(f"training {self.name!r} was begun with other values: {'; '.join(lines)}")
+        self.journal = there
+
+    def run(self, say: Callable[[dict[str, Any]], None]) -> Journal:
+        """Train; `say` is called with each epoch's record.
+
+        Raises:
+            SpecError: the pictures or weights cannot be used.
+            HpoError: a loss or the objective was not finite.
+            Interrupted: Ctrl-C; what was recorded stays.
+        """
+        if self.journal.done:
+            return self.journal
+        try:
+            attempt = self._begin()
+            while not self.journal.done:
+                self._record(attempt.next_report(), say)
+        except KeyboardInterrupt as error:
+            raise Interrupted(f"interrupted; the same command with --resume goes on from {self.folder}") from error
+        return self.journal
+
+    def _begin(self) -> Attempt:
+        try:
+            return Attempt(self._assignment())
+        except (OSError, ValueError) as error:
+            raise SpecError(str(error)) from error
+
+    def _assignment(self) -> Assignment:
+        saved = self.journal.checkpoint
+        cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        beside = [str(self._space.folder.absolute())] if self._space.folder else []
+        return Assignment(
+            number=0,
+            attempt=1,
+            seed=self.journal.seed,
+            trainer=self.journal.trainer,
+            recorded=len(self.journal.epochs),
+            checkpoint=Checkpoint(**saved) if saved else None,
+            checkpoints=self.folder.parent,
+            folder=self.name,
+            datasets=self._settings.datasets,
+            cpu=cpus,
+            gpu=0.0,
+            import_paths=(*beside, str(Path.cwd())),
+        )
+
+    def _record(self, report: Report, say: Callable[[dict[str, Any]], None]) -> None:
+        journal = self.journal
+        if report.epoch is not None:
+            record = {"epoch": report.epoch, "seconds": report.seconds, "metrics": report.metrics}
+            value = report.metrics.get(journal.metric)
+            best = value is not None and journal.improves(value)
+            journal.epochs.append(record)
+            journal.facts = report.facts or journal.facts
+            if best:
+                journal.best_epoch = report.epoch
+            if report.checkpoint is not None:
+                journal.checkpoint = asdict(report.checkpoint)
+                self._link(report.checkpoint, best=best)
+            say(record)
+            bad = bad_metric(report.metrics, journal.metric)
+            if bad:
+                journal.save(self._path)
+                raise HpoError(f"{bad} was {report.metrics[bad]} at epoch {report.epoch}: try a smaller lr")
+        journal.done = report.last
+        journal.save(self._path)
+
+    def _link(self, saved: Checkpoint, *, best: bool) -> None:
+        """Give the newest checkpoint its lasting names; a link is whole where a copy may be half."""
+        source = self.folder.parent / saved.path
+        for name in ("last", "best") if best else ("last",):
+            beside = self.folder / f".{name}{source.suffix}"
+            beside.unlink(missing_ok=True)
+            beside.hardlink_to(source)
+            beside.replace(self.folder / f"{name}{source.suffix}")

@@ -1,0 +1,60 @@
+"""How numbers are computed: precision, determinism, choice of algorithms."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+import torch
+
+from trainers.config import TrainConfig
+
+__all__ = ["autocast", "grad_scaler", "switches"]
+
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def autocast(config: TrainConfig, device: torch.device) -> AbstractContextManager[object]:
+    """Return the context of a forward pass."""
+    dtype = DTYPES.get(config.precision)
+    return torch.autocast(device.type, dtype=dtype, enabled=dtype is not None)
+
+
+def grad_scaler(config: TrainConfig, device: torch.device) -> torch.amp.GradScaler | None:
+    """Return the scaler that keeps fp16's small gradients from vanishing; on CUDA only, None where none is needed."""
+    return torch.amp.GradScaler("cuda") if config.precision == "fp16" and device.type == "cuda" else None
+
+
+@contextmanager
+def switches(config: TrainConfig, device: torch.device) -> Iterator[None]:
+    """Set torch's global switches for this training, and put them back: a process trains one after the other."""
+    before = _read()
+    try:
+        if config.deterministic:
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
+        torch.use_deterministic_algorithms(config.deterministic)
+        if device.type == "cuda":
+            benchmark = config.cudnn_benchmark
+            torch.backends.cudnn.benchmark = not config.deterministic if benchmark is None else benchmark
+            # the older switches: torch refuses a mixture of these and its newer ones
+            torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = config.precision != "fp32"
+        yield
+    finally:
+        _write(before)
+
+
+def _read() -> tuple[bool, bool, bool, bool]:
+    return (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.backends.cudnn.benchmark,
+        torch.backends.cuda.matmul.allow_tf32,
+        torch.backends.cudnn.allow_tf32,
+    )
+
+
+def _write(values: tuple[bool, bool, bool, bool]) -> None:
+    torch.use_deterministic_algorithms(values[0])
+    torch.backends.cudnn.benchmark = values[1]
+    torch.backends.cuda.matmul.allow_tf32 = values[2]
+    torch.backends.cudnn.allow_tf32 = values[3]

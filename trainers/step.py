@@ -1,0 +1,99 @@
+"""One step of training: augment, forward, backward, update."""
+
+from __future__ import annotations
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.optim import Optimizer
+
+from trainers.augment import augment, mix
+from trainers.average import Ema
+from trainers.config import TrainConfig
+from trainers.losses import Loss
+from trainers.normalise import Normalise
+from trainers.precision import autocast, grad_scaler
+
+__all__ = ["Step"]
+
+
+class Step:
+    """Trains a network on a batch at a time, in as many parts as fit into memory.
+
+    `parts` begins at the configuration's `accumulate` and doubles when memory runs out, down to parts of two pictures.
+    Gradients of the parts add up to those of the whole batch, but for batch norm, which sees a part at a time.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        *,
+        model: nn.Module,
+        optimizer: Optimizer,
+        loss: Loss,
+        normalise: Normalise,
+        mirrored: bool,
+        ema: Ema | None,
+        device: torch.device,
+    ) -> None:
+        self.parts = config.accumulate
+        self.scaler = grad_scaler(config, device)
+        self.generator = Generator(device)
+        """of augmentation; seed it before every epoch"""
+        self._config = config
+        self._model, self._optimizer, self._loss, self._ema = model, optimizer, loss, ema
+        self._normalise, self._mirrored, self._device = normalise, mirrored, device
+
+    def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Train on uint8 pictures (B, C, H, W) with labels (B,); returns mean loss and logits (B, classes).
+
+        Raises torch.OutOfMemoryError when not even parts of two pictures fit.
+        """
+        inputs = augment(
+            images.float() / 255,
+            config=self._config.augment,
+            mirrored=self._mirrored,
+            mean=self._normalise.mean,
+            generator=self.generator,
+        )
+        inputs, others, share = mix(inputs, labels, config=self._config.augment, generator=self.generator)
+        inputs = self._normalise(inputs)
+        while True:
+            try:
+                return self._update(inputs, labels, others, share)
+            except torch.OutOfMemoryError:
+                if 4 * self.parts > len(labels):
+                    raise
+            # not in the handler, where the exception would keep the failed pass's tensors alive
+            self.parts *= 2
+            self._optimizer.zero_grad(set_to_none=True)
+            if self._device.type == "cuda":
+                torch.cuda.empty_cache()
+
+    def _update(self, inputs: Tensor, labels: Tensor, others: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
+        self._optimizer.zero_grad(set_to_none=True)
+        parts = min(self.parts, max(1, len(labels) // 2))
+        weight = self._loss.weight(labels, others, share)
+        total, outputs = torch.zeros((), device=self._device), []
+        for part in zip(*(each.tensor_split(parts) for each in (inputs, labels, others, share)), strict=True):
+            with autocast(self._config, self._device):
+                logits = self._model(part[0]).float()
+            loss = self._loss.sum(logits, *part[1:]) / weight
+            torch.autograd.backward(loss if self.scaler is None else self.scaler.scale(loss))
+            total += loss.detach()
+            outputs.append(logits.detach())
+        self._apply()
+        return total, torch.cat(outputs) if parts > 1 else outputs[0]
+
+    def _apply(self) -> None:
+        """Move the weights along the gradients."""
+        if self.scaler is not None:
+            self.scaler.unscale_(self._optimizer)
+        if self._config.grad_clip is not None:
+            torch.nn.utils.clip_grad_norm_(self._model.parameters(), self._config.grad_clip)
+        if self.scaler is not None:
+            self.scaler.step(self._optimizer)
+            self.scaler.update()
+        else:
+            self._optimizer.step()
+        if self._ema is not None:
+            self._ema.update()
