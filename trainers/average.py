@@ -15,7 +15,7 @@ __all__ = ["Ema"]
 class Ema:
     """Averages weights and buffers after every step; `model` is the network that has them.
 
-    average += (1 - d) * (weights - average), with d = min(decay, (1 + n) / (10 + n)) after n updates: the first weights,
+    average += (1 - d) * (weights - average), d = min(decay, (1 + n) / (10 + n)) after n updates: the first weights,
     which have learnt nothing, must not outlast a short training.
     """
 

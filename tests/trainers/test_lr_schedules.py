@@ -7,8 +7,8 @@ import torch
 from pydantic import TypeAdapter
 from torch.optim import SGD, lr_scheduler
 
-from trainers.config import Schedule
-from trainers.optim import lr_factor
+from trainers.config import CosineSchedule, Schedule
+from trainers.schedule import LrSchedule, lr_factor
 
 STEPS, EPOCHS = 5, 12
 TOTAL = STEPS * EPOCHS
@@ -75,3 +75,24 @@ def test_never_zero_nor_above_the_peak(name, steps, epochs):
     config = TypeAdapter(Schedule).validate_python({"name": name, **options})
     found = [lr_factor(config, step, steps, epochs) for step in range(steps * epochs)]
     assert all(0 < factor <= 1 for factor in found)
+
+
+def test_plateau_equals_torch():
+    losses = [1.0, 0.8, 0.8, 0.9, 0.85, 0.7, 0.7, 0.7, 0.71, 0.72, 0.6, 0.9]
+    optimizer = SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    scheduler = lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=1, threshold=0)
+    config = TypeAdapter(Schedule).validate_python({"name": "plateau", "patience_epochs": 1, "gamma": 0.5})
+    schedule = LrSchedule(config, steps_per_epoch=STEPS, epochs=EPOCHS)
+    for epoch, loss in enumerate(losses):
+        assert schedule.factor(epoch, 0) == pytest.approx(optimizer.param_groups[0]["lr"])
+        scheduler.step(loss)
+        schedule.after_epoch(loss)
+    assert optimizer.param_groups[0]["lr"] == 0.125, "three drops were to be compared"
+
+
+def test_a_closed_form_ignores_the_loss():
+    schedule = LrSchedule(TypeAdapter(Schedule).validate_python({"name": "cosine"}), steps_per_epoch=5, epochs=2)
+    before = schedule.factor(1, 2)
+    schedule.after_epoch(1.0)
+    schedule.after_epoch(2.0)
+    assert schedule.factor(1, 2) == before == lr_factor(CosineSchedule(), 7, 5, 2)

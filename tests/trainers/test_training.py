@@ -5,10 +5,9 @@ import math
 import pytest
 import torch
 
-from trainers.config import paths
+from trainers.checkpoint import save
+from trainers.config import METRICS, paths
 from trainers.models.densenet import DenseLayer
-
-KEYS = {"train/loss", "train/accuracy", "val/loss", "val/accuracy", "lr", "seconds", "images_per_second"}
 
 
 def changed(tree, path, value):
@@ -18,26 +17,58 @@ def changed(tree, path, value):
 
 
 STEP = {"lr_schedule": {"name": "step", "step_epochs": 1}}
+PLATEAU = {"lr_schedule": {"name": "plateau", "patience_epochs": 0}, "lr": 1.0, "epochs": 4}
+FOCAL = {"loss": {"name": "focal"}}
+DENSE = {"model": "densenet_bc", "depth": 10, "growth": 2, "max_batches": 1}
+FOLDER = {"dataset": {"name": "imagefolder", "image_size": 8}}
+STOP = {"early_stopping": {"patience": 1}, "epochs": 4, "lr": 1.0}
+TRANSFER = {"transfer": {"weights": "one.pt"}, "epochs": 3}
 SEARCHED = {
     "model": ("lightweight_cnn", "linear", {}),
+    "depth": (10, 16, DENSE),
+    "growth": (2, 3, DENSE),
+    "width": (4, 6, {}),
+    "transfer.weights": ("one.pt", "other.pt", TRANSFER),
+    "transfer.freeze_epochs": (0, 2, TRANSFER),
+    "transfer.unfreeze_every": (1, 2, TRANSFER | {"transfer": {"weights": "one.pt", "freeze_epochs": 1}}),
     "epochs": (2, 3, {}),
     "max_batches": (2, 3, {}),
     "batch_size": (16, 32, {}),
     "optimizer": ("adam", "adamw", {"weight_decay": 0.1}),
     "lr": (0.1, 0.11, {}),
+    "reference_batch": (32, 64, {}),
     "momentum": (0.8, 0.9, {}),
     "nesterov": (True, False, {}),
     "weight_decay": (0.0, 1e-3, {}),
+    "decay_norms": (True, False, {"weight_decay": 0.1}),
     "dropout": (0.0, 0.1, {}),
+    "loss.name": ("cross_entropy", "focal", {}),
+    "loss.gamma": (1.0, 2.0, FOCAL),
+    "loss.alpha": (1.0, 0.5, FOCAL),
+    "loss.class_weights": ("none", "balanced", {"dataset": {"name": "digits", "limit": 199}}),
     "label_smoothing": (0.0, 0.1, {}),
-    "augment": ("light", "standard", {}),
+    "augment.level": ("light", "standard", {}),
+    "augment.crop": (True, False, {"augment": {"level": "none"}}),
+    "augment.flip": (True, False, {"augment": {"level": "none"}}),
+    "augment.cutout": (True, False, {"augment": {"level": "none"}}),
+    "augment.mixup": (0.0, 0.4, {}),
+    "augment.cutmix": (0.0, 1.0, {}),
+    "ema": (0.5, 0.9, {}),
     "grad_clip": (None, 0.1, {}),
+    "early_stopping.patience": (1, 3, STOP),
+    "early_stopping.min_delta": (0.0, 0.9, {"early_stopping": {"patience": 1}, "epochs": 4}),
+    "early_stopping.monitor": (
+        "val/accuracy",
+        "val/loss",
+        {"early_stopping": {"patience": 1, "min_delta": 0.9}, "epochs": 4, "lr": 0.02},
+    ),
     "precision": ("fp32", "bf16", {}),
     "dataset.name": ("digits", "imagefolder", {"dataset": {"image_size": 8}}),
-    "dataset.root": ("one", "other", {"dataset": {"name": "imagefolder", "image_size": 8}}),
+    "dataset.root": ("one", "other", FOLDER),
     "dataset.val_fraction": (0.1, 0.2, {}),
     "dataset.image_size": (8, 12, {}),
     "dataset.limit": (100, 150, {}),
+    "dataset.statistics": ("pixel", "imagenet", FOLDER),
     "dataset.seed": (0, 1, {}),
     "lr_schedule.name": ("cosine", "constant", {}),
     "lr_schedule.step_epochs": (1, 2, STEP),
@@ -45,7 +76,16 @@ SEARCHED = {
     "lr_schedule.milestones": ((0.5,), (0.9,), {"lr_schedule": {"name": "multistep"}}),
     "lr_schedule.warmup_epochs": (0.5, 1.0, {"lr_schedule": {"name": "onecycle"}}),
     "lr_schedule.final_lr_fraction": (0.0, 0.5, {"lr_schedule": {"name": "cosine"}}),
+    "lr_schedule.patience_epochs": (0, 3, PLATEAU),
 }
+
+
+@pytest.fixture
+def weight_files(trainer, tmp_path):
+    """State files of two trainings of the tiny network, by name."""
+    for seed, name in enumerate(("one.pt", "other.pt")):
+        save(trainer(seed=seed, epochs=1).state_dict(), tmp_path / name)
+    return tmp_path
 
 
 def test_every_searchable_path_is_tried_below():
@@ -53,9 +93,13 @@ def test_every_searchable_path_is_tried_below():
 
 
 @pytest.mark.parametrize("path", SEARCHED)
-def test_a_searched_value_reaches_the_training(trainer, weights, picture_folder, path):
+def test_a_searched_value_reaches_the_training(trainer, weights, picture_folder, weight_files, path):
     one, other, base = SEARCHED[path]
-    base = {"dataset": {"name": "digits"}} | base
+    base = {"dataset": {"name": "digits"}, "augment": {"level": "none"}} | base
+    if path.startswith("transfer."):
+        base = base | {"transfer": {**base["transfer"], "weights": str(weight_files / "one.pt")}}
+    if path == "transfer.weights":
+        one, other = str(weight_files / one), str(weight_files / other)
     if path.startswith("dataset."):
         roots = {name: str(picture_folder("train", shift=shift)) for shift, name in enumerate(("one", "other"))}
         base = base | {"dataset": {"root": roots["one"]} | base["dataset"]}
@@ -81,7 +125,7 @@ def test_the_seed_reaches_the_training(trainer, weights):
 def test_digits_are_learnt(trainer):
     training = trainer(dataset="digits", epochs=3, max_batches=None, batch_size=64)
     epochs = list(training.fit())
-    assert [set(epoch) for epoch in epochs] == [KEYS] * 3
+    assert [set(epoch) for epoch in epochs] == [set(METRICS)] * 3
     assert epochs[-1]["val/accuracy"] > 0.9, "chance is 0.1"
     assert epochs[-1]["train/loss"] < epochs[0]["train/loss"]
     assert epochs[0]["images_per_second"] > 0
@@ -127,7 +171,7 @@ def test_a_loss_that_is_not_finite_ends_the_training(trainer):
     training = trainer(lr=1e30, epochs=4)
     epochs = list(training.fit())
     assert 1 <= len(epochs) < 4
-    assert all(math.isnan(epochs[-1][key]) for key in KEYS if "/" in key)
+    assert all(math.isnan(epochs[-1][key]) for key in METRICS if "/" in key)
     assert training.diverged
     resumed = trainer(lr=1e30, epochs=4)
     resumed.load_state_dict(training.state_dict())
@@ -135,7 +179,7 @@ def test_a_loss_that_is_not_finite_ends_the_training(trainer):
 
 
 def test_the_configured_dropout_is_the_networks(trainer):
-    model = trainer(model="densenet_bc_16_12", dropout=0.2).model
+    model = trainer(model="densenet_bc", depth=16, dropout=0.2).model
     assert [layer.dropout.p for layer in model.modules() if isinstance(layer, DenseLayer)] == [0.2] * 6
 
 

@@ -1,0 +1,77 @@
+"""A batch in parts equals the whole, and memory that runs out halves the parts."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from trainers.config import TrainConfig
+from trainers.precision import switches
+
+
+class Hungry(nn.Module):
+    """Has memory for so many pictures at a time."""
+
+    def __init__(self, inner: nn.Module, most: int) -> None:
+        super().__init__()
+        self.inner, self.most = inner, most
+        self.seen: list[int] = []
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.seen.append(len(images))
+        if self.training and len(images) > self.most:
+            raise torch.OutOfMemoryError(f"{len(images)} pictures")
+        return self.inner(images)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"loss": {"name": "focal", "class_weights": "balanced"}}, {"augment": {"level": "light", "mixup": 0.5}}],
+)
+def test_accumulated_parts_equal_the_whole_batch(trainer, weights, options):
+    """The linear model has no batch norm, which would see a part at a time."""
+    base = {"model": "linear", "batch_size": 32, "epochs": 2, "max_batches": None} | options
+    whole, parts = trainer(**base), trainer(**base, accumulate=5)
+    found = [list(each.fit())[-1] for each in (whole, parts)]
+    assert torch.allclose(weights(whole), weights(parts), atol=1e-5)
+    assert found[0]["train/loss"] == pytest.approx(found[1]["train/loss"], rel=1e-5)
+    assert (found[0]["batch_parts"], found[1]["batch_parts"]) == (1, 5)
+
+
+def test_memory_that_runs_out_halves_the_parts_and_nothing_is_lost(trainer, weights):
+    base = {"model": "linear", "batch_size": 32, "epochs": 2, "max_batches": None}
+    roomy, tight = trainer(**base), trainer(**base)
+    tight._step._model = hungry = Hungry(tight.model, most=9)
+    assert [epoch["batch_parts"] for epoch in tight.fit()] == [4, 4]
+    assert sorted(set(hungry.seen), reverse=True)[:2] == [32, 16]
+    list(roomy.fit())
+    assert torch.allclose(weights(roomy), weights(tight), atol=1e-5)
+    resumed = trainer(**base)
+    resumed.load_state_dict(tight.state_dict())
+    assert resumed.state_dict()["batch_parts"] == 4, "a resumed trial would run out of memory again"
+
+
+def test_memory_for_less_than_two_pictures_is_an_error(trainer):
+    training = trainer(model="linear", batch_size=32)
+    training._step._model = Hungry(training.model, most=1)
+    with pytest.raises(torch.OutOfMemoryError):
+        next(training.fit())
+
+
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16", "fp16"])
+def test_every_precision_learns(trainer, precision):
+    training = trainer(dataset="digits", epochs=2, max_batches=None, batch_size=64, precision=precision)
+    assert list(training.fit())[-1]["val/accuracy"] > 0.8, "chance is 0.1"
+
+
+def test_switches_are_put_back():
+    config = TrainConfig(model="linear", dataset="digits", deterministic=True)
+    with switches(config, torch.device("cpu")):
+        assert torch.are_deterministic_algorithms_enabled()
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_deterministic_and_timed_algorithms_exclude_each_other():
+    with pytest.raises(ValueError, match="exclude each other"):
+        TrainConfig(model="linear", dataset="digits", deterministic=True, cudnn_benchmark=True)
