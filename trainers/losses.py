@@ -1,0 +1,68 @@
+"""What a training minimises: cross entropy or focal loss, with class weights, smoothing and mixed labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from trainers.config import LossConfig
+
+__all__ = ["Loss", "class_weights"]
+
+
+def class_weights(counts: Sequence[int], classes: Sequence[str]) -> Tensor:
+    """Return N / (C * n_c) for each of C classes with n_c of N pictures, float32 (C,).
+
+    Raises ValueError, naming the class, where one has no picture.
+    """
+    absent = [name for name, count in zip(classes, counts, strict=True) if count == 0]
+    if absent:
+        raise ValueError(f"class {absent[0]!r} has no training picture: it cannot be weighted; add some or remove it")
+    sizes = torch.tensor(counts, dtype=torch.float64)
+    return (sizes.sum() / (len(counts) * sizes)).float()
+
+
+class Loss:
+    """Mean loss of a batch from logits (B, C), float32, and labels (B,).
+
+    Focal loss is alpha * (1 - p)^gamma * cross entropy, where p is the probability of the true class without class
+    weights or smoothing (Lin et al., "Focal Loss for Dense Object Detection", 2017); with gamma 0 and alpha 1 it is
+    cross entropy. A picture's loss is multiplied by the weight of its class, and the mean divides by the sum of these
+    weights, as torch's does. A mixed picture has two labels, and a loss and weight of each in proportion to `share`.
+    """
+
+    def __init__(self, config: LossConfig, *, label_smoothing: float, weights: Tensor | None) -> None:
+        self._config, self._smoothing, self._weights = config, label_smoothing, weights
+
+    def __call__(
+        self, logits: Tensor, labels: Tensor, others: Tensor | None = None, share: Tensor | None = None
+    ) -> Tensor:
+        """Return the mean, a scalar."""
+        return self.sum(logits, labels, others, share) / self.weight(labels, others, share)
+
+    def sum(self, logits: Tensor, labels: Tensor, others: Tensor | None = None, share: Tensor | None = None) -> Tensor:
+        """Return the sum over pictures; over parts of a batch it adds up to that of the whole."""
+        if others is None or share is None:
+            return self._each(logits, labels).sum()
+        return (share * self._each(logits, labels) + (1 - share) * self._each(logits, others)).sum()
+
+    def weight(self, labels: Tensor, others: Tensor | None = None, share: Tensor | None = None) -> Tensor:
+        """Return what the sum is divided by: the sum of the pictures' weights, a scalar."""
+        if self._weights is None:
+            return torch.full((), len(labels), dtype=torch.float32, device=labels.device)
+        if others is None or share is None:
+            return self._weights[labels].sum()
+        return (share * self._weights[labels] + (1 - share) * self._weights[others]).sum()
+
+    def _each(self, logits: Tensor, labels: Tensor) -> Tensor:
+        losses = functional.cross_entropy(
+            logits, labels, weight=self._weights, label_smoothing=self._smoothing, reduction="none"
+        )
+        if self._config.name == "cross_entropy":
+            return losses
+        unsure = 1 - torch.exp(-functional.cross_entropy(logits, labels, reduction="none"))
+        # rounding may leave a sure picture a hair below 0, where a fractional power is NaN
+        return self._config.alpha * unsure.clamp_min(0) ** self._config.gamma * losses
