@@ -1,0 +1,128 @@
+"""Training, scoring and asking one model from the command line."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
+
+ROOT = Path(__file__).parent.parent
+QUICK = ("train", "--space", "search_spaces/quickstart.yaml", "--set", "lr=0.03", "--set", "batch_size=32")
+
+
+@pytest.fixture
+def hpo(home: Path):
+    """Run a command in the repository with a home of its own."""
+
+    def run(*arguments: str | Path, code: int = 0) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "hpo", *map(str, arguments)]
+        environment = {**os.environ, "HPO_HOME": str(home), "NO_COLOR": "1", "COLUMNS": "200", "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, timeout=120)
+        assert done.returncode == code, done.stderr
+        return done
+
+    return run
+
+
+def test_from_training_to_a_prediction(hpo, home: Path) -> None:
+    done = json.loads(hpo(*QUICK, "--set", "epochs=4", "--json").stdout)
+    assert done["epochs"] == 4
+    assert done["best_value"] > 0.85, "chance is 0.1"
+    assert done["facts"]["model"] == "lightweight_cnn_gap"
+    checkpoint = Path(done["checkpoint"])
+    assert {"best.pt", "last.pt", "epoch-0004.pt", "training.json"} <= {
+        each.name for each in checkpoint.parent.iterdir()
+    }
+
+    scored = json.loads(hpo("evaluate", "--checkpoint", checkpoint, "--json").stdout)
+    assert scored["accuracy"] == pytest.approx(done["best_value"])
+    low, high = scored["accuracy_interval"]
+    assert low < scored["accuracy"] < high
+    assert np.trace(scored["confusion"]) == round(scored["accuracy"] * scored["pictures"])
+    assert not (home / "test-openings.jsonl").exists()
+    assert "95% interval" in hpo("evaluate", "--checkpoint", checkpoint, "--part", "test", "--tta").stdout
+    (line,) = (home / "test-openings.jsonl").read_text().splitlines()
+    assert len(json.loads(line)["checkpoints"][0]["sha256"]) == 64
+
+    digits = load_digits()
+    files = []
+    for number in range(5):
+        files.append(home / f"{number}.png")
+        Image.fromarray((digits.images[number] * 255 / 16).astype(np.uint8)).save(files[-1])
+    images = [word for file in files for word in ("--image", str(file))]
+    rows = json.loads(hpo("predict", "--checkpoint", checkpoint, *images).stdout)
+    assert sum(row["label"] == str(digits.target[number]) for number, row in enumerate(rows)) >= 4
+    broken = json.loads(hpo("predict", "--checkpoint", checkpoint, "--image", checkpoint, code=1).stdout)
+    assert broken[0]["error"]
+
+
+def test_resumed_training_equals_one_that_was_never_interrupted(hpo, home: Path) -> None:
+    hpo(*QUICK, "--set", "epochs=5", "--name", "whole")
+    command = [sys.executable, "-m", "hpo", *QUICK, "--set", "epochs=5", "--name", "cut"]
+    environment = {**os.environ, "HPO_HOME": str(home), "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
+    journal = home / "trainings" / "cut" / "training.json"
+    deadline = time.monotonic() + 60
+    while not journal.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    if process.returncode:  # else it was quicker than the signal
+        assert process.returncode == 130
+        assert "--resume" in err
+    hpo(*QUICK, "--set", "epochs=5", "--name", "cut", "--resume")
+    whole, cut = (json.loads((home / "trainings" / name / "training.json").read_text()) for name in ("whole", "cut"))
+    keys = ("train/loss", "val/loss", "val/accuracy")
+    curves = [[[epoch["metrics"][key] for key in keys] for epoch in each["epochs"]] for each in (whole, cut)]
+    assert curves[0] == curves[1]
+    assert len(curves[0]) == 5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--set", "lr=-1"), "trainer.lr"),
+        (("--set", "learning_rate=1"), "written `lr`"),
+        (("--set", "momentum=0.9", "--set", "optimizer=adam"), "momentum is read by optimizer sgd only"),
+        (("--set", "lr"), "write path=value"),
+        (("--resume",), "no training 'quickstart'"),
+        (("--set", "trainer.dataset.root=x"), "digits are bundled"),
+    ],
+)
+def test_bad_arguments_are_answered_with_a_sentence(hpo, home: Path, arguments: tuple[str, ...], says: str) -> None:
+    done = hpo("train", "--space", "search_spaces/quickstart.yaml", *arguments, code=2)
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not home.exists()
+
+
+def test_an_existing_training_is_not_overwritten_nor_resumed_with_other_values(hpo) -> None:
+    hpo(*QUICK, "--set", "epochs=1")
+    assert "go on with --resume" in hpo(*QUICK, "--set", "epochs=1", code=2).stderr
+    assert "trainer.epochs: 1 -> 2" in hpo(*QUICK, "--set", "epochs=2", "--resume", code=2).stderr
+
+
+def test_a_trainer_of_ones_own(hpo, home: Path, tmp_path: Path) -> None:
+    space = tmp_path / "own.yaml"
+    space.write_text(
+        "name: own\nmetric: val/accuracy\nsampler: random\nbudget: 1\n"
+        "parameters: {lr: {min: 0.01, max: 1.0}}\ntrainer: {import: 'synthetic:Resumable', epochs: 3}\n"
+    )
+    done = json.loads(hpo("train", "--space", space, "--set", "lr=0.1", "--json").stdout)
+    assert done["epochs"] == 3
+    assert done["best_value"] == pytest.approx(0.875)
+    assert done["checkpoint"].endswith("best.json")
+
+
+def test_a_checkpoint_that_is_none(hpo, tmp_path: Path) -> None:
+    (tmp_path / "notes.pt").write_text("nothing")
+    assert "not a readable .pt state file" in hpo("evaluate", "--checkpoint", tmp_path / "notes.pt", code=2).stderr
+    assert "choose .pt or .json" in hpo("evaluate", "--checkpoint", tmp_path / "notes.txt", code=2).stderr
