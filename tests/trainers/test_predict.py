@@ -88,8 +88,8 @@ def test_every_kind_of_picture_file(trainer, picture_folder, tmp_path):
     training = trainer(dataset=dataset, batch_size=4, epochs=4, max_batches=None)
     list(training.fit())
     save(training.state_dict(), tmp_path / "state.pt")
-    red = np.zeros((20, 30, 3), np.uint8)
-    red[..., 1] = 200  # what the class "red" has in these folders
+    red = np.full((20, 30, 3), 40, np.uint8)
+    red[..., 1] = 160  # what the class "red" has in these folders
     kinds = {
         "plain.png": Image.fromarray(red),
         "grey.png": Image.fromarray(red[..., 1]),
