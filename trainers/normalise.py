@@ -22,8 +22,13 @@ class Normalise:
 
     def __call__(self, images: Tensor) -> Tensor:
         """Scale floats in [0, 1]."""
-        return ((images - self.mean) * self._factor).contiguous(memory_format=self.layout)
+        return (images - self.mean).mul_(self._factor).contiguous(memory_format=self.layout)
 
     def stored(self, images: Tensor) -> Tensor:
         """Scale pictures as they are stored, uint8."""
-        return self(images.float() / 255)
+        return self(self.unit(images))
+
+    @staticmethod
+    def unit(images: Tensor) -> Tensor:
+        """Turn uint8 into floats in [0, 1]."""
+        return images.float().mul_(1 / 255)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import torch
 from torch import Generator, Tensor, nn
 from torch.optim import Optimizer
@@ -49,7 +52,7 @@ class Step:
         Raises torch.OutOfMemoryError when not even parts of two pictures fit.
         """
         inputs = augment(
-            images.float() / 255,
+            self._normalise.unit(images),
             config=self._config.augment,
             mirrored=self._mirrored,
             mean=self._normalise.mean,
@@ -69,12 +72,14 @@ class Step:
             if self._device.type == "cuda":
                 torch.cuda.empty_cache()
 
-    def _update(self, inputs: Tensor, labels: Tensor, others: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
+    def _update(
+        self, inputs: Tensor, labels: Tensor, others: Tensor | None, share: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         self._optimizer.zero_grad(set_to_none=True)
         parts = min(self.parts, max(1, len(labels) // 2))
         weight = self._loss.weight(labels, others, share)
         total, outputs = torch.zeros((), device=self._device), []
-        for part in zip(*(each.tensor_split(parts) for each in (inputs, labels, others, share)), strict=True):
+        for part in _split(parts, inputs, labels, others, share):
             with autocast(self._config, self._device):
                 logits = self._model(part[0]).float()
             loss = self._loss.sum(logits, *part[1:]) / weight
@@ -97,3 +102,9 @@ class Step:
             self._optimizer.step()
         if self._ema is not None:
             self._ema.update()
+
+
+def _split(parts: int, inputs: Tensor, labels: Tensor, *mixed: Tensor | None) -> Iterator[tuple[Any, ...]]:
+    """Yield the batch in parts of nearly equal size; what is None stays so."""
+    columns = [each.tensor_split(parts) if each is not None else [None] * parts for each in (inputs, labels, *mixed)]
+    return zip(*columns, strict=True)

@@ -17,15 +17,16 @@ QUANTILES = 1025
 
 def mix(
     images: Tensor, labels: Tensor, *, config: AugmentConfig, generator: Generator
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Blend pictures in pairs (mixup: Zhang et al., 2018), or paste a box across (cutmix: Yun et al., 2019).
 
     Returns images, the labels of each picture's partner (N,) and the share (N,) that its own label has. Where both are
-    on, each picture takes one or the other with probability one half. Where both are off nothing is drawn.
+    on, each picture takes one or the other with probability one half. Where both are off nothing is drawn, and there are
+    neither partners nor shares.
     """
     count, device = len(labels), images.device
     if not config.mixup and not config.cutmix:
-        return images, labels, torch.ones(count, device=device)
+        return images, None, None
     order = torch.rand(count, device=device, generator=generator).argsort()
     partners = images[order]
     pastes = torch.rand(count, device=device, generator=generator) < (
