@@ -49,10 +49,10 @@ class Loss:
             return self._each(logits, labels).sum()
         return (share * self._each(logits, labels) + (1 - share) * self._each(logits, others)).sum()
 
-    def weight(self, labels: Tensor, others: Tensor | None = None, share: Tensor | None = None) -> Tensor:
-        """Return what the sum is divided by: the sum of the pictures' weights, a scalar."""
+    def weight(self, labels: Tensor, others: Tensor | None = None, share: Tensor | None = None) -> Tensor | int:
+        """Return what the sum is divided by: the sum of the pictures' weights, or their number."""
         if self._weights is None:
-            return torch.full((), len(labels), dtype=torch.float32, device=labels.device)
+            return len(labels)
         if others is None or share is None:
             return self._weights[labels].sum()
         return (share * self._weights[labels] + (1 - share) * self._weights[others]).sum()

@@ -21,18 +21,19 @@ class Average:
     """Mean loss and accuracy, every picture weighing the same whatever the size of its batch."""
 
     def __init__(self, device: torch.device) -> None:
-        self._sums = torch.zeros(3, dtype=torch.float64, device=device)
+        self._sums = torch.zeros(2, dtype=torch.float64, device=device)
+        self._count = 0
 
     def add(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
         """Count a batch: its mean loss (scalar), logits (B, classes), labels (B,). Does not wait for the device."""
-        count = len(labels)
-        correct = (logits.argmax(dim=1) == labels).sum()
-        self._sums += torch.stack([loss.detach().double() * count, correct.double(), torch.full_like(correct, count)])
+        self._sums[0].add_(loss.detach(), alpha=len(labels))
+        self._sums[1].add_((logits.argmax(dim=1) == labels).sum())
+        self._count += len(labels)
 
     def read(self) -> tuple[float, float]:
         """Return (loss, accuracy as a fraction in [0, 1]); waits for the device. NaN where nothing was counted."""
-        loss, correct, count = self._sums.tolist()
-        return (loss / count, correct / count) if count else (float("nan"), float("nan"))
+        loss, correct = self._sums.tolist()
+        return (loss / self._count, correct / self._count) if self._count else (math.nan, math.nan)
 
 
 @dataclass(frozen=True, kw_only=True)

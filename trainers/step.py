@@ -78,16 +78,16 @@ class Step:
         self._optimizer.zero_grad(set_to_none=True)
         parts = min(self.parts, max(1, len(labels) // 2))
         weight = self._loss.weight(labels, others, share)
-        total, outputs = torch.zeros((), device=self._device), []
+        losses, outputs = [], []
         for part in _split(parts, inputs, labels, others, share):
             with autocast(self._config, self._device):
                 logits = self._model(part[0]).float()
             loss = self._loss.sum(logits, *part[1:]) / weight
             torch.autograd.backward(loss if self.scaler is None else self.scaler.scale(loss))
-            total += loss.detach()
+            losses.append(loss.detach())
             outputs.append(logits.detach())
         self._apply()
-        return total, torch.cat(outputs) if parts > 1 else outputs[0]
+        return (losses[0], outputs[0]) if parts == 1 else (torch.stack(losses).sum(), torch.cat(outputs))
 
     def _apply(self) -> None:
         """Move the weights along the gradients."""

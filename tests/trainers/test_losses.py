@@ -60,7 +60,7 @@ def test_parts_add_up_to_the_whole(batch, weights):
     cuts = [slice(0, 13), slice(13, 40)]
     total = sum(loss.sum(logits[cut], labels[cut], others[cut], share[cut]) for cut in cuts)
     weight = sum(loss.weight(labels[cut], others[cut], share[cut]) for cut in cuts)
-    assert (total / weight).item() == pytest.approx(whole.item(), rel=1e-6)
+    assert float(total / weight) == pytest.approx(whole.item(), rel=1e-6)
 
 
 def test_mixed_labels_are_weighed_by_their_share(batch):

@@ -21,8 +21,8 @@ def mix(
     """Blend pictures in pairs (mixup: Zhang et al., 2018), or paste a box across (cutmix: Yun et al., 2019).
 
     Returns images, the labels of each picture's partner (N,) and the share (N,) that its own label has. Where both are
-    on, each picture takes one or the other with probability one half. Where both are off nothing is drawn, and there are
-    neither partners nor shares.
+    on, each picture takes one or the other with probability one half. Where both are off nothing is drawn, and there
+    are neither partners nor shares.
     """
     count, device = len(labels), images.device
     if not config.mixup and not config.cutmix:
