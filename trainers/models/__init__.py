@@ -6,19 +6,19 @@ from torch import nn
 
 from trainers.config import model_names
 from trainers.models.cnn import CustomCNN, LightweightCNN
-from trainers.models.densenet import DenseNet
+from trainers.models.densenet import DenseNet, blocks_of
 from trainers.models.linear import linear
-from trainers.models.resnet import resnet18
+from trainers.models.stages import stages
 
-__all__ = ["build"]
+__all__ = ["build", "stages"]
 
-# Blocks, growth, channels after the stem.
-_DENSENETS: dict[str, tuple[tuple[int, ...], int, int]] = {
-    "densenet121": ((6, 12, 24, 16), 32, 64),
-    "densenet169": ((6, 12, 32, 32), 32, 64),
-    "densenet201": ((6, 12, 48, 32), 32, 64),
-    "densenet264": ((6, 12, 64, 48), 32, 64),
+_DENSENETS: dict[str, tuple[int, ...]] = {
+    "densenet121": (6, 12, 24, 16),
+    "densenet169": (6, 12, 32, 32),
+    "densenet201": (6, 12, 48, 32),
+    "densenet264": (6, 12, 64, 48),
 }
+"""Layers in each block."""
 
 
 def build(
@@ -35,26 +35,42 @@ def build(
 
     `input_shape` is (channels, height, width) in pixels, `dropout` a probability in [0, 1). `depth` (6n + 4 layers with
     weights) and `growth` are read by densenet_bc, `width` (channels of the first convolution) by the lightweight CNNs.
-    Raises ValueError for an unknown name, and for pictures too small for the network.
+    Raises ValueError for an unknown name, another depth, and pictures too small for the network.
     """
+    if name not in model_names():
+        raise ValueError(f"unknown model {name!r}; choose one of {', '.join(model_names())}")
     if name == "linear":
         return linear(input_shape=input_shape, classes=classes)
-    if name in ("lightweight_cnn", "lightweight_cnn_gap"):
-        pooled = name == "lightweight_cnn_gap"
-        return LightweightCNN(
-            input_shape=input_shape, classes=classes, dropout=dropout, channels=(width, 2 * width), global_pool=pooled
-        )
     if name == "custom_cnn":
         return CustomCNN(colours=input_shape[0], classes=classes, dropout=dropout)
-    if name == "resnet18":
-        return resnet18(input_shape=input_shape, classes=classes, dropout=dropout)
-    blocks: tuple[int, ...]
-    if name == "densenet_bc":
-        blocks, growth, initial = ((depth - 4) // 6,) * 3, growth, 2 * growth
-    elif name in _DENSENETS:
-        blocks, growth, initial = _DENSENETS[name]
-    else:
-        raise ValueError(f"unknown model {name!r}; choose one of {', '.join(model_names())}")
-    return DenseNet(
-        input_shape=input_shape, classes=classes, blocks=blocks, growth=growth, initial=initial, drop_rate=dropout
-    )
+    if name.startswith("lightweight_cnn"):
+        return LightweightCNN(
+            input_shape=input_shape,
+            classes=classes,
+            dropout=dropout,
+            channels=(width, 2 * width),
+            global_pool=name == "lightweight_cnn_gap",
+            separable=name == "lightweight_cnn_separable",
+        )
+    if name.startswith("densenet"):
+        own = name == "densenet_bc"
+        return DenseNet(
+            input_shape=input_shape,
+            classes=classes,
+            blocks=blocks_of(depth) if own else _DENSENETS[name],
+            growth=growth if own else 32,
+            initial=2 * growth if own else 64,
+            drop_rate=dropout,
+        )
+    return _of_torchvision(name, input_shape, classes, dropout)
+
+
+def _of_torchvision(name: str, input_shape: tuple[int, int, int], classes: int, dropout: float) -> nn.Module:
+    # torchvision costs seconds to import, which users of the other models need not pay.
+    if name.startswith("resnet"):
+        from trainers.models.resnet import resnet
+
+        return resnet(name, input_shape=input_shape, classes=classes, dropout=dropout)
+    from trainers.models.mobilenet import mobilenet
+
+    return mobilenet(name, input_shape=input_shape, classes=classes, dropout=dropout)

@@ -6,10 +6,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["SMALL_STEM_PX", "DenseNet"]
+from trainers.models.dropout import Dropout
+from trainers.models.stem import is_small
 
-SMALL_STEM_PX = 64
-"""Largest side, in pixels, for which the stem keeps the resolution."""
+__all__ = ["DenseLayer", "DenseNet", "blocks_of"]
+
+
+def blocks_of(depth: int) -> tuple[int, int, int]:
+    """Return the layers of the three blocks of a DenseNet-BC with `depth` layers with weights, 6n + 4.
+
+    A dense layer has two, each of the two transitions one, the stem and the head one each.
+    """
+    layers, left = divmod(depth - 4, 6)
+    if left or layers < 1:
+        near = max(10, 6 * round((depth - 4) / 6) + 4)
+        raise ValueError(f"depth {depth} of densenet_bc must be 6n + 4, three blocks of n layers: try {near}")
+    return layers, layers, layers
 
 
 class DenseLayer(nn.Module):
@@ -21,7 +33,7 @@ class DenseLayer(nn.Module):
         self.conv1 = nn.Conv2d(entering, 4 * growth, 1, bias=False)
         self.norm2 = nn.BatchNorm2d(4 * growth)
         self.conv2 = nn.Conv2d(4 * growth, growth, 3, padding=1, bias=False)
-        self.dropout = nn.Dropout(drop_rate)
+        self.dropout = Dropout(drop_rate)
 
     def forward(self, features: Tensor) -> Tensor:
         narrow = self.conv1(functional.relu(self.norm1(features)))
@@ -54,9 +66,11 @@ class DenseNet(nn.Module):
             raise ValueError(
                 f"densenet needs pictures of {smallest} px or more, got {height}x{width}: raise image_size"
             )
-        layers = _small_stem(colours, initial) if max(height, width) <= SMALL_STEM_PX else _stem(colours, initial)
+        layers = _small_stem(colours, initial) if is_small(height, width) else _stem(colours, initial)
         channels = initial
+        starts = [0]
         for index, depth in enumerate(blocks):
+            starts.append(len(layers))
             if index:
                 layers += _transition(channels, channels // 2)
                 channels //= 2
@@ -64,6 +78,7 @@ class DenseNet(nn.Module):
                 layers.append(DenseLayer(channels, growth, drop_rate))
                 channels += growth
         layers += [nn.BatchNorm2d(channels), nn.ReLU(inplace=True), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+        self.stage_starts = tuple(starts)
         self.features = nn.Sequential(*layers)
         self.head = nn.Linear(channels, classes)
         self._initialise()

@@ -1,26 +1,30 @@
-"""torchvision's ResNet-18 with a stem for small pictures and dropout before its head."""
+"""torchvision's ResNets with a stem for small pictures and dropout before their head."""
 
 from __future__ import annotations
 
+import torchvision.models
 from torch import nn
 
-from trainers.models.densenet import SMALL_STEM_PX
+from trainers.models.dropout import Dropout
+from trainers.models.stem import is_small
 
-__all__ = ["resnet18"]
+__all__ = ["resnet"]
 
 
-def resnet18(*, input_shape: tuple[int, int, int], classes: int, dropout: float) -> nn.Module:
-    """(N, C, H, W) -> (N, classes) logits; up to 64 px the stem is one 3x3 convolution without pooling."""
-    # torchvision costs four seconds to import, which users of the other models need not pay.
-    from torchvision.models import resnet18 as torchvision_resnet18
+def resnet(name: str, *, input_shape: tuple[int, int, int], classes: int, dropout: float) -> nn.Module:
+    """Build resnet18 or resnet50, (N, C, H, W) -> (N, classes) logits.
 
+    Up to 64 px the stem is one 3x3 convolution without pooling. Names of tensors are torchvision's, but for the head's:
+    fc.1 instead of fc.
+    """
     colours, height, width = input_shape
-    model: nn.Module = torchvision_resnet18(weights=None, num_classes=classes)
-    if max(height, width) <= SMALL_STEM_PX:
-        model.conv1 = nn.Conv2d(colours, 64, 3, padding=1, bias=False)
+    model: nn.Module = getattr(torchvision.models, name)(weights=None, num_classes=classes)
+    if is_small(height, width):
+        stem = nn.Conv2d(colours, 64, 3, padding=1, bias=False)
         model.maxpool = nn.Identity()
     else:
-        model.conv1 = nn.Conv2d(colours, 64, 7, stride=2, padding=3, bias=False)
-    nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
-    model.fc = nn.Sequential(nn.Dropout(dropout), nn.Linear(512, classes))
+        stem = nn.Conv2d(colours, 64, 7, stride=2, padding=3, bias=False)
+    nn.init.kaiming_normal_(stem.weight, mode="fan_out", nonlinearity="relu")
+    features = 2048 if name == "resnet50" else 512
+    model.conv1, model.fc = stem, nn.Sequential(Dropout(dropout), nn.Linear(features, classes))
     return model

@@ -1,0 +1,66 @@
+"""Dropout whose rate is a tensor, so that trainings that differ in nothing else share one captured graph."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["Dropout", "Dropout2d"]
+
+
+class Dropout(nn.Module):
+    """In training, zeroes each element with probability `p` and divides the others by 1 - p; distributed as nn.Dropout.
+
+    Draws from torch's global generator of the input's device. In evaluation, and where built with p = 0, it returns its
+    input and draws nothing. The rate is no part of the state dict.
+    """
+
+    rate: Tensor
+
+    def __init__(self, p: float) -> None:
+        """`p` lies in [0, 1)."""
+        super().__init__()
+        self._p = _checked(p)
+        self.active = p > 0
+        """whether it was built to drop; a bool, for reading the tensor would make a GPU wait"""
+        self.register_buffer("rate", torch.tensor(p, dtype=torch.float32), persistent=False)
+
+    @property
+    def p(self) -> float:
+        """The probability. Setting it writes into `rate`, which a captured graph reads when it is replayed.
+
+        Raises ValueError outside [0, 1), and above 0 where it was built with 0: a graph of that one has no dropout.
+        """
+        return self._p
+
+    @p.setter
+    def p(self, p: float) -> None:
+        if p > 0 and not self.active:
+            raise ValueError(f"dropout was built with 0 and cannot become {p:g}: build the network with a rate above 0")
+        self._p = _checked(p)
+        self.rate.fill_(p)
+
+    def forward(self, values: Tensor) -> Tensor:
+        if not (self.training and self.active):
+            return values
+        return torch.where(self._draw(values) >= self.rate, values / (1 - self.rate), 0.0)
+
+    def _draw(self, values: Tensor) -> Tensor:
+        # bfloat16 has 256 steps in [0, 1), too few to compare with a rate
+        return torch.rand_like(values, dtype=torch.float32)
+
+    def extra_repr(self) -> str:
+        return f"p={self.p:g}"
+
+
+class Dropout2d(Dropout):
+    """Zeroes whole channels of single pictures, (N, C, H, W); distributed as nn.Dropout2d."""
+
+    def _draw(self, values: Tensor) -> Tensor:
+        return torch.rand_like(values[:, :, :1, :1], dtype=torch.float32)
+
+
+def _checked(p: float) -> float:
+    if not 0 <= p < 1:
+        raise ValueError(f"dropout {p} must lie in [0, 1)")
+    return p
