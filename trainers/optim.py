@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
-from torch import nn
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from trainers.config import TrainConfig
 
-__all__ = ["build_optimizer", "peak_lr", "set_lr"]
+__all__ = ["adopt", "build_optimizer", "peak_lr", "set_lr"]
+
+OF_DEVICE = ("fused", "foreach", "capturable")
+"""Options of a parameter group that say how it is computed; a state from another device must not bring its own."""
 
 
-def build_optimizer(config: TrainConfig, model: nn.Module) -> Optimizer:
+def build_optimizer(config: TrainConfig, model: nn.Module, *, device: torch.device) -> Optimizer:
     """Build the configured optimizer at the peak learning rate.
+
+    On a GPU the learning rate is a tensor there and the update one kernel, so that a captured graph reads the rate anew
+    at every replay.
 
     Weight decay acts on all parameters, or with `decay_norms: false` on those of two or more dimensions: not on norms
     and biases, whose size says nothing about how closely the network follows the pictures.
     """
     groups = _groups(config, model)
-    lr = peak_lr(config)
+    on_gpu = device.type == "cuda"
+    lr = torch.tensor(peak_lr(config), device=device) if on_gpu else peak_lr(config)
     if config.optimizer == "sgd":
-        return SGD(groups, lr=lr, momentum=config.momentum, nesterov=config.nesterov)
+        return SGD(groups, lr=lr, momentum=config.momentum, nesterov=config.nesterov, fused=on_gpu or None)
     kind: type[Adam] = {"adam": Adam, "adamw": AdamW}[config.optimizer]
-    return kind(groups, lr=lr)
+    return kind(groups, lr=lr, fused=on_gpu or None, capturable=on_gpu)
 
 
 def _groups(config: TrainConfig, model: nn.Module) -> list[dict[str, object]]:
@@ -45,4 +57,21 @@ def peak_lr(config: TrainConfig) -> float:
 def set_lr(optimizer: Optimizer, lr: float) -> None:
     """Set the learning rate of every parameter group."""
     for group in optimizer.param_groups:
-        group["lr"] = lr
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(lr)
+        else:
+            group["lr"] = lr
+
+
+def adopt(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
+    """Load an optimizer's state, which may come from another kind of device; the caller's tensors are not shared."""
+    mine = [{key: group.get(key) for key in (*OF_DEVICE, "lr")} for group in optimizer.param_groups]
+    # torch keeps the very tensors it is given here, and training would change the caller's.
+    optimizer.load_state_dict(copy.deepcopy(dict(state)))
+    for group, before in zip(optimizer.param_groups, mine, strict=True):
+        lr = float(group["lr"])
+        group.update(before)
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(lr)
+        else:
+            group["lr"] = lr

@@ -18,7 +18,8 @@ DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 def autocast(config: TrainConfig, device: torch.device) -> AbstractContextManager[object]:
     """Return the context of a forward pass."""
     dtype = DTYPES.get(config.precision)
-    return torch.autocast(device.type, dtype=dtype, enabled=dtype is not None)
+    # every weight is cast once a pass, and a cache of casts must not outlive a captured graph
+    return torch.autocast(device.type, dtype=dtype, enabled=dtype is not None, cache_enabled=False)
 
 
 def grad_scaler(config: TrainConfig, device: torch.device) -> torch.amp.GradScaler | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -11,7 +11,9 @@ from torch.optim import Optimizer
 
 from trainers.augment import augment, mix
 from trainers.average import Ema
+from trainers.compiled import Compiled
 from trainers.config import TrainConfig
+from trainers.graph import Captured
 from trainers.losses import Loss
 from trainers.normalise import Normalise
 from trainers.precision import autocast, grad_scaler
@@ -45,12 +47,43 @@ class Step:
         self._config = config
         self._model, self._optimizer, self._loss, self._ema = model, optimizer, loss, ema
         self._normalise, self._mirrored, self._device = normalise, mirrored, device
+        self._forward: Callable[[Tensor], Tensor] = model
+        # fp16's scaler decides on the processor whether to step
+        captured = device.type == "cuda" and self.scaler is None
+        self._run = Captured(self._once, generators=(self.generator,)) if captured else self._once
 
     def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Train on uint8 pictures (B, C, H, W) with labels (B,); returns mean loss and logits (B, classes).
 
-        Raises torch.OutOfMemoryError when not even parts of two pictures fit.
+        They may be overwritten by the next call. Raises torch.OutOfMemoryError when not even parts of two pictures fit.
         """
+        while True:
+            try:
+                result = self._run(images, labels)
+                break
+            except torch.OutOfMemoryError:
+                if 4 * self.parts > len(labels):
+                    raise
+            # not in the handler, where the exception would keep the failed pass's tensors alive
+            self.parts *= 2
+            self._optimizer.zero_grad(set_to_none=True)
+            self.forget()
+        if self._ema is not None:
+            self._ema.update()
+        return result
+
+    def forget(self) -> None:
+        """Note that the step is another one now: its parts, its network, or what of that is trained."""
+        if isinstance(self._run, Captured):
+            self._run.forget()
+            torch.cuda.empty_cache()
+
+    def compile(self, backend: str = "inductor") -> None:
+        """Run the network compiled from now on; evaluation stays as it is."""
+        self._forward = Compiled(self._model, backend=backend)
+        self.forget()
+
+    def _once(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         inputs = augment(
             self._normalise.unit(images),
             config=self._config.augment,
@@ -59,18 +92,7 @@ class Step:
             generator=self.generator,
         )
         inputs, others, share = mix(inputs, labels, config=self._config.augment, generator=self.generator)
-        inputs = self._normalise(inputs)
-        while True:
-            try:
-                return self._update(inputs, labels, others, share)
-            except torch.OutOfMemoryError:
-                if 4 * self.parts > len(labels):
-                    raise
-            # not in the handler, where the exception would keep the failed pass's tensors alive
-            self.parts *= 2
-            self._optimizer.zero_grad(set_to_none=True)
-            if self._device.type == "cuda":
-                torch.cuda.empty_cache()
+        return self._update(self._normalise(inputs), labels, others, share)
 
     def _update(
         self, inputs: Tensor, labels: Tensor, others: Tensor | None, share: Tensor | None
@@ -81,7 +103,7 @@ class Step:
         losses, outputs = [], []
         for part in _split(parts, inputs, labels, others, share):
             with autocast(self._config, self._device):
-                logits = self._model(part[0]).float()
+                logits = self._forward(part[0]).float()
             loss = self._loss.sum(logits, *part[1:]) / weight
             torch.autograd.backward(loss if self.scaler is None else self.scaler.scale(loss))
             losses.append(loss.detach())
@@ -100,8 +122,6 @@ class Step:
             self.scaler.update()
         else:
             self._optimizer.step()
-        if self._ema is not None:
-            self._ema.update()
 
 
 def _split(parts: int, inputs: Tensor, labels: Tensor, *mixed: Tensor | None) -> Iterator[tuple[Any, ...]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import random
 import resource
@@ -16,6 +15,7 @@ import torch
 from torch import Generator, Tensor
 
 from trainers.average import Ema
+from trainers.compiled import worth_compiling
 from trainers.config import TrainConfig
 from trainers.data import Split, batches, load, steps_in_epoch
 from trainers.evaluate import evaluate
@@ -23,7 +23,7 @@ from trainers.losses import Loss, class_weights
 from trainers.metrics import Average, Scores
 from trainers.models import build
 from trainers.normalise import Normalise
-from trainers.optim import build_optimizer, peak_lr, set_lr
+from trainers.optim import adopt, build_optimizer, peak_lr, set_lr
 from trainers.patience import Patience
 from trainers.precision import autocast, switches
 from trainers.schedule import LrSchedule
@@ -35,16 +35,27 @@ __all__ = ["STATE_FORMAT", "Trainer"]
 STATE_FORMAT = 2
 PLACES = ("root", "download")
 """Fields of the dataset's section that may differ on resuming: they say where pictures lie, not which they are."""
+_COMPILED: set[tuple[object, ...]] = set()
+"""Kinds of training that this process has compiled a network for: to do it again costs next to nothing."""
 
 
 class Trainer:
     """Trains one network on one dataset. Two trainers of equal configuration, seed and device train alike."""
 
-    def __init__(self, config: TrainConfig, *, seed: int, data_folder: Path, device: str | None = None) -> None:
+    def __init__(
+        self,
+        config: TrainConfig,
+        *,
+        seed: int,
+        data_folder: Path,
+        device: str | None = None,
+        forecast: float | None = None,
+    ) -> None:
         """Load the pictures and draw the first weights.
 
         `seed` (from 0) rules weights, order of pictures, augmentation and dropout; the split has its own in the
-        configuration. `device` as torch spells it; None takes a GPU where there is one.
+        configuration. `device` as torch spells it; None takes a GPU where there is one. `forecast`: epochs like these
+        that this process is to train, this training's among them; by default no others.
         Seeds Python's, NumPy's and torch's global generators. Raises what `trainers.data.load` and
         `trainers.transfer.load_weights` raise.
         """
@@ -61,7 +72,7 @@ class Trainer:
         torch.manual_seed(seed)
         self._normalise = Normalise(self.split.mean, self.split.std, device=self.device)
         self.model = self._build()
-        self.optimizer = build_optimizer(config, self.model)
+        self.optimizer = build_optimizer(config, self.model, device=self.device)
         self._steps = steps_in_epoch(len(self.split.train_labels), config.batch_size, config.max_batches)
         self._schedule = LrSchedule(config.lr_schedule, steps_per_epoch=self._steps, epochs=config.epochs)
         self._patience = Patience(config.early_stopping) if config.early_stopping is not None else None
@@ -76,6 +87,10 @@ class Trainer:
             ema=self._ema,
             device=self.device,
         )
+        self._forecast = config.epochs if forecast is None else forecast
+        self._compiled = False
+        if config.compile == "always" or (config.compile == "auto" and self._kind() in _COMPILED):
+            self._compile()
         self._rng = self._read_rng()
 
     def _build(self) -> torch.nn.Module:
@@ -121,6 +136,7 @@ class Trainer:
                 numbers, rate = self._run_epoch()
             self._rng = self._read_rng()
             self.epoch += 1
+            self._consider_compiling(time.perf_counter() - began)
             yield numbers | {
                 "lr": float(self.optimizer.param_groups[0]["lr"]),
                 "seconds": time.perf_counter() - began,
@@ -128,6 +144,26 @@ class Trainer:
                 "peak_memory_mb": self._peak_memory(),
                 "batch_parts": self._step.parts,
             }
+
+    def _consider_compiling(self, epoch_seconds: float) -> None:
+        """Compile the network once an epoch has shown what the forecast ones will take."""
+        # what the clock decides does not repeat
+        if self._compiled or self.config.compile != "auto" or self.config.deterministic or self.device.type != "cuda":
+            return
+        left = self._forecast - self.epoch
+        if worth_compiling(self.model, epoch_seconds=epoch_seconds, epochs=left):
+            self._compile()
+
+    def _compile(self) -> None:
+        self._compiled = True
+        _COMPILED.add(self._kind())
+        self._step.compile()
+
+    def _kind(self) -> tuple[object, ...]:
+        """What trainings have in common that share a compiled network."""
+        config = self.config
+        network = (config.model, config.depth, config.growth, config.width, config.dropout > 0, len(self.split.classes))
+        return (*network, self.input_shape, config.batch_size, config.precision)
 
     @property
     def ended(self) -> bool:
@@ -160,6 +196,7 @@ class Trainer:
         self.model.train()
         if config.transfer is not None:
             freeze(self.model, config.transfer, self.epoch + 1)
+            self._step.forget()
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
         for number, (images, labels) in enumerate(
@@ -239,8 +276,7 @@ class Trainer:
         if differing:
             raise ValueError(f"state belongs to another training, it differs in {', '.join(differing)}")
         self.model.load_state_dict(state["model"])
-        # torch keeps the very tensors it is given here, and training would change the caller's.
-        self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
+        adopt(self.optimizer, state["optimizer"])
         self._schedule.load_state_dict(state["schedule"])
         if self._patience is not None:
             self._patience.load_state_dict(state["patience"])

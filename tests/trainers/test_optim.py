@@ -27,7 +27,7 @@ def test_norms_and_biases_decay_only_when_asked_for(optimizer):
         config = TrainConfig(
             **LEAST, optimizer=optimizer, weight_decay=0.1, decay_norms=decay_norms, lr=0.1, momentum=0
         )
-        moving = build_optimizer(config, model)
+        moving = build_optimizer(config, model, device=torch.device("cpu"))
         for parameter in model.parameters():
             parameter.grad = torch.zeros_like(parameter)
         moving.step()

@@ -86,7 +86,7 @@ def test_mirrored_views_of_folders(trainer, picture_folder, tmp_path):
 def test_every_kind_of_picture_file(trainer, picture_folder, tmp_path):
     root = picture_folder("train")
     dataset = {"name": "imagefolder", "root": str(root), "image_size": 12}
-    training = trainer(dataset=dataset, batch_size=4, epochs=4, max_batches=None)
+    training = trainer(dataset=dataset, batch_size=4, epochs=4, max_batches=None, lr=0.01)
     list(training.fit())
     save(training.state_dict(), tmp_path / "state.pt")
     red = np.asarray(Image.open(root / "train" / "red" / "0.png"))

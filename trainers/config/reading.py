@@ -25,7 +25,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "transfer": TransferConfig,
     "early_stopping": EarlyStopping,
 }
-NOT_SEARCHABLE = frozenset({"dataset.download", "cudnn_benchmark", "deterministic", "accumulate"})
+NOT_SEARCHABLE = frozenset({"dataset.download", "cudnn_benchmark", "deterministic", "accumulate", "compile"})
 """They decide where files come from or how fast and exactly it is computed, not what is trained."""
 
 

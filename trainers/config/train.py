@@ -95,6 +95,9 @@ class TrainConfig(Section):
         default="fp32", description="tf32: faster products on NVIDIA cards; bf16, fp16: autocast, weights stay fp32"
     )
     deterministic: bool = Field(default=False, description="only algorithms that repeat bit for bit, on a GPU too")
+    compile: Literal["auto", "always", "never"] = Field(
+        default="auto", description="torch.compile for training; auto: on a GPU, once what is to come makes up for it"
+    )
     cudnn_benchmark: bool | None = Field(
         default=None, description="let cuDNN time its algorithms; null: unless deterministic"
     )
