@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hpo import cli_train
+from hpo import cli_models, cli_train
 from hpo.errors import HpoError, StudyOwned
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+app.add_typer(cli_models.app, name="models")
 
 Name = Annotated[str, typer.Argument(help="Name of the study.", show_default=False)]
 Space = Annotated[Path, typer.Option("--space", "-s", help="The space file, YAML.", show_default=False)]

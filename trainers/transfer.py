@@ -21,6 +21,7 @@ SUFFIXES = (".pt", ".pth", ".safetensors")
 _COUNTER = "num_batches_tracked"
 """Batch norm's count of batches, which old files lack and nothing reads."""
 _TORCHVISION_HEAD = {"fc.weight": "fc.1.weight", "fc.bias": "fc.1.bias"}
+_WAY_OUT = "set model, depth, growth and width to those that the weights were trained with"
 _SHOWN = 4
 
 
@@ -50,14 +51,15 @@ def load_weights(model: nn.Module, path: Path) -> Loaded:
     mine = model.state_dict()
     found = {name: tensor for name, tensor in tensors.items() if name in mine and tensor.shape == mine[name].shape}
     head, stem = _head_names(model, {*mine, *tensors}), next(iter(mine))
-    body = [name for name in mine if name not in head and _COUNTER not in name]
-    if not found.keys() & set(body or mine):
+    # the linear model is its head
+    body = [name for name in mine if name not in head and _COUNTER not in name] or list(mine)
+    if not tensors.keys() & set(body):
         raise WeightsError(
             f"nothing in {path} fits this {type(model).__name__}: the file has {_first(tensors)}, the network "
-            f"{_first(body or mine)}; set model, depth, growth and width to those that the weights were trained with"
+            f"{_first(body)}; {_WAY_OUT}"
         )
     missing = [name for name in body if name not in found]
-    if stem in missing and stem in tensors:
+    if stem in missing and stem in tensors and stem not in head:
         missing.remove(stem)
     foreign = [name for name in tensors if name not in mine and name not in head and _COUNTER not in name]
     if missing or foreign:
@@ -171,7 +173,7 @@ def _differences(
         said.append(f"{len(missing)} tensors are absent or of another shape, {_first(shapes.values())}")
     if foreign:
         said.append(f"{len(foreign)} tensors have no place here, {_first(foreign)}")
-    return f"{'; '.join(said)}; set model, depth, growth and width to those that the weights were trained with"
+    return "; ".join([*said, _WAY_OUT])
 
 
 def _shape(tensor: Tensor) -> str:

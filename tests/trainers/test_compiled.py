@@ -1,4 +1,4 @@
-"""Compiling: shared by trials, never in the way, and only where it pays. Traced without code generation, to be quick."""
+"""Compiling: shared by trials, never in the way, only where it pays. Traced without code generation, to be quick."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_running_out_of_memory_is_no_fault_of_the_compiler():
 
 
 def test_compiling_pays_for_long_searches_only():
-    """The measured cases of one H100: DenseNet-121 takes 7.6 s an epoch and 130 s to compile, ResNet-18 1.3 s and 30 s."""
+    """Measured on an H100: DenseNet-121 takes 7.6 s an epoch and 130 s to compile, ResNet-18 1.3 s and 30 s."""
     with torch.device("meta"):
         dense = build("densenet121", input_shape=(3, 32, 32), classes=10, dropout=0)
         residual = build("resnet18", input_shape=(3, 32, 32), classes=10, dropout=0)

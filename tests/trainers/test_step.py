@@ -42,7 +42,7 @@ def test_accumulated_parts_equal_the_whole_batch(trainer, weights, options):
 def test_memory_that_runs_out_halves_the_parts_and_nothing_is_lost(trainer, weights):
     base = {"model": "linear", "batch_size": 32, "epochs": 2, "max_batches": None}
     roomy, tight = trainer(**base), trainer(**base)
-    tight._step._model = hungry = Hungry(tight.model, most=9)
+    tight._step._forward = hungry = Hungry(tight.model, most=9)
     assert [epoch["batch_parts"] for epoch in tight.fit()] == [4, 4]
     assert sorted(set(hungry.seen), reverse=True)[:2] == [32, 16]
     list(roomy.fit())
@@ -54,7 +54,7 @@ def test_memory_that_runs_out_halves_the_parts_and_nothing_is_lost(trainer, weig
 
 def test_memory_for_less_than_two_pictures_is_an_error(trainer):
     training = trainer(model="linear", batch_size=32)
-    training._step._model = Hungry(training.model, most=1)
+    training._step._forward = Hungry(training.model, most=1)
     with pytest.raises(torch.OutOfMemoryError):
         next(training.fit())
 

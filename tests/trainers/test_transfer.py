@@ -135,7 +135,8 @@ def test_half_precision_becomes_single(filed):
         (("densenet_bc", {"depth": 16}), ("densenet_bc", {}), "features.4.norm1.weight"),
         (("resnet18", {}), ("custom_cnn", {}), "nothing in "),
         (("custom_cnn", {}), ("linear", {}), "nothing in "),
-        (("lightweight_cnn", {}), ("custom_cnn", {}), "nothing in "),
+        (("lightweight_cnn", {}), ("custom_cnn", {}), "features.1.weight (10 in the file, 32 here)"),
+        (("linear", {"shape": (3, 8, 8)}), ("linear", {}), "1.weight (5x192 in the file, 5x64 here)"),
     ],
 )
 def test_weights_of_another_network_are_refused_and_change_nothing(source, model, words, filed):
