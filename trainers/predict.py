@@ -144,7 +144,9 @@ class Predictor:
                 pictures.append(decode(file, shape=self.shape))
             except UNREADABLE as error:
                 errors[file] = f"{type(error).__name__}: {error}"
-        rows = iter(self.probabilities(torch.from_numpy(np.stack(pictures)).to(self.device)).cpu() if pictures else [])
+        rows: Iterator[Tensor] = iter(
+            self.probabilities(torch.from_numpy(np.stack(pictures)).to(self.device)).cpu() if pictures else []
+        )
         return [self._tell(file, next(rows) if file not in errors else None, errors.get(file)) for file in files]
 
     def _tell(self, file: Path, row: Tensor | None, error: str | None) -> Prediction:

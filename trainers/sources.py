@@ -1,4 +1,4 @@
-"""Where pictures come from: scikit-learn's digits, torchvision's downloads, folders."""
+"""Where pictures come from: scikit-learn's digits, torchvision's downloads, folders, arrays."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from urllib.error import URLError
 
 import numpy as np
 
+from trainers.arrays import read_arrays
 from trainers.config import DatasetConfig
 from trainers.imagefolder import read_folder
 from trainers.pictures import Pictures, halve
@@ -27,18 +28,20 @@ Part = Literal["train", "val", "test"]
 def read(config: DatasetConfig, folder: Path, part: Part, *, threads: int) -> Pictures | None:
     """Read one part of a dataset as it is stored; None where the dataset has no such part of its own.
 
-    `folder` holds downloads, unless the configuration names a root. Only image folders may have a val of their own.
+    `folder` holds downloads, unless the configuration names a root, and the cache of decoded pictures.
     """
-    if config.name == "imagefolder":
-        if config.root is None:
-            raise ValueError("imagefolder needs dataset.root: the folder that holds train/<class>/ or <class>/")
+    root = config.root.expanduser() if config.root is not None else folder
+    if config.name in ("imagefolder", "imagenet"):
         size = config.image_size or FOLDER_IMAGE_SIZE
-        return read_folder(config.root.expanduser(), part, size=size, threads=threads)
+        pictures = read_folder(root, part, size=size, threads=threads, cache=folder / "cache")
+        if pictures is None and config.name == "imagenet" and part == "val":
+            raise FileNotFoundError(f"imagenet needs {root}/val/<class>/; without one, use dataset.name=imagefolder")
+        return pictures
+    if config.name == "npz":
+        return read_arrays(root, part)
     if part == "val":
         return None
-    if config.name == "digits":
-        return _digits(part)
-    return _torchvision(config, folder, part)
+    return _digits(part) if config.name == "digits" else _torchvision(config, root, part)
 
 
 def _digits(part: Part) -> Pictures:
@@ -53,12 +56,11 @@ def _digits(part: Part) -> Pictures:
     return test if part == "test" else train
 
 
-def _torchvision(config: DatasetConfig, folder: Path, part: Part) -> Pictures:
+def _torchvision(config: DatasetConfig, root: Path, part: Part) -> Pictures:
     from filelock import FileLock
-    from torchvision.datasets import CIFAR10, MNIST
+    from torchvision.datasets import CIFAR10, CIFAR100, MNIST, FashionMNIST
 
-    root = config.root.expanduser() if config.root is not None else folder
-    dataset = {"cifar10": CIFAR10, "mnist": MNIST}[config.name]
+    dataset = {"cifar10": CIFAR10, "cifar100": CIFAR100, "mnist": MNIST, "fashion_mnist": FashionMNIST}[config.name]
     try:
         if config.download:
             root.mkdir(parents=True, exist_ok=True)
