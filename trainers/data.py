@@ -30,7 +30,7 @@ KNOWN_STATISTICS: dict[tuple[str, str], Statistics] = {
 }
 IMAGENET: Statistics = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 MIRRORED_KEEPS_ITS_CLASS = frozenset({"cifar10", "cifar100", "fashion_mnist", "imagefolder", "imagenet"})
-MEASURED = 16_384
+MEASURED = 8_192
 """Training pictures at most, evenly chosen, that mean and deviation are measured on."""
 _CHUNK = 1024
 

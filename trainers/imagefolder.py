@@ -68,14 +68,15 @@ def list_folder(root: Path, part: Part) -> Listing | None:
             differing = sorted(set(classes) ^ set(found))
             raise ValueError(f"{root / part} and train differ in classes {differing}; both need the same class folders")
     folder = _part_folder(root, part)
-    sha, files, size = hashlib.sha256(repr((str(root.absolute()), part)).encode()), [], 0
-    for label, name in enumerate(classes):
-        for path, bytes_, changed in sorted(_pictures_below(str(folder / name))):
-            relative = path[len(str(root)) + 1 :]
-            sha.update(f"{relative}\0{bytes_}\0{changed}\n".encode())
-            files.append((relative, label))
-            size += bytes_
-    return Listing(root=root, classes=classes, files=tuple(files), bytes=size, key=sha.hexdigest())
+    below = [sorted(_pictures_below(str(folder / name))) for name in classes]
+    start = len(str(root)) + 1
+    return Listing(
+        root=root,
+        classes=classes,
+        files=tuple((path[start:], label) for label, files in enumerate(below) for path, _, _ in files),
+        bytes=sum(size for files in below for _, size, _ in files),
+        key=hashlib.sha256(repr((str(root.absolute()), part, below)).encode()).hexdigest(),
+    )
 
 
 def read_folder(root: Path, part: Part, *, size: int, threads: int, cache: Path) -> Pictures | None:
@@ -100,16 +101,18 @@ def read_folder(root: Path, part: Part, *, size: int, threads: int, cache: Path)
     return pictures
 
 
-def decode(path: Path, *, shape: tuple[int, int, int]) -> npt.NDArray[np.uint8]:
+def decode(path: Path | str, *, shape: tuple[int, int, int]) -> npt.NDArray[np.uint8]:
     """Read one picture file as (C, H, W), one colour (grey) or three.
 
     Upright by its EXIF tag, scaled to cover the shape, cropped at its centre, transparency on white. Raises one of
     UNREADABLE for a file that holds no picture.
     """
     colours, height, width = shape
-    with Image.open(io.BytesIO(path.read_bytes())) as opened:
+    with open(path, "rb") as file:  # noqa: PTH123 - as paths, small files take a fifth longer
+        content = file.read()
+    with Image.open(io.BytesIO(content)) as opened:
         if opened.mode == "RGB" == _mode(colours) and opened.size == (width, height):
-            pixels = np.asarray(opened)
+            pixels = np.frombuffer(opened.tobytes(), np.uint8).reshape(height, width, 3)
             if not {"exif", "transparency"} & opened.info.keys():  # known once all of the file has been read
                 return pixels.transpose(2, 0, 1)
         opened.draft("RGB", (2 * width, 2 * height))
@@ -152,11 +155,12 @@ def _pictures_below(folder: str) -> Iterator[tuple[str, int, int]]:
     """Yield path, bytes and time of change; os.scandir, because 60,000 Path objects would take seconds."""
     with os.scandir(folder) as entries:
         for entry in entries:
-            if entry.is_dir():
-                yield from _pictures_below(entry.path)
-            elif os.path.splitext(entry.name)[1].lower() in SUFFIXES:  # noqa: PTH122
+            name = entry.name
+            if name[name.rfind(".") :].lower() in SUFFIXES and entry.is_file():
                 status = entry.stat()
                 yield entry.path, status.st_size, status.st_mtime_ns
+            elif entry.is_dir():
+                yield from _pictures_below(entry.path)
 
 
 def _decode_all(listing: Listing, *, size: int, threads: int) -> Pictures:
@@ -167,7 +171,7 @@ def _decode_all(listing: Listing, *, size: int, threads: int) -> Pictures:
     def decode_from(start: int) -> None:
         for index in range(start, min(start + _CHUNK, count)):
             try:
-                images[index] = decode(listing.root / listing.files[index][0], shape=(3, size, size))
+                images[index] = decode(f"{listing.root}/{listing.files[index][0]}", shape=(3, size, size))
                 readable[index] = True
             except UNREADABLE:
                 pass

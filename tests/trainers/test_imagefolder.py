@@ -7,6 +7,7 @@ from PIL import Image
 
 from trainers.config import DatasetConfig
 from trainers.data import load, load_test
+from trainers.imagefolder import read_folder
 
 
 def folder(root, **changes):
@@ -106,3 +107,55 @@ def test_pictures_of_other_content_have_another_fingerprint(tmp_path, picture_fo
     assert one.fingerprint != other.fingerprint
     assert len(one.fingerprint) == 16
     assert np.isfinite(one.std).all()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_variants_of_one_source_stay_together(tmp_path, picture_folder, seed):
+    """Each picture of "blue" has a variant in "red" and another beside it."""
+    root = picture_folder("train", count=20)
+    rows = [f"train/{name}/{number}.png,plate{number // 2}" for name in ("blue", "red") for number in range(20)]
+    (root / "groups.csv").write_text("\n".join(["file,source", *rows]))
+    split = load(folder(root, val_fraction=0.2, seed=seed), tmp_path, "cpu")
+    alone = load(folder(root, val_fraction=0.2, seed=seed, image_size=10), tmp_path, "cpu")
+    assert alone is split
+    everything = read_folder(root, "train", size=10, threads=1, cache=tmp_path / "cache")
+    source = {picture.tobytes(): group for picture, group in zip(everything.images, everything.groups, strict=True)}
+    train, val = ({source[p.numpy().tobytes()] for p in part} for part in (split.train_images, split.val_images))
+    assert not train & val
+    assert len(train | val) == 10
+    assert set(split.val_labels.tolist()) == {0, 1}
+    assert len(split.val_labels) == 8
+
+
+def test_sources_that_cannot_be_parted(tmp_path, picture_folder):
+    root = picture_folder("train", count=3)
+    rows = [f"train/{name}/{number}.png,one" for name in ("blue", "red") for number in range(3)]
+    (root / "groups.csv").write_text("\n".join(["file,source", *rows]))
+    with pytest.raises(ValueError, match="variants of one source"):
+        load(folder(root), tmp_path, "cpu")
+    (root / "groups.csv").write_text("name,origin\n")
+    with pytest.raises(ValueError, match="needs file and source"):
+        load(folder(root, seed=1), tmp_path, "cpu")
+
+
+def test_imagenets_layout_needs_its_val(tmp_path, picture_folder):
+    root = picture_folder("train", "val", count=2)
+    section = DatasetConfig(name="imagenet", root=root, image_size=10)
+    assert len(load(section, tmp_path, "cpu").val_labels) == 4
+    alone = picture_folder("train", count=2, shift=1)
+    with pytest.raises(FileNotFoundError, match=r"imagenet needs .*/val/<class>/"):
+        load(DatasetConfig(name="imagenet", root=alone), tmp_path, "cpu")
+
+
+@pytest.mark.parametrize("statistics", ["pixel", "picture", "imagenet"])
+def test_statistics_are_of_training_pictures_alone(tmp_path, picture_folder, statistics):
+    root = picture_folder("train", "val")
+    split = load(folder(root, statistics=statistics), tmp_path, "cpu")
+    pixels = split.train_images.double() / 255
+    if statistics == "imagenet":
+        assert split.mean == (0.485, 0.456, 0.406)
+        return
+    assert split.mean == pytest.approx(pixels.mean(dim=(0, 2, 3)).tolist(), abs=1e-6)
+    own = pixels.flatten(2).std(dim=2, correction=0).mean(dim=0)
+    expected = pixels.transpose(0, 1).flatten(1).std(dim=1, correction=0) if statistics == "pixel" else own
+    assert split.std == pytest.approx(expected.tolist(), abs=1e-4)
