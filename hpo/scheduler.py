@@ -70,8 +70,8 @@ class Scheduler:
 
     # -- start --------------------------------------------------------------------------------------------------------
 
-    def start(self, trial: Trial, *, cpu: float, gpu: float) -> Assignment | None:
-        """Record an attempt at a trial and say what the worker has to do.
+    def start(self, trial: Trial, *, cpu: float, gpu: float, forecast_trials: float | None = None) -> Assignment | None:
+        """Record an attempt at a trial and say what the worker has to do; `forecast_trials`: like it in its process.
 
         Returns None for a trial whose end its driver did not live to tell: it is told here.
         """
@@ -96,6 +96,7 @@ class Scheduler:
             cpu=cpu,
             gpu=gpu,
             import_paths=self._study.import_paths,
+            forecast_trials=forecast_trials,
         )
         self.running[trial.number] = Running(
             trial=trial,

@@ -56,6 +56,13 @@ class Searcher:
         spent = self._budget is not None and self._started >= self._budget
         return spent or (self._spec.sampler.type == "grid" and not self._queued)
 
+    @property
+    def left(self) -> int | None:
+        """Trials that are still to be started; None where no count ends the search."""
+        if self._spec.sampler.type == "grid":
+            return self._left_over + self._queued
+        return None if self._budget is None else self._left_over + max(0, self._budget - self._started)
+
     def next(self) -> Trial | None:
         """The next trial, RUNNING in Optuna with all its parameters set; None when there is no more to start."""
         if self.exhausted:

@@ -6,6 +6,7 @@ import importlib
 import inspect
 import json
 import math
+import os
 import posixpath
 import re
 import sys
@@ -51,6 +52,7 @@ class Assignment:
     cpu: float  # threads follow it
     gpu: float  # share of a card, or number of them
     import_paths: tuple[str, ...]  # where the user's own trainers are looked for
+    forecast_trials: float | None = None  # trials that this process is to run, this one among them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,8 +151,11 @@ def _build(assignment: Assignment) -> Any:
             from trainers import TrainConfig, Trainer
 
         torch.set_num_threads(max(1, int(assignment.cpu)))
+        # what one trial has compiled serves the others of the study, in other processes too
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(assignment.checkpoints.parent / "compiled"))
         config = TrainConfig.model_validate(assignment.trainer)
-        return Trainer(config, seed=assignment.seed, data_folder=assignment.datasets)
+        forecast = assignment.forecast_trials * config.epochs if assignment.forecast_trials else None
+        return Trainer(config, seed=assignment.seed, data_folder=assignment.datasets, forecast=forecast)
     target = load_object(assignment.trainer["import"], assignment.import_paths)
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(max(1, int(assignment.cpu)))

@@ -111,7 +111,13 @@ class Search:
             trial = self.searcher.next()
             if trial is None:
                 break
-            assignment = self.scheduler.start(trial, cpu=self.placement.cpu, gpu=self.placement.gpu)
+            left = self.searcher.left
+            assignment = self.scheduler.start(
+                trial,
+                cpu=self.placement.cpu,
+                gpu=self.placement.gpu,
+                forecast_trials=1 + left / self.placement.slots if left is not None else None,
+            )
             if assignment is not None:
                 return {"assignment": assignment}
         return str(TuneSearcher.FINISHED)

@@ -144,3 +144,30 @@ def test_conditional_parameters_are_set_only_where_they_hold(home: Path, storage
         assert ("momentum" in point) == (point["optimizer"] == "sgd")
         study.optuna.tell(number, 0.1)
     assert searcher.next() is None
+
+
+@pytest.mark.parametrize(
+    ("sections", "counts"),
+    [
+        ({"sampler": "grid"}, [6, 5, 4]),
+        ({"sampler": "grid", "budget": {"trials": 2}}, [2, 1, 0]),
+        ({"sampler": "tpe", "budget": {"trials": 3}}, [3, 2, 1]),
+        ({"sampler": "tpe", "budget": {"time": 60}}, [None, None, None]),
+    ],
+)
+def test_how_many_trials_are_left(home: Path, sections: dict[str, Any], counts: list[int | None]) -> None:
+    study = open_study(home, f"sqlite:///{home}/x.db", **sections)
+    searcher = Searcher(study)
+    found = []
+    for _ in counts:
+        found.append(searcher.left)
+        begin(study, searcher, 1)
+    assert found == counts
+
+
+def test_what_was_interrupted_is_left(home: Path) -> None:
+    sections: dict[str, Any] = {"sampler": "tpe", "budget": {"trials": 3}}
+    study = open_study(home, f"sqlite:///{home}/x.db", **sections)
+    begin(study, Searcher(study), 2)
+    study.recover()
+    assert Searcher(open_study(home, f"sqlite:///{home}/x.db", **sections)).left == 3
