@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hpo import cli_models, cli_train
+from hpo import cli_data, cli_models, cli_train
 from hpo.errors import HpoError, StudyOwned
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+app.add_typer(cli_data.app, name="data")
 app.add_typer(cli_models.app, name="models")
 
 Name = Annotated[str, typer.Argument(help="Name of the study.", show_default=False)]

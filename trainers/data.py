@@ -1,9 +1,10 @@
-"""Training and validation pictures on the device, decoded once per process, and batches of them."""
+"""Training and validation pictures, decoded once for all processes, and batches of them on the device."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
@@ -12,27 +13,18 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.nn import functional
 
+from trainers.arrange import arranged, on_device
 from trainers.config import DatasetConfig
-from trainers.pictures import Pictures, derive, halve, stratified
-from trainers.sources import read
+from trainers.pictures import Pictures, held_of, stratified
+from trainers.sources import cache_folder, read
+from trainers.statistics import statistics
 
-__all__ = ["Split", "TestSplit", "batches", "load", "load_test", "steps_in_epoch"]
+__all__ = ["Split", "TestSplit", "batches", "load", "load_test", "split_indices", "steps_in_epoch"]
 
-Statistics = tuple[tuple[float, ...], tuple[float, ...]]
-
-# Mean and deviation over the whole training set, on the scale [0, 1].
-KNOWN_STATISTICS: dict[tuple[str, str], Statistics] = {
-    ("cifar10", "pixel"): ((0.4914, 0.4822, 0.4465), (0.247, 0.243, 0.262)),
-    ("cifar10", "picture"): ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
-    ("mnist", "pixel"): ((0.1307,), (0.3081,)),
-}
-IMAGENET: Statistics = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-MIRRORED_KEEPS_ITS_CLASS = frozenset({"cifar10", "cifar100", "fashion_mnist", "imagefolder", "imagenet"})
-MEASURED = 8_192
-"""Training pictures at most, evenly chosen, that mean and deviation are measured on."""
-_CHUNK = 1024
+MIRRORED_MAKES_SENSE = frozenset({"cifar10", "cifar100", "fashion_mnist", "imagefolder", "imagenet"})
+_AHEAD = 2
+"""Batches that are read while the device computes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,9 +32,9 @@ class Split:
     """What a search may see of a dataset."""
 
     train_images: Tensor
-    """(N, C, H, W) uint8, on the device where they fit, else mapped from disk"""
+    """(N, C, H, W) uint8, never to be written to; on the device, or mapped from a file where it has no room for them"""
     train_labels: Tensor
-    """(N,) int64, beside the pictures, indices into classes"""
+    """(N,) int64 on the device, indices into classes"""
     val_images: Tensor
     val_labels: Tensor
     classes: tuple[str, ...]
@@ -53,15 +45,12 @@ class Split:
     """sixteen hex digits over pixels, labels, class names and split"""
     flip: bool
     """whether a mirrored picture keeps its class"""
+    skipped: int
+    """files that could not be read"""
     skipped_files: tuple[str, ...]
-    """files that could not be read, relative to the root"""
+    """their paths, relative to the dataset's root"""
     class_counts: tuple[int, ...]
     """training pictures of each class"""
-
-    @property
-    def skipped(self) -> int:
-        """How many files could not be read."""
-        return len(self.skipped_files)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,37 +63,43 @@ class TestSplit:
     labels: Tensor
     classes: tuple[str, ...]
     fingerprint: str
+    skipped_files: tuple[str, ...] = ()
 
 
 @lru_cache(maxsize=2)
 def load(config: DatasetConfig, folder: Path, device: str) -> Split:
     """Read, split and move pictures to `device`; a second call with equal arguments in a process costs nothing.
 
-    `folder` is where downloads lie. The split depends on the dataset's section only, never on a trial.
-    Raises FileNotFoundError for absent files, ValueError for pictures that cannot be split.
+    `folder` is where downloads lie and decoded pictures are cached. The split depends on the dataset's section only,
+    never on a trial. Raises FileNotFoundError for absent files, ValueError for pictures that cannot be split.
     """
     threads = torch.get_num_threads()  # follows the trial's share of the processors
+    cache = cache_folder(folder)
     train = read(config, folder, "train", threads=threads)
     assert train is not None
     own_val = read(config, folder, "val", threads=threads)
-    skipped = train.skipped + (own_val.skipped if own_val is not None else ())
-    train, val = (train, own_val) if own_val is not None else halve(train, config.val_fraction, seed=config.seed)
-    if config.limit is not None and config.limit < len(train.labels):
-        train = train.take(stratified(train.labels, config.limit, seed=config.seed, spare=0, classes=train.classes))
-    train, val = _resize(train, config.image_size), _resize(val, config.image_size)
-    mean, std = _statistics(config, train)
+    val = train if own_val is None else own_val
+    _same_classes(train, val)
+    chosen, held = split_indices(config, train, own_val)
+    contents = (train.digest(), val.digest(), str(config.image_size))
+    fingerprint = sha256("".join(contents).encode() + chosen.tobytes() + held.tobytes()).hexdigest()[:16]
+    images = arranged(train, chosen, size=config.image_size, cache=cache)
+    mean, std = statistics(images, config.statistics, dataset=config.name, fingerprint=fingerprint, cache=cache)
+    labels = train.labels[chosen]
+    skipped = train.skipped_files + (own_val.skipped_files if own_val is not None else ())
     return Split(
-        train_images=(train_images := _place(train.images, device)),
-        train_labels=torch.from_numpy(train.labels).to(train_images.device),
-        val_images=(val_images := _place(val.images, device)),
-        val_labels=torch.from_numpy(val.labels).to(val_images.device),
+        train_images=on_device(images, device),
+        train_labels=torch.from_numpy(labels).to(device),
+        val_images=on_device(arranged(val, held, size=config.image_size, cache=cache), device),
+        val_labels=torch.from_numpy(val.labels[held]).to(device),
         classes=train.classes,
         mean=mean,
         std=std,
-        fingerprint=sha256((train.digest() + val.digest()).encode()).hexdigest()[:16],
-        flip=config.name in MIRRORED_KEEPS_ITS_CLASS,
+        fingerprint=fingerprint,
+        flip=config.name in MIRRORED_MAKES_SENSE,
+        skipped=len(skipped),
         skipped_files=skipped,
-        class_counts=tuple(np.bincount(train.labels, minlength=len(train.classes)).tolist()),
+        class_counts=tuple(np.bincount(labels, minlength=len(train.classes)).tolist()),
     )
 
 
@@ -115,14 +110,19 @@ def load_test(config: DatasetConfig, folder: Path, device: str) -> TestSplit:
     """
     test = read(config, folder, "test", threads=torch.get_num_threads())
     if test is None:
-        what = "arrays test_images and test_labels" if config.name == "npz" else "test/ folder"
-        raise FileNotFoundError(f"{config.root} has no {what}; add unseen pictures there")
-    test = _resize(test, config.image_size)
+        raise FileNotFoundError(
+            f"{config.root} has no test_images and test_labels; add arrays of unseen pictures"
+            if config.name == "npz"
+            else f"{config.root} has no test/ folder; add test/<class>/ with unseen pictures"
+        )
+    everything = np.arange(len(test.labels))
+    images = arranged(test, everything, size=config.image_size, cache=cache_folder(folder))
     return TestSplit(
-        images=(images := _place(test.images, device)),
-        labels=torch.from_numpy(test.labels).to(images.device),
+        images=on_device(images, device),
+        labels=torch.from_numpy(test.labels).to(device),
         classes=test.classes,
-        fingerprint=test.digest()[:16],
+        fingerprint=sha256(f"{test.digest()}{config.image_size}".encode()).hexdigest()[:16],
+        skipped_files=test.skipped_files,
     )
 
 
@@ -133,72 +133,67 @@ def steps_in_epoch(pictures: int, batch_size: int, max_batches: int | None) -> i
 
 
 def batches(
-    images: Tensor,
-    labels: Tensor,
-    *,
-    batch_size: int,
-    device: torch.device,
-    order: Tensor | None = None,
-    max_batches: int | None = None,
+    images: Tensor, labels: Tensor, *, batch_size: int, order: Tensor | None = None, max_batches: int | None = None
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield (B, C, H, W) uint8 pictures and (B,) labels on `device`, in `order` (indices) or as they lie.
+    """Yield (B, C, H, W) uint8 pictures and (B,) labels on the labels' device, in `order` (indices) or as they lie.
 
     The last batch may be smaller. One lone picture would break batch norm on 1x1 features: it joins the batch before.
+    Pictures that lie elsewhere are read by a thread while the device computes.
     """
     count = len(labels)
     steps = steps_in_epoch(count, batch_size, None)
-    order = order.to(images.device) if order is not None else None
-    for step in range(min(steps, max_batches or steps)):
-        part = slice(step * batch_size, count if step == steps - 1 else (step + 1) * batch_size)
-        which = part if order is None else order[part]
-        yield images[which].to(device, non_blocking=True), labels[which].to(device, non_blocking=True)
+    elsewhere = images.device != labels.device
+    if elsewhere and order is not None:
+        order = order.to(images.device)
+    on_labels = order.to(labels.device) if order is not None else None
+
+    def span(step: int) -> slice:
+        return slice(step * batch_size, count if step == steps - 1 else (step + 1) * batch_size)
+
+    def pictures(step: int) -> Tensor:
+        part = span(step)
+        found = images[part] if order is None else images[order[part]]
+        return found.pin_memory() if elsewhere and labels.device.type == "cuda" else found
+
+    taken = range(min(steps, max_batches or steps))
+    for step, found in zip(taken, _ahead(pictures, taken) if elsewhere else map(pictures, taken), strict=True):
+        part = span(step)
+        yield found.to(labels.device, non_blocking=True), labels[part if on_labels is None else on_labels[part]]
 
 
-def _resize(pictures: Pictures, size: int | None) -> Pictures:
-    if size is None or pictures.images.shape[-2:] == (size, size):
-        return pictures
-    resized = [
-        functional.interpolate(chunk, (size, size), mode="bilinear", antialias=True).round().clamp(0, 255).byte()
-        for chunk in (part.float() for part in torch.split(torch.from_numpy(pictures.images), _CHUNK))
-    ]
-    digest = derive(pictures.digest(), f"{size} px".encode())
-    return replace(pictures, images=torch.cat(resized).numpy(), known_digest=digest)
+def _ahead(fetch: Callable[[int], Tensor], steps: range) -> Iterator[Tensor]:
+    """Yield what `fetch` returns for each step, fetched by a thread up to _AHEAD steps early."""
+    waiting: list[Future[Tensor]] = []
+    with ThreadPoolExecutor(1, thread_name_prefix="pictures") as pool:
+        try:
+            for step in steps:
+                waiting.append(pool.submit(fetch, step))
+                if len(waiting) > _AHEAD:
+                    yield waiting.pop(0).result()
+            while waiting:
+                yield waiting.pop(0).result()
+        finally:
+            for future in waiting:
+                future.cancel()
 
 
-def _place(images: npt.NDArray[np.uint8], device: str) -> Tensor:
-    """Move pictures to the device; those that would take more than half of a GPU's free memory stay where they are."""
-    tensor = torch.from_numpy(images)
-    if device.startswith("cuda") and tensor.nbytes > torch.cuda.mem_get_info(torch.device(device))[0] / 2:
-        return tensor
-    return tensor.to(device)
+def _same_classes(train: Pictures, val: Pictures) -> None:
+    if train.classes != val.classes:
+        differing = sorted(set(train.classes) ^ set(val.classes))
+        raise ValueError(f"train and val differ in classes {differing}; both need the same")
 
 
-def _statistics(config: DatasetConfig, pictures: Pictures) -> Statistics:
-    """Mean and deviation per channel, as the configuration wants them."""
-    colours = pictures.images.shape[1]
-    if config.statistics == "imagenet":
-        return IMAGENET if colours == 3 else ((sum(IMAGENET[0]) / 3,) * colours, (sum(IMAGENET[1]) / 3,) * colours)
-    known = KNOWN_STATISTICS.get((config.name, config.statistics))
-    if known is not None and len(known[0]) == colours:
-        return known
-    sample = pictures.images[:: max(1, -(-len(pictures.images) // MEASURED))]
-    mean, std = _of_pixels(sample)
-    return (mean, _of_pictures(sample)) if config.statistics == "picture" else (mean, std)
-
-
-def _of_pixels(images: npt.NDArray[np.uint8]) -> Statistics:
-    """Exact, from counts of the 256 values."""
-    values = np.arange(256) / 255
-    means, deviations = [], []
-    for channel in range(images.shape[1]):
-        shares = np.bincount(images[:, channel].ravel(), minlength=256) / images[:, channel].size
-        mean = float(shares @ values)
-        means.append(mean)
-        deviations.append(max(float(shares @ (values - mean) ** 2) ** 0.5, 1 / 255))
-    return tuple(means), tuple(deviations)
-
-
-def _of_pictures(images: npt.NDArray[np.uint8]) -> tuple[float, ...]:
-    """The mean of the pictures' own deviations."""
-    own = [images[:, channel].reshape(len(images), -1).std(axis=1).mean() / 255 for channel in range(images.shape[1])]
-    return tuple(max(float(each), 1 / 255) for each in own)
+def split_indices(
+    config: DatasetConfig, train: Pictures, own_val: Pictures | None
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return indices of training and of validation pictures, the latter into `own_val` where there is one."""
+    everything = np.arange(len(train.labels))
+    if own_val is None:
+        held = held_of(train.labels, config.val_fraction, seed=config.seed, classes=train.classes, groups=train.groups)
+        chosen = np.setdiff1d(everything, held, assume_unique=True)
+    else:
+        chosen, held = everything, np.arange(len(own_val.labels))
+    if config.limit is not None and config.limit < len(chosen):
+        labels = train.labels[chosen]
+        chosen = chosen[stratified(labels, config.limit, seed=config.seed, spare=0, classes=train.classes)]
+    return chosen, held

@@ -31,7 +31,7 @@ def evaluate(
     """
     tally = Tally(classes, device)
     size = evaluation_batch(*images.shape[-2:])
-    for part, part_labels in batches(images, labels, batch_size=size, device=device):
+    for part, part_labels in batches(images, labels, batch_size=size):
         logits = logits_of(part)
         tally.add(functional.cross_entropy(logits, part_labels), logits, part_labels)
     return tally.read()

@@ -2,27 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from trainers.config import LossConfig
 
-__all__ = ["Loss", "class_weights"]
-
-
-def class_weights(counts: Sequence[int], classes: Sequence[str]) -> Tensor:
-    """Return N / (C * n_c) for each of C classes with n_c of N pictures, float32 (C,).
-
-    Raises ValueError, naming the class, where one has no picture.
-    """
-    absent = [name for name, count in zip(classes, counts, strict=True) if count == 0]
-    if absent:
-        raise ValueError(f"class {absent[0]!r} has no training picture: it cannot be weighted; add some or remove it")
-    sizes = torch.tensor(counts, dtype=torch.float64)
-    return (sizes.sum() / (len(counts) * sizes)).float()
+__all__ = ["Loss"]
 
 
 class Loss:

@@ -1,59 +1,57 @@
-"""Labelled pictures in memory, and stratified choice among them."""
+"""Labelled pictures, and stratified choice among them."""
 
 from __future__ import annotations
 
 import hashlib
-import warnings
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Pictures", "derive", "halve", "stratified"]
+from trainers.groups import held_groups
+
+__all__ = ["Pictures", "balanced_weights", "held_of", "stratified"]
+
+_HASHED_AT_ONCE = 1 << 24
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pictures:
-    """Decoded pictures of one part of a dataset."""
+    """Decoded pictures of one part of a dataset, in memory or mapped from a file."""
 
     images: npt.NDArray[np.uint8]
     """(N, C, H, W)"""
     labels: npt.NDArray[np.int64]
     """(N,), indices into classes"""
     classes: tuple[str, ...]
-    skipped: tuple[str, ...] = ()
-    """files that could not be read, relative to the root"""
+    files: tuple[str, ...] = ()
+    """(N,) paths relative to the dataset's root; empty for datasets that are no folders"""
+    skipped_files: tuple[str, ...] = ()
+    """paths of files that could not be read"""
     groups: npt.NDArray[np.int64] | None = None
-    """(N,), equal for variants of one source; None where no two are"""
-    known_digest: str | None = None
-    """what `digest` returns, where it has been found out before"""
-
-    def take(self, indices: npt.NDArray[np.int64]) -> Pictures:
-        """Return the pictures at `indices`, copied."""
-        return replace(
-            self,
-            images=self.images[indices],
-            labels=self.labels[indices],
-            groups=self.groups[indices] if self.groups is not None else None,
-            known_digest=derive(self.digest(), indices.astype(np.int64).tobytes()),
-        )
+    """(N,) number of the source that a picture is a variant of; None where each stands alone"""
+    content: str | None = None
+    """what `digest` would compute, where that is known"""
 
     def digest(self) -> str:
-        """Return the SHA-256 (hex) of shape, class names, labels and pixels.
-
-        Of chosen pictures it is that of the whole and of the choice, which costs nothing.
-        """
-        if self.known_digest is not None:
-            return self.known_digest
+        """Return the SHA-256 (hex) of shape, class names, labels and pixels."""
+        if self.content is not None:
+            return self.content
         sha = hashlib.sha256(repr((self.images.shape, self.classes)).encode())
         sha.update(np.ascontiguousarray(self.labels).data)
-        sha.update(np.ascontiguousarray(self.images).data)
+        flat = np.ascontiguousarray(self.images).reshape(-1)
+        for start in range(0, flat.size, _HASHED_AT_ONCE):
+            sha.update(flat[start : start + _HASHED_AT_ONCE].data)
         return sha.hexdigest()
 
 
-def derive(digest: str, change: bytes) -> str:
-    """The digest of what a known change makes of something with a digest."""
-    return hashlib.sha256(digest.encode() + change).hexdigest()
+def balanced_weights(counts: Sequence[int], classes: Sequence[str]) -> tuple[float, ...]:
+    """Return N / (C * n_c) for each of C classes with n_c pictures, N in all; raises ValueError for an absent class."""
+    absent = [name for name, count in zip(classes, counts, strict=True) if count == 0]
+    if absent:
+        raise ValueError(f"class {absent[0]!r} has no training picture, so it has no weight; add some or drop it")
+    return tuple(sum(counts) / (len(counts) * count) for count in counts)
 
 
 def stratified(
@@ -81,40 +79,25 @@ def stratified(
     return np.sort(np.concatenate(chosen))
 
 
-def halve(pictures: Pictures, fraction: float, *, seed: int) -> tuple[Pictures, Pictures]:
-    """Part pictures into (rest, held): `fraction` of each class is held, at least one and never all of it.
+def held_of(
+    labels: npt.NDArray[np.int64],
+    fraction: float,
+    *,
+    seed: int,
+    classes: tuple[str, ...],
+    groups: npt.NDArray[np.int64] | None = None,
+    spare: int = 1,
+) -> npt.NDArray[np.int64]:
+    """Choose `fraction` of each class to be held out, at least one and leaving `spare`; returns sorted indices.
 
-    Variants of one source stay together, which makes the fraction an approximate one.
+    Pictures of one group are held together or not at all; the counts are then as near as the groups allow, and
+    `spare` counts groups. Raises ValueError, naming the class, where a class is too small.
     """
-    if pictures.groups is not None:
-        return _halve_by_group(pictures, fraction, seed)
-    count = max(len(pictures.classes), round(fraction * len(pictures.labels)))
-    most = len(pictures.labels) - len(pictures.classes)
-    held = stratified(pictures.labels, min(count, most), seed=seed, spare=1, classes=pictures.classes)
-    rest = np.setdiff1d(np.arange(len(pictures.labels)), held, assume_unique=True)
-    return pictures.take(rest), pictures.take(held)
-
-
-def _halve_by_group(pictures: Pictures, fraction: float, seed: int) -> tuple[Pictures, Pictures]:
-    from sklearn.model_selection import StratifiedGroupKFold
-
-    sources = len(set(pictures.groups.tolist())) if pictures.groups is not None else 0
-    folds = min(max(2, round(1 / fraction)), sources)
-    if folds < 2:
-        raise ValueError(f"all {len(pictures.labels)} pictures are variants of one source and cannot be parted")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # a class with fewer pictures than folds: looked at below
-        parts = StratifiedGroupKFold(folds, shuffle=True, random_state=seed).split(
-            pictures.labels, pictures.labels, pictures.groups
-        )
-        rest, held = next(parts)
-    for name, part in (("training", rest), ("validation", held)):
-        absent = set(range(len(pictures.classes))) - set(pictures.labels[part].tolist())
-        if absent:
-            raise ValueError(
-                f"class {pictures.classes[min(absent)]!r} has too few sources: none is left for {name}; add pictures"
-            )
-    return pictures.take(np.sort(rest)), pictures.take(np.sort(held))
+    if groups is not None:
+        return held_groups(labels, groups, fraction, seed=seed, classes=classes, spare=spare)
+    count = max(len(classes), round(fraction * len(labels)))
+    count = min(count, max(len(labels) - spare * len(classes), len(classes)))
+    return stratified(labels, count, seed=seed, spare=spare, classes=classes)
 
 
 def _quotas(sizes: npt.NDArray[np.int64], count: int, spare: int) -> npt.NDArray[np.int64]:

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from trainers import checkpoint
 from trainers.config import TrainConfig
+from trainers.decoding import UNREADABLE, decode
 from trainers.evaluate import evaluation_batch
-from trainers.imagefolder import UNREADABLE, decode
 from trainers.models import build
 from trainers.normalise import Normalise
 from trainers.precision import autocast
@@ -141,7 +141,7 @@ class Predictor:
         errors: dict[Path, str] = {}
         for file in files:
             try:
-                pictures.append(decode(file, shape=self.shape))
+                pictures.append(decode(file.read_bytes(), self.shape))
             except UNREADABLE as error:
                 errors[file] = f"{type(error).__name__}: {error}"
         rows: Iterator[Tensor] = iter(

@@ -19,12 +19,13 @@ from trainers.compiled import worth_compiling
 from trainers.config import TrainConfig
 from trainers.data import Split, batches, load, steps_in_epoch
 from trainers.evaluate import evaluate
-from trainers.losses import Loss, class_weights
+from trainers.losses import Loss
 from trainers.metrics import Average, Scores
 from trainers.models import build
 from trainers.normalise import Normalise
 from trainers.optim import adopt, build_optimizer, peak_lr, set_lr
 from trainers.patience import Patience
+from trainers.pictures import balanced_weights
 from trainers.precision import autocast, switches
 from trainers.schedule import LrSchedule
 from trainers.step import Step
@@ -206,7 +207,6 @@ class Trainer:
                 batch_size=config.batch_size,
                 order=order,
                 max_batches=config.max_batches,
-                device=self.device,
             )
         ):
             set_lr(self.optimizer, peak * self._schedule.factor(self.epoch, number))
@@ -319,7 +319,7 @@ class Trainer:
 def _loss(config: TrainConfig, split: Split, device: torch.device) -> Loss:
     weights = None
     if config.loss.class_weights == "balanced":
-        weights = class_weights(split.class_counts, split.classes).to(device)
+        weights = torch.tensor(balanced_weights(split.class_counts, split.classes), device=device)
     return Loss(config.loss, label_smoothing=config.label_smoothing, weights=weights)
 
 

@@ -127,26 +127,6 @@ def test_variants_of_one_source_stay_together(tmp_path, picture_folder, seed):
     assert len(split.val_labels) == 8
 
 
-def test_sources_that_cannot_be_parted(tmp_path, picture_folder):
-    root = picture_folder("train", count=3)
-    rows = [f"train/{name}/{number}.png,one" for name in ("blue", "red") for number in range(3)]
-    (root / "groups.csv").write_text("\n".join(["file,source", *rows]))
-    with pytest.raises(ValueError, match="variants of one source"):
-        load(folder(root), tmp_path, "cpu")
-    (root / "groups.csv").write_text("name,origin\n")
-    with pytest.raises(ValueError, match="needs file and source"):
-        load(folder(root, seed=1), tmp_path, "cpu")
-
-
-def test_imagenets_layout_needs_its_val(tmp_path, picture_folder):
-    root = picture_folder("train", "val", count=2)
-    section = DatasetConfig(name="imagenet", root=root, image_size=10)
-    assert len(load(section, tmp_path, "cpu").val_labels) == 4
-    alone = picture_folder("train", count=2, shift=1)
-    with pytest.raises(FileNotFoundError, match=r"imagenet needs .*/val/<class>/"):
-        load(DatasetConfig(name="imagenet", root=alone), tmp_path, "cpu")
-
-
 @pytest.mark.parametrize("statistics", ["pixel", "picture", "imagenet"])
 def test_statistics_are_of_training_pictures_alone(tmp_path, picture_folder, statistics):
     root = picture_folder("train", "val")

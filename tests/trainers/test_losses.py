@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional
 
 from trainers.config import LossConfig
-from trainers.losses import Loss, class_weights
+from trainers.losses import Loss
 
 WEIGHTS = torch.tensor([0.5, 1.0, 2.0, 0.1])
 
@@ -69,10 +69,3 @@ def test_mixed_labels_are_weighed_by_their_share(batch):
     loss = Loss(LossConfig(), label_smoothing=0, weights=None)
     expected = 0.3 * loss(logits, labels) + 0.7 * loss(logits, others)
     assert loss(logits, labels, others, share).item() == pytest.approx(expected.item(), rel=1e-6)
-
-
-def test_class_weights_are_balanced():
-    found = class_weights([10, 30, 60], ["a", "b", "c"])
-    assert found.tolist() == pytest.approx([100 / 30, 100 / 90, 100 / 180])
-    with pytest.raises(ValueError, match="class 'b' has no training picture"):
-        class_weights([10, 0], ["a", "b"])

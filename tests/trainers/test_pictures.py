@@ -85,12 +85,12 @@ def test_too_small_to_be_split():
 def test_batches_hold_every_picture_once(count, sizes):
     images, labels = torch.arange(count)[:, None, None, None], torch.arange(count)
     order = torch.randperm(count, generator=torch.Generator().manual_seed(0))
-    found = list(batches(images, labels, batch_size=4, order=order, device=torch.device("cpu")))
+    found = list(batches(images, labels, batch_size=4, order=order))
     assert [len(part) for _, part in found] == sizes
     assert torch.equal(torch.cat([part for _, part in found]), order)
     assert torch.equal(torch.cat([part.flatten() for part, _ in found]), order)
     for cap in (None, 1, 2, 9):
-        capped = list(batches(images, labels, batch_size=4, max_batches=cap, device=torch.device("cpu")))
+        capped = list(batches(images, labels, batch_size=4, max_batches=cap))
         assert len(capped) == steps_in_epoch(count, 4, cap) == min(len(sizes), cap or 9)
 
 
