@@ -49,6 +49,7 @@ class Loss:
         )
         if self._config.name == "cross_entropy":
             return losses
-        unsure = 1 - torch.exp(-functional.cross_entropy(logits, labels, reduction="none"))
-        # rounding may leave a sure picture a hair below 0, where a fractional power is NaN
-        return self._config.alpha * unsure.clamp_min(0) ** self._config.gamma * losses
+        unsure = -torch.expm1(-functional.cross_entropy(logits, labels, reduction="none"))
+        # At 0 the slope of a power below 1 is infinite, and times a gradient of 0 it would be NaN: none flows there.
+        tiny = torch.finfo(unsure.dtype).tiny
+        return self._config.alpha * functional.threshold(unsure, tiny, tiny) ** self._config.gamma * losses

@@ -84,14 +84,16 @@ class Step:
         self.forget()
 
     def _once(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        config, others, share = self._config.augment, None, None
         inputs = augment(
             self._normalise.unit(images),
-            config=self._config.augment,
+            config=config,
             mirrored=self._mirrored,
             mean=self._normalise.mean,
             generator=self.generator,
         )
-        inputs, others, share = mix(inputs, labels, config=self._config.augment, generator=self.generator)
+        if config.mixup or config.cutmix:
+            inputs, others, share = mix(inputs, labels, config=config, generator=self.generator)
         return self._update(self._normalise(inputs), labels, others, share)
 
     def _update(

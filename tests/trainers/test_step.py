@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from capturable import Capturable
 from torch import nn
 
 from trainers.config import TrainConfig
@@ -57,6 +58,26 @@ def test_memory_for_less_than_two_pictures_is_an_error(trainer):
     training._step._forward = Hungry(training.model, most=1)
     with pytest.raises(torch.OutOfMemoryError):
         next(training.fit())
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"augment": "heavy"},
+        {"augment": {"level": "light", "mixup": 0.2, "cutmix": 1.0}},
+        {"model": "densenet_bc", "depth": 10, "grad_clip": 1.0, "precision": "bf16"},
+        {"loss": {"name": "focal", "class_weights": "balanced"}, "accumulate": 4, "label_smoothing": 0.1},
+    ],
+    ids=str,
+)
+def test_a_step_waits_for_nothing_that_a_captured_graph_could_not_hold(trainer, options):
+    training = trainer(**options)
+    images, labels = training.split.train_images[:32], training.split.train_labels[:32]
+    training.model.train()
+    for _ in range(2):  # tables and momentum are made in the first steps, which are not captured
+        training._step(images, labels)
+    with Capturable(training._step.generator):
+        training._step._once(images, labels)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16", "fp16"])

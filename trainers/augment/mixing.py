@@ -1,70 +1,77 @@
-"""Pictures made of two: mixup and cutmix, with a draw of its own for every picture."""
+"""Pairs of pictures in one: blended (mixup) or pasted (cutmix)."""
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 
+import numpy as np
 import torch
-from scipy.stats import beta
 from torch import Generator, Tensor
 
+from trainers.augment.boxes import boxes
 from trainers.config import AugmentConfig
 
-__all__ = ["mix"]
+__all__ = ["draw_beta", "mix"]
 
-QUANTILES = 1025
+_STEPS = 4096
 
 
 def mix(
     images: Tensor, labels: Tensor, *, config: AugmentConfig, generator: Generator
-) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """Blend pictures in pairs (mixup: Zhang et al., 2018), or paste a box across (cutmix: Yun et al., 2019).
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Mix each picture (N, C, H, W) with one of the batch; returns images, other_labels (N,), share (N,) in [0, 1].
 
-    Returns images, the labels of each picture's partner (N,) and the share (N,) that its own label has. Where both are
-    on, each picture takes one or the other with probability one half. Where both are off nothing is drawn, and there
-    are neither partners nor shares.
+    `share` is the weight of the picture's own label. mixup (Zhang et al., arXiv:1710.09412) blends with a share from
+    Beta(alpha, alpha); cutmix (Yun et al., arXiv:1905.04899) pastes a box of one minus such a share, cut off at the
+    border, and the share is then what is left in fact. Where both are set, each picture takes one of them with
+    probability one half. Where neither is, images and labels are returned as they are and nothing is drawn.
     """
-    count, device = len(labels), images.device
+    count = len(images)
+    device = images.device
     if not config.mixup and not config.cutmix:
-        return images, None, None
-    order = torch.rand(count, device=device, generator=generator).argsort()
-    partners = images[order]
-    pastes = torch.rand(count, device=device, generator=generator) < (
-        0.5 if config.mixup and config.cutmix else float(config.cutmix > 0)
-    )
-    blended, share = images, torch.ones(count, device=device)
+        return images, labels, torch.ones(count, device=device)
+    partner = torch.rand(count, device=device, generator=generator).argsort(stable=True)
+    others = images.index_select(0, partner)
+    share = torch.ones(count, device=device)
+    pasted = torch.ones(count, dtype=torch.bool, device=device)
     if config.mixup:
-        kept = _beta(config.mixup, count, device, generator)
-        blended, share = torch.lerp(partners, images, kept[:, None, None, None]), kept
+        share = draw_beta(config.mixup, count, device=device, generator=generator)
+        if config.cutmix:
+            pasted = torch.rand(count, device=device, generator=generator) < 0.5
+            share = share.masked_fill(pasted, 1)
+        images = torch.lerp(others, images, share[:, None, None, None])
     if config.cutmix:
-        pasted, kept = _paste(images, partners, _beta(config.cutmix, count, device, generator), generator)
-        blended = torch.where(pastes[:, None, None, None], pasted, blended)
-        share = torch.where(pastes, kept, share)
-    return blended, labels[order], share
+        box = _cutmix_boxes(images, config.cutmix, generator) * pasted[:, None, None, None]
+        images = torch.lerp(images, others, box)
+        share = share - share * box.mean(dim=(1, 2, 3))
+    return images, labels.index_select(0, partner), share
 
 
-def _paste(images: Tensor, partners: Tensor, kept: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
-    """Paste a box of 1 - kept of the area at a random place; returns pictures and the share that is really kept."""
-    height, width = images.shape[-2:]
-    side = (1 - kept).sqrt()[:, None]
-    middle = torch.rand((2, len(images), 1), device=images.device, generator=generator)
-    inside = []
-    for length, centre in ((height, middle[0]), (width, middle[1])):
-        pixel = torch.arange(length, device=images.device) + 0.5
-        inside.append((pixel - centre * length).abs() < side * length / 2)
-    box = inside[0][:, None, :, None] & inside[1][:, None, None, :]
-    return torch.where(box, partners, images), 1 - box.float().mean(dim=(1, 2, 3))
+def draw_beta(alpha: float, count: int, *, device: torch.device, generator: Generator) -> Tensor:
+    """Draw (count,) from Beta(alpha, alpha) by its quantiles: torch's own sampler takes no generator."""
+    place = torch.rand(count, device=device, generator=generator) * _STEPS
+    below = place.long()
+    quantiles = _quantiles(alpha, device)
+    return torch.lerp(quantiles[below], quantiles[below + 1], place - below)
 
 
-def _beta(alpha: float, count: int, device: torch.device, generator: Generator) -> Tensor:
-    """Draw from Beta(alpha, alpha) by its quantiles: torch's own sampler takes no generator."""
-    table = _quantiles(alpha, device)
-    place = torch.rand(count, device=device, generator=generator) * (QUANTILES - 1)
-    below = place.long().clamp(max=QUANTILES - 2)
-    return torch.lerp(table[below], table[below + 1], place - below)
+def _cutmix_boxes(images: Tensor, alpha: float, generator: Generator) -> Tensor:
+    count, _, rows, columns = images.shape
+    side = torch.sqrt(1 - draw_beta(alpha, count, device=images.device, generator=generator))[:, None]
+    down, right = torch.rand((2, count, 1), device=images.device, generator=generator)
+    height, width = (side * rows).round(), (side * columns).round()
+    return boxes(
+        images,
+        top=(down * rows - height / 2).round(),
+        left=(right * columns - width / 2).round(),
+        height=height,
+        width=width,
+    )
 
 
-@lru_cache(maxsize=16)
+@cache  # without a limit: a captured graph reads the table by its address, long after the call
 def _quantiles(alpha: float, device: torch.device) -> Tensor:
-    levels = torch.linspace(0, 1, QUANTILES, dtype=torch.float64).numpy()
-    return torch.tensor(beta.ppf(levels, alpha, alpha), dtype=torch.float32, device=device)
+    from scipy.stats import beta
+
+    quantiles = beta.ppf(np.linspace(0, 1, _STEPS + 1), alpha, alpha)
+    return torch.from_numpy(quantiles.astype(np.float32)).to(device)
