@@ -8,6 +8,7 @@ import yaml
 
 from hpo import spec
 from hpo.cli import app
+from trainers.config import METRICS, paths
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -21,6 +22,7 @@ def blocks(language: str) -> list[str]:
 
 def test_every_command_is_in_the_readme_and_every_command_there_exists() -> None:
     commands = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
+    commands |= {group.name for group in app.registered_groups if group.name}
     named = set(re.findall(r"`hpo ([a-z]+)", README)) | set(re.findall(r"^\$ hpo ([a-z]+)", README, re.MULTILINE))
     assert named == commands
 
@@ -35,6 +37,14 @@ def test_the_trainer_in_the_readme_is_a_trainer(tmp_path: Path, monkeypatch: pyt
     space = f"name: own\nmetric: val/accuracy\nsampler: random\nbudget: 2\n{blocks('yaml')[1]}"
     space += "parameters: {lr: {min: 0.1, max: 1.0}, weight_decay: {min: 0.1, max: 1.0}}\n"
     assert spec.parse(space).trainer["import"] == "mine:train"
+
+
+def test_every_key_of_the_trainer_is_described() -> None:
+    page = (ROOT / "docs" / "trainers.md").read_text()
+    for path, field in paths().items():
+        assert f"| `{path}` |" in page, path
+        assert (field.description or "") in page, path
+    assert all(f"`{metric}`" in page for metric in METRICS)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
