@@ -196,8 +196,10 @@ class Trainer:
         average, seen, peak = Average(self.device), 0, peak_lr(config)
         self.model.train()
         if config.transfer is not None:
+            before = self._trained()
             freeze(self.model, config.transfer, self.epoch + 1)
-            self._step.forget()
+            if self._trained() != before:
+                self._step.forget()
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
         for number, (images, labels) in enumerate(
@@ -213,6 +215,9 @@ class Trainer:
             average.add(*self._step(images, labels), labels)
             seen += len(labels)
         return *average.read(), seen
+
+    def _trained(self) -> list[bool]:
+        return [parameter.requires_grad for parameter in self.model.parameters()]
 
     def validate(self) -> Scores:
         """Score the network on the whole validation set, without label smoothing or augmentation."""
