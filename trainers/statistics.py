@@ -29,8 +29,8 @@ _NATIVE = {"cifar10": 32, "cifar100": 32, "mnist": 28, "fashion_mnist": 28}
 _SAMPLE = 100_000
 """Of more pictures every k-th is measured: the mean of 100,000 is sure to three digits."""
 _WORTH_KEEPING = 64 << 20
-_CHUNK = 1 << 22
-"""pixels at a time"""
+_CHUNK = 1 << 20
+"""values at a time"""
 
 
 def statistics(

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -125,11 +127,6 @@ def _read_torch(path: Path) -> Any:
 
 
 def _read_safetensors(path: Path) -> Any:
-    try:
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-    except ImportError as error:
-        raise WeightsError(f"{path} needs a package that is not there: pip install safetensors") from error
     try:
         return load_file(path)
     except SafetensorError as error:

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 import copy
-import importlib.util
 import re
 
 import pytest
 import torch
 import torchvision
+from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional
 from torch.optim import SGD, AdamW
@@ -15,8 +15,6 @@ from trainers.checkpoint import save
 from trainers.config import TransferConfig, model_names
 from trainers.models import build
 from trainers.transfer import Loaded, WeightsError, freeze, load_weights, stages
-
-SAFETENSORS = importlib.util.find_spec("safetensors") is not None
 
 
 def network(name="custom_cnn", shape=(1, 8, 8), classes=5, **options):
@@ -195,18 +193,7 @@ def test_files_that_cannot_be_read(filed, tmp_path):
         load_weights(model, filed([1, 2]))
 
 
-@pytest.mark.skipif(SAFETENSORS, reason="safetensors is there")
-def test_without_safetensors_the_error_says_how_to_install_it(tmp_path):
-    path = tmp_path / "weights.safetensors"
-    path.touch()
-    with pytest.raises(WeightsError, match=r"weights\.safetensors needs a package .*: pip install safetensors$"):
-        load_weights(network(), path)
-
-
-@pytest.mark.skipif(not SAFETENSORS, reason="safetensors is an optional package")
 def test_safetensors_are_read(tmp_path):
-    from safetensors.torch import save_file
-
     source, model = network(), network()
     path = tmp_path / "weights.safetensors"
     save_file(source.state_dict(), path)
