@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 
@@ -18,8 +18,10 @@ DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 def autocast(config: TrainConfig, device: torch.device) -> AbstractContextManager[object]:
     """Return the context of a forward pass."""
     dtype = DTYPES.get(config.precision)
+    if dtype is None:
+        return nullcontext()
     # every weight is cast once a pass, and a cache of casts must not outlive a captured graph
-    return torch.autocast(device.type, dtype=dtype, enabled=dtype is not None, cache_enabled=False)
+    return torch.autocast(device.type, dtype=dtype, cache_enabled=False)
 
 
 def grad_scaler(config: TrainConfig, device: torch.device) -> torch.amp.GradScaler | None:
