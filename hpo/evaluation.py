@@ -40,16 +40,19 @@ def evaluate(paths: Sequence[Path], *, part: str, tta: bool, device: str | None,
     try:
         if part == "val":
             split = load(config, settings.datasets, where)
-            images, labels, data = split.val_images, split.val_labels, split.fingerprint
+            images, labels, data, classes = split.val_images, split.val_labels, split.fingerprint, split.classes
+            _require_same_split(predictor, paths, data)
         else:
             test = load_test(config, settings.datasets, where)
-            images, labels, data = test.images, test.labels, test.fingerprint
+            images, labels, data, classes = test.images, test.labels, test.fingerprint, test.classes
     except (OSError, ValueError) as error:
         raise SpecError(str(error)) from error
+    if classes != predictor.classes:
+        raise SpecError(f"the dataset has classes {', '.join(classes)}; trained were {', '.join(predictor.classes)}")
     if part == "test":
         _write_down(paths, data, settings)
     scores = score(
-        lambda batch: predictor.probabilities(batch).log(),
+        predictor.log_probabilities,
         images,
         labels,
         classes=len(predictor.classes),
@@ -109,7 +112,17 @@ def _predictor(paths: Sequence[Path], *, tta: bool, device: str | None) -> Any:
     try:
         return Predictor.load(paths, tta=tta, device=device)
     except (ValueError, RuntimeError) as error:  # RuntimeError: a device that is not there
-        raise SpecError(str(error).splitlines()[0]) from error
+        raise SpecError(str(error)) from error
+
+
+def _require_same_split(predictor: Any, paths: Sequence[Path], data: str) -> None:
+    """Validation pictures are unseen only by networks that were trained on this very split."""
+    for path, member in zip(paths, predictor.members, strict=True):
+        if member.data != data:
+            raise SpecError(
+                f"{path} was trained on pictures or a split {member.data}, and the validation part here is of {data}: "
+                "some of it may have been trained on; use --part test, or the dataset as it was"
+            )
 
 
 def _write_down(paths: Sequence[Path], data: str, settings: Settings) -> None:

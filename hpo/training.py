@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from hpo.space.reader import scalar
 from hpo.space.tree import place
 from hpo.spec import SearchSpec
 from hpo.trial import Assignment, Attempt, Checkpoint, Report, bad_metric
+from trainers import checkpoint
 
 __all__ = ["Journal", "Training", "split_overrides", "values"]
 
@@ -69,17 +69,15 @@ class Journal:
     best_epoch: int | None = None
     facts: dict[str, Any] = field(default_factory=dict)
     done: bool = False
+    failure: str | None = None  # why it ended before its time
 
     @classmethod
     def load(cls, path: Path) -> Journal:
         return cls(**json.loads(path.read_text()))
 
     def save(self, path: Path) -> None:
-        """Write beside and rename."""
-        descriptor, name = tempfile.mkstemp(dir=path.parent)
-        with os.fdopen(descriptor, "w") as file:
-            json.dump(asdict(self), file, indent=1)
-        Path(name).replace(path)
+        """Write it whole or not at all."""
+        checkpoint.save(asdict(self), path)
 
     @property
     def best_value(self) -> float | None:
@@ -137,6 +135,8 @@ class Training:
             HpoError: a loss or the objective was not finite.
             Interrupted: Ctrl-C; what was recorded stays.
         """
+        if self.journal.failure is not None:
+            raise HpoError(self.journal.failure)
         if self.journal.done:
             return self.journal
         try:
@@ -177,7 +177,8 @@ class Training:
         if report.epoch is not None:
             record = {"epoch": report.epoch, "seconds": report.seconds, "metrics": report.metrics}
             value = report.metrics.get(journal.metric)
-            best = value is not None and journal.improves(value)
+            bad = bad_metric(report.metrics, journal.metric)
+            best = bad is None and value is not None and journal.improves(value)
             journal.epochs.append(record)
             journal.facts = report.facts or journal.facts
             if best:
@@ -186,10 +187,10 @@ class Training:
                 journal.checkpoint = asdict(report.checkpoint)
                 self._link(report.checkpoint, best=best)
             say(record)
-            bad = bad_metric(report.metrics, journal.metric)
             if bad:
+                journal.failure = f"{bad} was {report.metrics[bad]} at epoch {report.epoch}: try a smaller lr"
                 journal.save(self._path)
-                raise HpoError(f"{bad} was {report.metrics[bad]} at epoch {report.epoch}: try a smaller lr")
+                raise HpoError(journal.failure)
         journal.done = report.last
         journal.save(self._path)
 

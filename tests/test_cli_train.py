@@ -126,3 +126,26 @@ def test_a_checkpoint_that_is_none(hpo, tmp_path: Path) -> None:
     (tmp_path / "notes.pt").write_text("nothing")
     assert "not a readable .pt state file" in hpo("evaluate", "--checkpoint", tmp_path / "notes.pt", code=2).stderr
     assert "choose .pt or .json" in hpo("evaluate", "--checkpoint", tmp_path / "notes.txt", code=2).stderr
+
+
+def test_a_training_that_diverged_stays_one(hpo, home: Path) -> None:
+    arguments = ("--set", "lr=1e18", "--set", "batch_size=32", "--set", "epochs=2")
+    for more in ((), ("--resume",)):
+        done = hpo("train", "--space", "search_spaces/quickstart.yaml", *arguments, *more, code=1)
+        assert "try a smaller lr" in done.stderr
+    assert not (home / "trainings" / "quickstart" / "best.pt").exists()
+
+
+def test_pictures_that_are_others_now_are_not_taken_for_validation(hpo, home: Path, tmp_path: Path) -> None:
+    images, labels = load_digits(return_X_y=True)
+    pixels = np.round(images.reshape(-1, 8, 8) * 255 / 16).astype(np.uint8)
+    np.savez(tmp_path / "digits.npz", train_images=pixels[:400], train_labels=labels[:400])
+    space = tmp_path / "npz.yaml"
+    space.write_text(
+        "name: npz\nmetric: val/accuracy\nsampler: random\nbudget: 1\nparameters: {lr: {min: 0.01, max: 1.0}}\n"
+        f"trainer: {{model: linear, dataset: {{name: npz, root: {tmp_path}/digits.npz}}, epochs: 1}}\n"
+    )
+    checkpoint = json.loads(hpo("train", "--space", space, "--json").stdout)["checkpoint"]
+    hpo("evaluate", "--checkpoint", checkpoint)
+    np.savez(tmp_path / "digits.npz", train_images=pixels[300:800], train_labels=labels[300:800])
+    assert "some of it may have been trained on" in hpo("evaluate", "--checkpoint", checkpoint, code=2).stderr

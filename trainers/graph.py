@@ -14,7 +14,7 @@ __all__ = ["Captured"]
 WARM_UP = 3
 """Steps that run kernel by kernel before capture, so that libraries have chosen algorithms and memory is there."""
 
-Step = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+StepFunction = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 class Captured:
@@ -24,7 +24,7 @@ class Captured:
     Where a step cannot be captured it goes on kernel by kernel, with a warning.
     """
 
-    def __init__(self, step: Step, *, generators: tuple[Generator, ...]) -> None:
+    def __init__(self, step: StepFunction, *, generators: tuple[Generator, ...], device: torch.device) -> None:
         """`step` maps uint8 pictures and labels on a GPU to mean loss and logits, and waits for nothing.
 
         `generators` are those that it draws from, torch's default one excepted.
@@ -37,9 +37,14 @@ class Captured:
         self._result: tuple[Tensor, Tensor] | None = None
         self._warm = 0
         self._refused = False
-        self._beside: torch.cuda.Stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        self._device = device
+        self._beside: torch.cuda.Stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
     def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.cuda.device(self._device):
+            return self._call(images, labels)
+
+    def _call(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         if self._refused or (self._shape is not None and images.shape != self._shape):
             return self._step(images, labels)
         self._shape = images.shape
@@ -77,7 +82,8 @@ class Captured:
         for generator in self._generators:
             graph.register_generator_state(generator)
         try:
-            with torch.cuda.graph(graph, stream=self._beside):
+            # of this thread alone: another may be copying pictures to the device
+            with torch.cuda.graph(graph, stream=self._beside, capture_error_mode="thread_local"):
                 self._result = self._step(self._images, self._labels)
         except torch.OutOfMemoryError:
             self.forget()

@@ -31,7 +31,10 @@ def build_optimizer(config: TrainConfig, model: nn.Module, *, device: torch.devi
     on_gpu = device.type == "cuda"
     lr = torch.tensor(peak_lr(config), device=device) if on_gpu else peak_lr(config)
     if config.optimizer == "sgd":
-        return SGD(groups, lr=lr, momentum=config.momentum, nesterov=config.nesterov, fused=on_gpu or None)
+        # the fused kernel cannot begin the momentum of stages that thaw later; without it the lr is a plain number
+        fused = on_gpu and config.transfer is None
+        rate = lr if fused else peak_lr(config)
+        return SGD(groups, lr=rate, momentum=config.momentum, nesterov=config.nesterov, fused=fused or None)
     kind: type[Adam] = {"adam": Adam, "adamw": AdamW}[config.optimizer]
     return kind(groups, lr=lr, fused=on_gpu or None, capturable=on_gpu)
 
@@ -65,12 +68,14 @@ def set_lr(optimizer: Optimizer, lr: float) -> None:
 
 def adopt(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
     """Load an optimizer's state, which may come from another kind of device; the caller's tensors are not shared."""
-    mine = [{key: group.get(key) for key in (*OF_DEVICE, "lr")} for group in optimizer.param_groups]
     # torch keeps the very tensors it is given here, and training would change the caller's.
-    optimizer.load_state_dict(copy.deepcopy(dict(state)))
-    for group, before in zip(optimizer.param_groups, mine, strict=True):
-        lr = float(group["lr"])
-        group.update(before)
+    taken = copy.deepcopy(dict(state))
+    rates = [group["lr"] for group in optimizer.param_groups]
+    for group, mine in zip(taken["param_groups"], optimizer.param_groups, strict=True):
+        group.update({key: mine.get(key) for key in OF_DEVICE})  # before loading: torch places its counters by them
+    optimizer.load_state_dict(taken)
+    for group, rate in zip(optimizer.param_groups, rates, strict=True):
+        lr, group["lr"] = float(group["lr"]), rate
         if isinstance(group["lr"], Tensor):
             group["lr"].fill_(lr)
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from trainers.decoding import UNREADABLE, decode
 from trainers.evaluate import evaluation_batch
 from trainers.models import build
 from trainers.normalise import Normalise
-from trainers.precision import autocast
+from trainers.precision import autocast, switches
 
 __all__ = ["Member", "Prediction", "Predictor"]
 
@@ -43,6 +44,8 @@ class Member:
         self.classes: tuple[str, ...] = tuple(state["classes"])
         colours, height, width = state["input"]["shape"]
         self.shape = (int(colours), int(height), int(width))
+        self.data: str = state["data"]
+        """fingerprint of the pictures and split it was trained on"""
         self.mirrored: bool = state["input"]["mirrored"]
         """whether a mirrored picture keeps its class"""
         self.normalise = Normalise(state["input"]["mean"], state["input"]["std"], device=device)
@@ -64,12 +67,17 @@ class Member:
         return model
 
     @torch.no_grad()
-    def probabilities(self, images: Tensor, *, tta: bool) -> Tensor:
-        """Map stored pictures (B, C, H, W), uint8 on the device, to probabilities (B, classes); tta averages views."""
+    def log_probabilities(self, images: Tensor, *, tta: bool) -> Tensor:
+        """Map stored pictures (B, C, H, W), uint8 on the device, to (B, classes); tta averages over views."""
         views = list(_views(images, self.mirrored)) if tta else [images]
-        with autocast(self.config, self.device):
+        with switches(self.config, self.device), autocast(self.config, self.device):
             logits = [self.model(self.normalise.stored(view)) for view in views]
-        return torch.stack([each.float().softmax(dim=1) for each in logits]).mean(dim=0)
+        return _mean([each.float().log_softmax(dim=1) for each in logits])
+
+
+def _mean(logs: Sequence[Tensor]) -> Tensor:
+    """The logarithm of the mean of probabilities, which may be too small to be numbers themselves."""
+    return logs[0] if len(logs) == 1 else torch.stack(list(logs)).logsumexp(dim=0) - math.log(len(logs))
 
 
 def _views(images: Tensor, mirrored: bool) -> Iterator[Tensor]:
@@ -125,7 +133,11 @@ class Predictor:
 
     def probabilities(self, images: Tensor) -> Tensor:
         """Map stored pictures (B, C, H, W), uint8 on the device, to probabilities (B, classes)."""
-        return torch.stack([each.probabilities(images, tta=self.tta) for each in self.members]).mean(dim=0)
+        return self.log_probabilities(images).exp()
+
+    def log_probabilities(self, images: Tensor) -> Tensor:
+        """The logarithms of `probabilities`."""
+        return _mean([each.log_probabilities(images, tta=self.tta) for each in self.members])
 
     def predict(self, files: Sequence[Path]) -> list[Prediction]:
         """Classify picture files; one that cannot be read gets an error in place of a class."""

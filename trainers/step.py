@@ -48,9 +48,9 @@ class Step:
         self._model, self._optimizer, self._loss, self._ema = model, optimizer, loss, ema
         self._normalise, self._mirrored, self._device = normalise, mirrored, device
         self._forward: Callable[[Tensor], Tensor] = model
-        # fp16's scaler decides on the processor whether to step
-        captured = device.type == "cuda" and self.scaler is None
-        self._run = Captured(self._once, generators=(self.generator,)) if captured else self._once
+        # fp16's scaler decides on the processor whether to step, and a graph would keep a rate that is no tensor
+        fixed = self.scaler is not None or not isinstance(optimizer.param_groups[0]["lr"], Tensor)
+        self._run = self._once if fixed else Captured(self._once, generators=(self.generator,), device=device)
 
     def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Train on uint8 pictures (B, C, H, W) with labels (B,); returns mean loss and logits (B, classes).
@@ -67,10 +67,19 @@ class Step:
             # not in the handler, where the exception would keep the failed pass's tensors alive
             self.parts *= 2
             self._optimizer.zero_grad(set_to_none=True)
+            self._renew_scaler()
             self.forget()
         if self._ema is not None:
             self._ema.update()
         return result
+
+    def _renew_scaler(self) -> None:
+        """A scaler that was interrupted in a step would refuse the next."""
+        if self.scaler is not None:
+            state = self.scaler.state_dict()
+            self.scaler = grad_scaler(self._config, self._device)
+            assert self.scaler is not None
+            self.scaler.load_state_dict(state)
 
     def forget(self) -> None:
         """Note that the step is another one now: its parts, its network, or what of that is trained."""

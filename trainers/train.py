@@ -90,7 +90,7 @@ class Trainer:
         )
         self._forecast = config.epochs if forecast is None else forecast
         self._compiled = False
-        if config.compile == "always" or (config.compile == "auto" and self._kind() in _COMPILED):
+        if config.compile == "always" or (self._may_compile() and self._kind() in _COMPILED):
             self._compile()
         self._rng = self._read_rng()
 
@@ -148,12 +148,14 @@ class Trainer:
 
     def _consider_compiling(self, epoch_seconds: float) -> None:
         """Compile the network once an epoch has shown what the forecast ones will take."""
-        # what the clock decides does not repeat
-        if self._compiled or self.config.compile != "auto" or self.config.deterministic or self.device.type != "cuda":
-            return
         left = self._forecast - self.epoch
-        if worth_compiling(self.model, epoch_seconds=epoch_seconds, epochs=left):
+        if self._may_compile() and worth_compiling(self.model, epoch_seconds=epoch_seconds, epochs=left):
             self._compile()
+
+    def _may_compile(self) -> bool:
+        """Whether it is left to the clock, which does not decide alike twice."""
+        left_open = self.config.compile == "auto" and not self.config.deterministic
+        return left_open and not self._compiled and self.device.type == "cuda"
 
     def _compile(self) -> None:
         self._compiled = True
@@ -164,7 +166,7 @@ class Trainer:
         """What trainings have in common that share a compiled network."""
         config = self.config
         network = (config.model, config.depth, config.growth, config.width, config.dropout > 0, len(self.split.classes))
-        return (*network, self.input_shape, config.batch_size, config.precision)
+        return (*network, self.input_shape, config.batch_size, config.precision, str(self.device))
 
     @property
     def ended(self) -> bool:
@@ -223,9 +225,10 @@ class Trainer:
         """Score the network on the whole validation set, without label smoothing or augmentation."""
         self.evaluated_model.eval()
         split = self.split
-        return evaluate(
-            self._logits, split.val_images, split.val_labels, classes=len(split.classes), device=self.device
-        )
+        with switches(self.config, self.device):
+            return evaluate(
+                self._logits, split.val_images, split.val_labels, classes=len(split.classes), device=self.device
+            )
 
     def _logits(self, images: Tensor) -> Tensor:
         with autocast(self.config, self.device):
@@ -290,6 +293,7 @@ class Trainer:
         if self._step.scaler is not None and state["scaler"] is not None:  # a state from a CPU has none
             self._step.scaler.load_state_dict(state["scaler"])
         self._step.parts = state["batch_parts"]
+        self._step.forget()
         self.epoch, self.diverged, self._rng = state["epoch"], state["diverged"], dict(state["rng"])
 
     def facts(self) -> dict[str, str | int | float]:

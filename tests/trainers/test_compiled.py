@@ -72,3 +72,10 @@ def test_compiling_pays_for_long_searches_only():
     assert worth_compiling(dense, epoch_seconds=7.6, epochs=64 * 30)
     assert not worth_compiling(residual, epoch_seconds=1.3, epochs=30)
     assert worth_compiling(residual, epoch_seconds=1.3, epochs=64 * 30)
+
+
+def test_what_the_process_has_compiled_does_not_change_a_training_on_a_cpu(trainer):
+    always = trainer(compile="always")
+    assert always._compiled
+    assert not trainer()._compiled
+    assert not trainer(deterministic=True)._compiled

@@ -6,7 +6,7 @@ from torch import nn
 
 from trainers.average import Ema
 from trainers.config import EarlyStopping, TrainConfig
-from trainers.optim import build_optimizer, peak_lr
+from trainers.optim import adopt, build_optimizer, peak_lr
 from trainers.patience import Patience
 
 LEAST = {"model": "linear", "dataset": "digits"}
@@ -73,3 +73,24 @@ def test_patience_ends_after_three_epochs_without_a_gain(monitor, curve, end):
         lost.append(patience.lost)
     assert lost.index(True) if end else not any(lost)
     assert end is None or lost.index(True) == end
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+def test_a_state_of_another_kind_of_device_goes_on_here(optimizer):
+    """Meta tensors stand in for a GPU's: what counts is which flags and rates are kept, and where counters lie."""
+    config = TrainConfig(**LEAST, optimizer=optimizer, lr=0.1)
+    model = network()
+    there = build_optimizer(config, model, device=torch.device("cpu"))
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    there.step()
+    state = there.state_dict()
+    for group in state["param_groups"]:  # as a GPU's would be
+        group.update(lr=torch.tensor(0.05), fused=True, capturable=optimizer != "sgd")
+    here = build_optimizer(config, model, device=torch.device("cpu"))
+    adopt(here, state)
+    assert here.param_groups[0]["lr"] == pytest.approx(0.05)
+    assert not isinstance(here.param_groups[0]["lr"], torch.Tensor)
+    assert not here.param_groups[0]["fused"]
+    here.step()
+    assert state["param_groups"][0]["fused"], "the caller's state was changed"

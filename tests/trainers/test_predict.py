@@ -54,8 +54,8 @@ def test_digits_are_recognised_and_batches_equal_singles(checkpoint, digit_files
 def test_the_loaded_network_is_the_one_that_was_validated(checkpoint, options):
     path, training = checkpoint(**options)
     images = training.split.val_images
-    expected = training._logits(images).softmax(dim=1)
-    found = Predictor.load([path], device="cpu").probabilities(images)
+    expected = training._logits(images).log_softmax(dim=1)
+    found = Predictor.load([path], device="cpu").log_probabilities(images)
     assert torch.equal(found, expected)
 
 
@@ -123,3 +123,13 @@ def test_an_ensemble_must_agree(checkpoint, trainer, picture_folder, tmp_path):
     save(trainer(dataset=dataset, batch_size=4).state_dict(), tmp_path / "folder.pt")
     with pytest.raises(ValueError, match=r"10 classes of \(1, 8, 8\) pictures and 2 classes of \(3, 8, 8\)"):
         Predictor.load([checkpoint()[0], tmp_path / "folder.pt"])
+
+
+def test_probabilities_too_small_to_be_numbers_keep_their_logarithm(checkpoint, tmp_path):
+    path, training = checkpoint()
+    with torch.no_grad():
+        training.model.head.weight.mul_(1000)
+    save(training.state_dict(), path)
+    logs = Predictor.load([path], device="cpu", tta=True).log_probabilities(training.split.val_images)
+    assert logs.isfinite().all()
+    assert logs.min() < -200

@@ -43,7 +43,7 @@ class Dropout(nn.Module):
     def forward(self, values: Tensor) -> Tensor:
         if not (self.training and self.active):
             return values
-        return torch.where(self._draw(values) >= self.rate, values / (1 - self.rate), 0.0)
+        return (values / (1 - self.rate)).masked_fill(self._draw(values) < self.rate, 0.0)
 
     def _draw(self, values: Tensor) -> Tensor:
         # bfloat16 has 256 steps in [0, 1), too few to compare with a rate
