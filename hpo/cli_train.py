@@ -29,7 +29,7 @@ def train(
     ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the folder; by default that of the space.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of weights, order and augmentation.")] = 0,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the training of that name.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the training of that name, as begun.")] = False,
     home: Home = None,
     as_json: Json = False,
 ) -> None:
@@ -44,7 +44,9 @@ def train(
     settings = hpo.settings_for(parsed, home=home)
     values = training.values(parsed, of_training)
     run = training.Training(parsed, values, settings, name=name or parsed.name, seed=seed)
-    run.open(resume=resume)
+    run.open(resume=resume, as_recorded=not of_training)
+    if run.journal.done:
+        print(f"training {run.name} is complete", file=sys.stderr)
 
     def say(record: dict[str, Any]) -> None:
         shown = "  ".join(f"{key} {number(value)}" for key, value in record["metrics"].items())

@@ -20,6 +20,9 @@ from trainers import checkpoint
 __all__ = ["evaluate", "predict", "show"]
 
 PARTS = ("val", "test")
+OPENINGS = "test-openings.jsonl"
+SHOWN_CLASSES = 20
+"""A confusion matrix of more is for programs."""
 
 
 def evaluate(paths: Sequence[Path], *, part: str, tta: bool, device: str | None, settings: Settings) -> dict[str, Any]:
@@ -72,6 +75,7 @@ def evaluate(paths: Sequence[Path], *, part: str, tta: bool, device: str | None,
         "weighted_f1": scores.weighted_f1,
         "calibration_error": scores.calibration_error,
         "passes_per_picture": predictor.passes,
+        "noted_in": str(settings.home / OPENINGS) if part == "test" else None,
         "classes": [
             {"class": name, "precision": precision, "recall": recall, "f1": f1, "support": support}
             for name, precision, recall, f1, support in zip(
@@ -96,6 +100,8 @@ def show(result: dict[str, Any]) -> None:
     low, high = result["accuracy_interval"]
     print(f"accuracy    {number(result['accuracy'])} (95% interval {number(low)} to {number(high)})")
     print(f"pictures    {result['pictures']} of {result['part']}, data {result['data']}")
+    if result["part"] == "test":
+        print(f"opened      the test part; noted in {result['noted_in']}")
     for key in ("loss", "top5", "macro_f1", "calibration_error", "passes_per_picture"):
         print(f"{key.replace('_', ' '):<19} {number(result[key])}")
     table = Table(box=None, padding=(0, 2, 0, 0))
@@ -103,12 +109,26 @@ def show(result: dict[str, Any]) -> None:
         table.add_column(column)
     for row in result["classes"]:
         table.add_row(*(number(value) if isinstance(value, float) else str(value) for value in row.values()))
-    Console(highlight=False).print(table)
+    console = Console(highlight=False)
+    console.print(table)
+    if len(result["classes"]) > SHOWN_CLASSES:
+        return
+    names = [row["class"] for row in result["classes"]]
+    confusion = Table("true \\ predicted", *names, box=None, padding=(0, 1, 0, 0))
+    for name, counts in zip(names, result["confusion"], strict=True):
+        confusion.add_row(name, *map(str, counts))
+    console.print()
+    console.print(confusion)
 
 
 def _predictor(paths: Sequence[Path], *, tta: bool, device: str | None) -> Any:
     from trainers.predict import Predictor
 
+    for path in paths:
+        if not path.is_file():
+            raise SpecError(f"there is no checkpoint {path}; `hpo best NAME` and `hpo train` print where theirs are")
+        if path.suffix != ".pt":
+            raise SpecError(f"{path} is no checkpoint of the built-in trainer: those end in .pt")
     try:
         return Predictor.load(paths, tta=tta, device=device)
     except (ValueError, RuntimeError) as error:  # RuntimeError: a device that is not there
@@ -128,10 +148,10 @@ def _require_same_split(predictor: Any, paths: Sequence[Path], data: str) -> Non
 def _write_down(paths: Sequence[Path], data: str, settings: Settings) -> None:
     settings.make_home()
     line = {
-        "time": time.time(),
+        "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "command": "evaluate",
         "data": data,
         "checkpoints": [{"path": str(path), "sha256": checkpoint.digest(path)} for path in paths],
     }
-    with (settings.home / "test-openings.jsonl").open("a") as file:
+    with (settings.home / OPENINGS).open("a") as file:
         file.write(json.dumps(line) + "\n")

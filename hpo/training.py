@@ -20,14 +20,14 @@ from trainers import checkpoint
 
 __all__ = ["Journal", "Training", "split_overrides", "values"]
 
-SECTIONS = frozenset(SearchSpec.model_fields)
+SECTIONS = frozenset(SearchSpec.model_fields) - {"trainer"}
 """First step of an override that is about the space file rather than about the training."""
 
 
 def split_overrides(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Part `--set` into those for the space file (trainer.epochs=5) and those for the training (lr=0.1)."""
+    """Part `--set` into those for the space file (metric=val/loss) and those for the training (lr=0.1)."""
     of_file = [each for each in overrides if each.partition("=")[0].split(".")[0] in SECTIONS]
-    return of_file, [each for each in overrides if each not in of_file]
+    return of_file, [each.removeprefix("trainer.") for each in overrides if each not in of_file]
 
 
 def values(space: SearchSpec, overrides: Sequence[str]) -> dict[str, Any]:
@@ -102,8 +102,8 @@ class Training:
         self._path = self.folder / "training.json"
         self.journal = Journal(trainer=dict(trainer), seed=seed, metric=space.metric.name, goal=space.metric.goal)
 
-    def open(self, *, resume: bool) -> None:
-        """Make the folder, or take up what is in it.
+    def open(self, *, resume: bool, as_recorded: bool = False) -> None:
+        """Make the folder, or take up what is in it; `as_recorded`: with the values it was begun with.
 
         Raises:
             SpecError: there is a training of that name and it was not to be resumed, or the other way round, or what is
@@ -120,11 +120,14 @@ class Training:
             )
         there = Journal.load(self._path)
         mine = (self.journal.trainer, self.journal.seed)
-        if (there.trainer, there.seed) != mine:
+        if not as_recorded and (there.trainer, there.seed) != mine:
             from hpo.spec import changes
 
             lines = changes({"trainer": there.trainer, "seed": there.seed}, {"trainer": mine[0], "seed": mine[1]})
-            raise SpecError(f"training {self.name!r} was begun with other values: {'; '.join(lines)}")
+            raise SpecError(
+                f"training {self.name!r} was begun with other values: {'; '.join(lines)}. --resume without --set goes "
+                "on as it was begun; other values, more epochs too, are another training: give it a --name"
+            )
         self.journal = there
 
     def run(self, say: Callable[[dict[str, Any]], None]) -> Journal:

@@ -47,7 +47,10 @@ def test_from_training_to_a_prediction(hpo, home: Path) -> None:
     assert low < scored["accuracy"] < high
     assert np.trace(scored["confusion"]) == round(scored["accuracy"] * scored["pictures"])
     assert not (home / "test-openings.jsonl").exists()
-    assert "95% interval" in hpo("evaluate", "--checkpoint", checkpoint, "--part", "test", "--tta").stdout
+    shown = hpo("evaluate", "--checkpoint", checkpoint, "--part", "test", "--tta").stdout
+    assert "95% interval" in shown
+    assert "true \\ predicted" in shown
+    assert "test-openings.jsonl" in shown
     (line,) = (home / "test-openings.jsonl").read_text().splitlines()
     assert len(json.loads(line)["checkpoints"][0]["sha256"]) == 64
 
@@ -105,7 +108,8 @@ def test_bad_arguments_are_answered_with_a_sentence(hpo, home: Path, arguments: 
 
 
 def test_an_existing_training_is_not_overwritten_nor_resumed_with_other_values(hpo) -> None:
-    hpo(*QUICK, "--set", "epochs=1")
+    hpo(*QUICK, "--set", "trainer.epochs=1")  # the quickstart's pruner, which does not matter here, begins at 2
+    assert "is complete" in hpo("train", "--space", "search_spaces/quickstart.yaml", "--resume").stderr
     assert "go on with --resume" in hpo(*QUICK, "--set", "epochs=1", code=2).stderr
     assert "trainer.epochs: 1 -> 2" in hpo(*QUICK, "--set", "epochs=2", "--resume", code=2).stderr
 
@@ -125,7 +129,9 @@ def test_a_trainer_of_ones_own(hpo, home: Path, tmp_path: Path) -> None:
 def test_a_checkpoint_that_is_none(hpo, tmp_path: Path) -> None:
     (tmp_path / "notes.pt").write_text("nothing")
     assert "not a readable .pt state file" in hpo("evaluate", "--checkpoint", tmp_path / "notes.pt", code=2).stderr
-    assert "choose .pt or .json" in hpo("evaluate", "--checkpoint", tmp_path / "notes.txt", code=2).stderr
+    (tmp_path / "notes.txt").write_text("nothing")
+    assert "those end in .pt" in hpo("evaluate", "--checkpoint", tmp_path / "notes.txt", code=2).stderr
+    assert "there is no checkpoint" in hpo("evaluate", "--checkpoint", tmp_path / "absent.pt", code=2).stderr
 
 
 def test_a_training_that_diverged_stays_one(hpo, home: Path) -> None:

@@ -22,6 +22,8 @@ from trainers.precision import autocast, switches
 
 __all__ = ["Member", "Prediction", "Predictor"]
 
+_UNREADABLE_PICTURE = "this is no picture, or a damaged one"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
@@ -155,7 +157,8 @@ class Predictor:
             try:
                 pictures.append(decode(file.read_bytes(), self.shape))
             except UNREADABLE as error:
-                errors[file] = f"{type(error).__name__}: {error}"
+                absent = isinstance(error, FileNotFoundError)
+                errors[file] = "there is no such file" if absent else _UNREADABLE_PICTURE
         rows: Iterator[Tensor] = iter(
             self.probabilities(torch.from_numpy(np.stack(pictures)).to(self.device)).cpu() if pictures else []
         )
