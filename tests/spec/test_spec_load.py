@@ -14,7 +14,9 @@ from spec_samples import searching, space
 
 from hpo.errors import SpecError
 from hpo.space.parameters import Choice, FloatRange, IntRange
+from hpo.space.tree import SCALAR_IS
 from hpo.spec import changes, from_mapping, load, parse
+from trainers.config import SHORTHAND
 
 SHIPPED = sorted((Path(__file__).parents[2] / "search_spaces").glob("*.yaml"))
 
@@ -197,3 +199,7 @@ def test_bad_file_is_answered_without_heavy_imports_or_traces(tmp_path: Path) ->
     assert "did you mean `tpe`" in done.stdout
     assert done.stdout.splitlines()[-1] == "set()"
     assert [path.name for path in tmp_path.iterdir()] == ["x.yaml"]
+
+
+def test_a_scalar_stands_for_the_same_key_in_overrides_as_in_the_trainer() -> None:
+    assert {section: SCALAR_IS.get(section, "name") for section in SHORTHAND} == SHORTHAND
