@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import sys
 import threading
@@ -14,12 +15,14 @@ from typing import TYPE_CHECKING
 from hpo.errors import HpoError, Interrupted, NoUsableTrial, Unavailable
 from hpo.lease import Lease
 from hpo.progress import Progress
-from hpo.resources import Placement, cluster, is_up, place
+from hpo.resources import cluster, is_up
 from hpo.scheduler import Event, Scheduler
 from hpo.searcher import Searcher
 from hpo.settings import masked
+from hpo.sharing import Sharing
 from hpo.study import STORAGE_ERRORS, Study
 from hpo.tracking import Tracking
+from hpo.trial import Assignment, Report
 
 if TYPE_CHECKING:
     from hpo.tuner import Search
@@ -54,6 +57,10 @@ def run(study: Study, *, concurrency: int | None = None, progress: bool = True) 
     return study
 
 
+class _Ended(Exception):
+    """The run is to end while it waits for something else."""
+
+
 class Driver:
     """Holds together searcher, scheduler, Ray Tune and the sender to MLflow for one run."""
 
@@ -63,7 +70,8 @@ class Driver:
         self._progress = progress
         self._lease = lease
         self._tracking = Tracking(study)
-        self._search: Search | None = None
+        self._scheduler: Scheduler | None = None
+        self._search: Search | None = None  # while trials run
         self._reason: HpoError | None = None  # the error that the search ends with
         self._spent: str | None = None  # the budget that has run out
         self._began = time.monotonic()
@@ -88,32 +96,72 @@ class Driver:
             return
         if not is_up():
             self._progress.note("starting Ray")
-        with cluster(self._study.settings.ray, _search) as (there, search):
-            placement = place(self._study.spec.resources, there, self._concurrency)
-            self._progress.begin(self._study, placement)
-            self._run_search(search, searcher, placement)
-
-    def _run_search(self, search: type[Search], searcher: Searcher, placement: Placement) -> None:
-        scheduler = Scheduler(self._study, self._notify)
-        self._study.ledger.post(self._study.id, None, "start", {})
-        folder = self._study.settings.home / ".tune" / str(self._study.id)
-        self._search = search(searcher, scheduler, placement, folder=folder, on_tick=self._tick)
-        if self._reason is not None:  # Ctrl-C while Ray started
-            self._search.stop()
-        try:
-            with self._progress:
-                self._search.run()
-        finally:
-            if self._lease.held():  # else they are another driver's now
-                self._put_back(scheduler)
-                self._close()
-
-    def _put_back(self, scheduler: Scheduler) -> None:
-        for number in list(scheduler.running):
+        address, may_share = self._study.settings.ray, self._study.spec.resources.may_share
+        with cluster(address, _search, sharing=may_share, say=self._progress.note) as (there, search):
+            sharing = Sharing(self._study, there, self._concurrency)
+            self._progress.begin(self._study, sharing.placement)
+            self._scheduler = Scheduler(self._study, self._notify)
+            self._study.ledger.post(self._study.id, None, "start", {})
             try:
-                scheduler.requeue(number)
+                self._run_pass(search, searcher, sharing)
+                while sharing.unsettled and not self._ending:
+                    self._settle(sharing)
+                    if not self._ending:
+                        self._run_pass(search, searcher, sharing)
+            finally:
+                if self._lease.held():  # else they are another driver's now
+                    self._put_back()
+                    self._close()
+
+    def _run_pass(self, search: type[Search], searcher: Searcher, sharing: Sharing) -> None:
+        """Run trials until there are no more, or the run is to end, or they should share cards otherwise."""
+        assert self._scheduler is not None
+
+        def on_report(report: Report, assignment: Assignment) -> None:
+            searcher.give_back(int(report.crowded))
+            sharing.watch(report, assignment, searcher.left)
+            if sharing.unsettled and self._search is not None:
+                self._search.stop()
+
+        folder = self._study.settings.home / ".tune" / str(self._study.id)
+        self._search = search(
+            searcher, self._scheduler, sharing.placement, folder=folder, on_tick=self._tick, on_report=on_report
+        )
+        if self._ending:  # Ctrl-C while Ray started
+            self._search.stop()
+        with self._progress:
+            self._search.run()
+        self._search = None
+        if sharing.unsettled and not self._ending:
+            searcher.give_back(self._put_back())
+
+    def _settle(self, sharing: Sharing) -> None:
+        """Find how trials should share cards; Ctrl-C or a spent budget leave it undecided."""
+        if sharing.measures:
+            self._progress.note("measuring how many trials should share a card, up to a minute")
+        with contextlib.suppress(_Ended):
+            self._progress.note(sharing.settle(self._wait))
+            self._progress.placed(sharing.placement)
+
+    def _wait(self) -> None:
+        self._tick()
+        if self._ending:
+            raise _Ended
+
+    @property
+    def _ending(self) -> bool:
+        return self._reason is not None or self._spent is not None
+
+    def _put_back(self) -> int:
+        """Put what still runs into the queue; returns how many."""
+        assert self._scheduler is not None
+        running = list(self._scheduler.running)
+        for number in running:
+            try:
+                self._scheduler.requeue(number)
             except Exception as error:  # noqa: BLE001 - must hide neither the first error nor leave the others running
                 self._progress.note(f"trial {number} is put back by the next resume: {error}")
+        return len(running)
 
     def _close(self) -> None:
         """Post the end of the study and let MLflow catch up."""
@@ -137,23 +185,25 @@ class Driver:
     # -- while it runs ------------------------------------------------------------------------------------------------
 
     def _tick(self) -> None:
-        assert self._search is not None
-        budget, scheduler = self._study.spec.budget, self._search.scheduler
+        assert self._scheduler is not None
+        budget, scheduler = self._study.spec.budget, self._scheduler
         if self._lease.renew():
-            self._stop(self._interrupted("stopped by `hpo stop`"))
+            self._end(reason=self._interrupted("stopped by `hpo stop`"))
         if budget.failures is not None and scheduler.failures >= budget.failures:
-            self._stop(NoUsableTrial(f"{scheduler.failures} trials failed, the budget of failures"))
+            self._end(reason=NoUsableTrial(f"{scheduler.failures} trials failed, the budget of failures"))
         seconds = self._study.row["seconds"] + time.monotonic() - self._began
         if budget.time is not None and seconds >= budget.time:
-            self._spend(f"budget.time of {budget.time:g} s spent")
+            self._end(spent=f"budget.time of {budget.time:g} s spent")
         if budget.gpu_hours is not None and scheduler.gpu_seconds >= budget.gpu_hours * 3600:
-            self._spend(f"budget.gpu_hours of {budget.gpu_hours:g} spent")
+            self._end(spent=f"budget.gpu_hours of {budget.gpu_hours:g} spent")
         self._progress.tick()
 
-    def _spend(self, words: str) -> None:
-        """Stop without an error: what has run is the result, what was cut off waits in the queue."""
-        self._spent = self._spent or words
-        self._stop(None)
+    def _end(self, *, reason: HpoError | None = None, spent: str | None = None) -> None:
+        """Start nothing more and end: with an error, or because a budget is spent. The first to say so is believed."""
+        if not self._ending:
+            self._reason, self._spent = reason, spent
+        if self._search is not None:
+            self._search.stop()
 
     def _notify(self, event: Event) -> None:
         self._progress.show(event)
@@ -162,20 +212,13 @@ class Driver:
 
     def _interrupt(self) -> None:
         self._progress.note("stopping: epochs that end within seconds are recorded; Ctrl-C again stops at once")
-        self._stop(self._interrupted("interrupted"))
+        self._end(reason=self._interrupted("interrupted"))
 
     def _interrupted(self, how: str) -> Interrupted:
         return Interrupted(f"{how}; go on with: {self._resume()}")
 
     def _resume(self) -> str:
         return self._study.settings.command("resume", self._study.name)
-
-    def _stop(self, reason: HpoError | None) -> None:
-        if self._search is None:  # Ray is still starting
-            self._reason = reason
-        elif not self._search.stopping:
-            self._reason = reason
-            self._search.stop()
 
 
 @contextmanager

@@ -81,6 +81,18 @@ epochs = sql.Table(
     sql.Column("metrics", sql.Text, nullable=False),  # JSON; NaN and Infinity spelled as Python does
 )
 
+packings = sql.Table(
+    "hpo_packing",
+    metadata,
+    sql.Column("id", sql.Integer, primary_key=True),  # the newest holds
+    sql.Column("study", sql.ForeignKey("hpo_study.id", ondelete="CASCADE"), nullable=False, index=True),
+    sql.Column("time", sql.Float, nullable=False),
+    sql.Column("card", sql.String(255), nullable=False),  # the kind it was found for
+    sql.Column("per_card", sql.Integer, nullable=False),  # trials on a card at a time
+    sql.Column("reason", sql.Text, nullable=False),
+    sql.Column("measured", sql.Text, nullable=False),  # JSON: what each level did
+)
+
 outbox = sql.Table(
     "hpo_outbox",
     metadata,
@@ -138,7 +150,7 @@ class Ledger:
 
     def delete_study(self, study: int) -> None:
         with self.begin() as connection:
-            for table in (outbox, epochs, trials):
+            for table in (outbox, packings, epochs, trials):
                 connection.execute(sql.delete(table).where(table.c.study == study))
             connection.execute(sql.delete(studies).where(studies.c.id == study))
 
@@ -203,6 +215,22 @@ class Ledger:
         query = sql.select(epochs).where(epochs.c.study == study).order_by(epochs.c.number, epochs.c.epoch)
         if number is not None:
             query = query.where(epochs.c.number == number)
+        with self.engine.connect() as connection:
+            return connection.execute(query).mappings().all()
+
+    # -- packings -----------------------------------------------------------------------------------------------------
+
+    def add_packing(self, study: int, *, card: str, per_card: int, reason: str, measured: Sequence[Any]) -> None:
+        """Record how many trials share a card from now on, and why."""
+        tags = {"hpo.trials_per_card": per_card, "hpo.packing": reason}
+        found = {"card": card, "per_card": per_card, "reason": reason, "measured": json.dumps(list(measured))}
+        with self.begin() as connection:
+            connection.execute(sql.insert(packings).values(study=study, time=time.time(), **found))
+            self._post(connection, study, None, "tags", {"tags": tags})
+
+    def packings(self, study: int) -> Sequence[RowMapping]:
+        """All of a study, the newest last."""
+        query = sql.select(packings).where(packings.c.study == study).order_by(packings.c.id)
         with self.engine.connect() as connection:
             return connection.execute(query).mappings().all()
 

@@ -51,9 +51,7 @@ class Progress:
         self._study = study
         self._maximize = study.spec.metric.goal == "maximize"
         self._counts = study.counts()
-        share = f"{placement.cpu:g} CPU" + (f" + {placement.gpu:g} GPU" if placement.gpu else "")
-        trials = "1 trial" if placement.slots == 1 else f"{placement.slots} trials"
-        self.note(f"study {study.name}: {trials} at a time, {share} each")
+        self.placed(placement)
         if placement.note:
             self.note(placement.note)
         done = {state: count for state, count in self._counts.items() if state != "WAITING"}
@@ -62,6 +60,12 @@ class Progress:
         values = study.complete()
         if values:
             self._best_value = (max if self._maximize else min)(values.values())
+
+    def placed(self, placement: Placement) -> None:
+        """Say how many trials run at a time from now on."""
+        share = f"{placement.cpu:g} CPU" + (f" + {placement.gpu:g} GPU" if placement.gpu else "")
+        trials = "1 trial" if placement.slots == 1 else f"{placement.slots} trials"
+        self.note(f"study {self._study.name}: {trials} at a time, {share} each")
 
     def note(self, text: str) -> None:
         """One line, above the table."""
@@ -84,7 +88,9 @@ class Progress:
 
     def show(self, event: Event) -> None:
         """Take in what happened to a trial."""
-        if event.kind == "end":
+        if event.kind == "warning":
+            self.note(f"trial {event.number:4d}  warns: {event.error}")
+        elif event.kind == "end":
             self._running.pop(event.number, None)
             self._counts[event.state] = self._counts.get(event.state, 0) + 1
             self._ended += 1

@@ -141,6 +141,8 @@ class Projection:
                     self._start(number, payload)
                 case "facts":
                     self._facts(self._runs[number], payload)
+                case "tags":
+                    self._tag(self._runs[number], payload["tags"])
                 case "end":
                     self._end(self._runs[number], payload)
                 case "table":
@@ -196,10 +198,12 @@ class Projection:
         note = "\n".join([*lines, "", "```yaml", payload["text"], "```"])
         self._client.log_batch(self._parent, tags=[RunTag("mlflow.note.content", note)])
 
-    def _end(self, run_id: str, payload: Mapping[str, Any]) -> None:
-        tags = [RunTag(key, str(value)[:5000]) for key, value in payload["tags"].items()]
+    def _tag(self, run_id: str, tags: Mapping[str, Any]) -> None:
         if tags:
-            self._client.log_batch(run_id, tags=tags)
+            self._client.log_batch(run_id, tags=[RunTag(key, str(value)[:5000]) for key, value in tags.items()])
+
+    def _end(self, run_id: str, payload: Mapping[str, Any]) -> None:
+        self._tag(run_id, payload["tags"])
         if payload.get("traceback"):
             self._client.log_text(run_id, payload["traceback"], "traceback.txt")
         if payload["status"] == "SCHEDULED":  # waits to go on: no end time

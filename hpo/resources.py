@@ -9,12 +9,13 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import ray
 
+from hpo import mps
 from hpo.errors import SpecError, Unavailable
 from hpo.settings import without_secrets
 from hpo.space.sections import Resources
@@ -35,6 +36,11 @@ class Placement:
     slots: int
     note: str | None = None  # what differs from what was asked for, in a sentence
 
+    @property
+    def per_card(self) -> int:
+        """Trials on a card at a time."""
+        return math.floor(1 / self.gpu + 1e-9) if 0 < self.gpu < 1 else 1
+
 
 def is_up() -> bool:
     """Whether this process is in a cluster already."""
@@ -42,12 +48,15 @@ def is_up() -> bool:
 
 
 @contextmanager
-def cluster(address: str | None, meanwhile: Callable[[], T]) -> Iterator[tuple[dict[str, float], T]]:
+def cluster(
+    address: str | None, meanwhile: Callable[[], T], *, sharing: bool = False, say: Callable[[str], None] = print
+) -> Iterator[tuple[dict[str, float], T]]:
     """Join the cluster at `address`, or start one on this machine, and call `meanwhile` in a thread beside.
 
     Half of Ray's start is waiting for processes. Ray itself starts in the caller's thread, the main one: it hangs in
     any other. Yields what the cluster has, as {"CPU": 2.0, "GPU": 1.0}, and what `meanwhile` returned.
-    A cluster that this process is in already is used and left running.
+    A cluster that this process is in already is used and left running. `sharing`: trials may share cards, for which
+    one that starts here gets NVIDIA's service where it can be had; `say` is told where it does not work.
 
     Raises:
         Unavailable: nothing answers at the address.
@@ -56,13 +65,14 @@ def cluster(address: str | None, meanwhile: Callable[[], T]) -> Iterator[tuple[d
     if is_up():
         yield ray.cluster_resources(), meanwhile()
         return
-    with ThreadPoolExecutor(1) as beside:
-        result = beside.submit(_yielding, meanwhile)
-        _start(address)
-    try:
-        yield ray.cluster_resources(), result.result()
-    finally:
-        ray.shutdown()
+    with mps.service(say) if sharing and not address else nullcontext():
+        with ThreadPoolExecutor(1) as beside:
+            result = beside.submit(_yielding, meanwhile)
+            _start(address)
+        try:
+            yield ray.cluster_resources(), result.result()
+        finally:
+            ray.shutdown()
 
 
 def _yielding(work: Callable[[], T]) -> T:
@@ -86,10 +96,13 @@ def _start(address: str | None) -> None:
         raise Unavailable(f"no Ray cluster answers at {address!r}: {error}") from error
 
 
-def place(wanted: Resources, there: dict[str, float], concurrency: int | None) -> Placement:
+def place(
+    wanted: Resources, there: dict[str, float], concurrency: int | None, *, share: float | None = None
+) -> Placement:
     """Fit the trials onto the cluster.
 
-    `gpu: auto` is one GPU a trial where there are any. A GPU asked for and not there falls back to the CPU.
+    `share` of a card, where there are any, comes before what the file says. `gpu: auto` is one GPU a trial where there
+    are any. A GPU asked for and not there falls back to the CPU.
 
     Raises:
         SpecError: not even one trial fits.
@@ -97,7 +110,7 @@ def place(wanted: Resources, there: dict[str, float], concurrency: int | None) -
     if concurrency is not None and concurrency < 1:
         raise SpecError(f"concurrency {concurrency} is below 1; leave it out for as many trials as fit")
     cpus, gpus = there.get("CPU", 0.0), there.get("GPU", 0.0)
-    gpu = (1.0 if gpus else 0.0) if wanted.gpu == "auto" else float(wanted.gpu)
+    gpu = (share or 1.0 if gpus else 0.0) if wanted.gpu == "auto" else share or float(wanted.gpu)
     note = None
     if gpu and not gpus:
         gpu, note = 0.0, f"resources.gpu is {wanted.gpu:g} and there is no GPU: trials run on the CPU"

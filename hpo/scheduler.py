@@ -19,6 +19,8 @@ from hpo.trial import Assignment, Checkpoint, Report, bad_metric
 
 __all__ = ["Event", "Running", "Scheduler"]
 
+WARNINGS = 10  # that are kept of a trial
+
 
 @dataclass(kw_only=True)
 class Running:
@@ -39,13 +41,13 @@ class Running:
 class Event:
     """Something that happened to a trial, for whoever shows the progress."""
 
-    kind: str  # start | epoch | end
+    kind: str  # start | epoch | warning | end
     number: int
     state: str
     params: dict[str, Any]
     epoch: int
     value: float | None
-    error: str | None = None
+    error: str | None = None  # or the warning
 
 
 class Scheduler:
@@ -67,6 +69,7 @@ class Scheduler:
         self._ended = sum(counts.get(state.name, 0) for state in TrialState if state.is_finished())
         self.gpu_seconds = sum(row["seconds"] * row["gpu"] for row in study.ledger.trials(study.id))
         self._checkpoints = Retention(study)
+        self._warned: set[str] = set()
 
     # -- start --------------------------------------------------------------------------------------------------------
 
@@ -139,9 +142,13 @@ class Scheduler:
     def report(self, report: Report) -> bool:
         """Take in a worker's report; returns whether the trial goes on."""
         run = self.running[report.number]
+        if report.crowded:
+            self.requeue(report.number)
+            return False
         if report.error:
             self.fail(report.number, report.error, report.traceback)
             return False
+        self._note_warnings(run, report.warnings)
         if report.epoch is not None:
             problem = self._record(run, report)
             if problem:
@@ -197,6 +204,19 @@ class Scheduler:
             run.trial.report(value, report.epoch)
             self._tell_progress("epoch", run, "RUNNING")
         return self._problem(report.metrics, report.epoch)
+
+    def _note_warnings(self, run: Running, warned: tuple[str, ...]) -> None:
+        """Put what a worker was warned of on record, once a trial, and let a person see it once a run."""
+        known = run.trial.user_attrs.get("warnings", [])
+        fresh = [text for text in warned if text not in known][: max(0, WARNINGS - len(known))]
+        if not fresh:
+            return
+        run.trial.set_user_attr("warnings", [*known, *fresh])
+        tags = {"hpo.warnings": "\n".join([*known, *fresh])}
+        self._study.ledger.post(self._study.id, run.trial.number, "tags", {"tags": tags})
+        for text in [text for text in fresh if text not in self._warned]:
+            self._warned.add(text)
+            self._tell_progress("warning", run, "RUNNING", text)
 
     def _problem(self, metrics: Mapping[str, float], epoch: int) -> str | None:
         """What in an epoch's metrics ends the trial as failed."""

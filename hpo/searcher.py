@@ -63,6 +63,10 @@ class Searcher:
             return self._left_over + self._queued
         return None if self._budget is None else self._left_over + max(0, self._budget - self._started)
 
+    def give_back(self, count: int) -> None:
+        """Note that so many trials which it had handed out are in the queue again, to go on later."""
+        self._left_over += count
+
     def next(self) -> Trial | None:
         """The next trial, RUNNING in Optuna with all its parameters set; None when there is no more to start."""
         if self.exhausted:

@@ -22,6 +22,7 @@ __all__ = ["Settings", "masked", "resolve"]
 
 
 DEFAULT_HOME = "hpo-data"
+MPS_FOLDER = "CUDA_MPS_PIPE_DIRECTORY"
 SECRETS = (
     "OPTUNA_STORAGE",
     "PGPASSWORD",
@@ -159,6 +160,11 @@ def without_secrets() -> Iterator[None]:
         yield
     finally:
         os.environ.update(hidden)
+
+
+def mps_is_chosen() -> bool:
+    """Whether the environment says already which Multi-Process Service CUDA is to use; an empty folder says none."""
+    return MPS_FOLDER in os.environ
 
 
 def is_server(uri: str) -> bool:

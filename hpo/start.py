@@ -22,10 +22,11 @@ def run(space: SearchSpec, settings: Settings, *, concurrency: int | None, progr
     if not _is_new(space, settings):
         # it may be finished, owned, or over another space: that is answered at once, without Ray
         return _go(_open(space, settings), concurrency, progress)
-    if progress:
-        Progress.on_stderr().note("starting Ray")
+    shown = Progress.on_stderr() if progress else Progress.silent()
+    shown.note("starting Ray")
+    sharing = space.resources.may_share
     try:
-        with cluster(settings.ray, lambda: _open(space, settings)) as (_, study):
+        with cluster(settings.ray, lambda: _open(space, settings), sharing=sharing, say=shown.note) as (_, study):
             return _go(study, concurrency, progress)
     except KeyboardInterrupt as error:  # before the driver took over Ctrl-C
         raise Interrupted(

@@ -34,7 +34,8 @@ def status(name: str | None, settings: Settings, *, as_json: bool) -> None:
         return
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     for key, value in facts.items():
-        table.add_row(key.replace("_", " "), Text(_cell(value)))
+        if value is not None or key == "best":
+            table.add_row(key.replace("_", " "), Text(_cell(value)))
     Console(highlight=False, soft_wrap=True).print(table)
 
 
@@ -101,10 +102,17 @@ def _status(study: Study) -> dict[str, Any]:
         "best": value,
         "objective": f"{study.spec.metric.goal} {study.spec.metric.name}",
         "wall_seconds": round(row["seconds"], 1),
+        "trials_per_card": _packing(study),
         "waiting_for_mlflow": study.ledger.pending_count(study.id),
         "storage": masked(study.settings.storage),
         "mlflow": masked(study.settings.mlflow),
     }
+
+
+def _packing(study: Study) -> str | None:
+    """How many trials share a card, if that was ever decided, and why."""
+    found = study.ledger.packings(study.id)
+    return f"{found[-1]['per_card']}: {found[-1]['reason']}" if found else None
 
 
 def _best(study: Study) -> dict[str, Any]:

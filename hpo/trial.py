@@ -12,7 +12,9 @@ import re
 import sys
 import time
 import traceback
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,10 +22,11 @@ from typing import Any
 from hpo.imports import uncollected
 from trainers import checkpoint
 
-__all__ = ["Assignment", "Attempt", "Checkpoint", "Report", "bad_metric", "failure", "load_object"]
+__all__ = ["Assignment", "Attempt", "Checkpoint", "Report", "bad_metric", "build", "failure", "load_object"]
 
 END: Any = object()  # of a trainer's epochs
 MESSAGE = 4000  # characters of an error that are kept
+WARNING = 300  # likewise of a warning
 METRIC_NAME = re.compile(r"[A-Za-z0-9_\-. /]{1,250}")  # what MLflow takes
 
 
@@ -54,6 +57,11 @@ class Assignment:
     import_paths: tuple[str, ...]  # where the user's own trainers are looked for
     forecast_trials: float | None = None  # trials that this process is to run, this one among them
 
+    @property
+    def shares_card(self) -> bool:
+        """Whether others may train on its card at the same time."""
+        return 0 < self.gpu <= 0.5
+
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
@@ -70,6 +78,8 @@ class Report:
     config: dict[str, Any] | None = None  # likewise: the trainer's configuration with its defaults
     error: str | None = None  # "Type: message"; the trial has failed
     traceback: str | None = None  # last 20 lines
+    warnings: tuple[str, ...] = ()  # what was warned of since the last report
+    crowded: bool = False  # the error is that a shared card's memory ran out: not the trial's fault
 
 
 class Attempt:
@@ -77,9 +87,11 @@ class Attempt:
 
     def __init__(self, assignment: Assignment) -> None:
         self._assignment = assignment
-        self._trainer = _build(assignment)
-        self._epoch = self._restore()
-        self._epochs = iter(self._trainer.fit() if hasattr(self._trainer, "fit") else self._trainer)
+        self._warned: list[str] = []
+        with _noting(self._warned):
+            self._trainer = build(assignment)
+            self._epoch = self._restore()
+            self._epochs = iter(self._trainer.fit() if hasattr(self._trainer, "fit") else self._trainer)
         self._introduced = False
         self._saved = False
 
@@ -102,7 +114,8 @@ class Attempt:
         """Train to the next epoch that is not on record yet."""
         while True:
             started = time.perf_counter()
-            metrics = next(self._epochs, END)
+            with _noting(self._warned):
+                metrics = next(self._epochs, END)
             if metrics is END:
                 return self._report(epoch=None, last=True)
             self._epoch += 1
@@ -120,7 +133,8 @@ class Attempt:
             values["facts"] = json.loads(json.dumps(dict(facts), default=str))
             if "import" not in self._assignment.trainer:
                 values["config"] = self._trainer.config.model_dump(mode="json")
-        return Report(number=self._assignment.number, attempt=self._assignment.attempt, **values)
+        said, self._warned = tuple(dict.fromkeys(self._warned)), []
+        return Report(number=self._assignment.number, attempt=self._assignment.attempt, warnings=said, **values)
 
     def _is_last(self) -> bool:
         return bool(self._assignment.trainer.get("epochs") == self._epoch)
@@ -142,7 +156,7 @@ class Attempt:
         return Checkpoint(path=f"{self._assignment.folder}/{path.name}", sha256=digest, epoch=self._epoch)
 
 
-def _build(assignment: Assignment) -> Any:
+def build(assignment: Assignment) -> Any:
     """The built-in trainer, an instance of the user's class, or what the user's generator function returns."""
     if "import" not in assignment.trainer:
         with uncollected():
@@ -155,7 +169,13 @@ def _build(assignment: Assignment) -> Any:
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(assignment.checkpoints.parent / "compiled"))
         config = TrainConfig.model_validate(assignment.trainer)
         forecast = assignment.forecast_trials * config.epochs if assignment.forecast_trials else None
-        return Trainer(config, seed=assignment.seed, data_folder=assignment.datasets, forecast=forecast)
+        return Trainer(
+            config,
+            seed=assignment.seed,
+            data_folder=assignment.datasets,
+            forecast=forecast,
+            shares_device=assignment.shares_card,
+        )
     target = load_object(assignment.trainer["import"], assignment.import_paths)
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(max(1, int(assignment.cpu)))
@@ -165,6 +185,20 @@ def _build(assignment: Assignment) -> Any:
     given = {name: value for name, value in assignment.trainer.items() if name != "import"}
     given |= {name: value for name, value in offered.items() if name in wanted and name not in given}
     return target(**given)
+
+
+@contextmanager
+def _noting(said: list[str]) -> Iterator[None]:
+    """Add to `said` what is warned of meanwhile and concerns this training; all of it goes to stderr too."""
+    caught: list[warnings.WarningMessage] = []
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            yield
+    finally:
+        for each in caught:
+            sys.stderr.write(warnings.formatwarning(each.message, each.category, each.filename, each.lineno))
+            if issubclass(each.category, UserWarning | RuntimeWarning):  # others are for the developer
+                said.append(_storable(str(each.message))[:WARNING])
 
 
 def load_object(name: str, import_paths: tuple[str, ...] = ()) -> Any:
@@ -226,7 +260,13 @@ def failure(assignment: Assignment, error: BaseException) -> Report:
         attempt=assignment.attempt,
         error=_storable(message),
         traceback=_storable("\n".join(line[:500] for line in lines)),
+        crowded=assignment.shares_card and _ran_out_of_memory(message),
     )
+
+
+def _ran_out_of_memory(message: str) -> bool:
+    """Whether an error says so in one of CUDA's ways; the libraries on top of it have codes of their own."""
+    return any(words in message for words in ("CUDA out of memory", "CUDA error: out of memory", "STATUS_ALLOC_FAILED"))
 
 
 def _storable(text: str) -> str:

@@ -19,7 +19,7 @@ from ray.tune.stopper import Stopper
 from hpo.resources import Placement, tune_environment
 from hpo.scheduler import Scheduler
 from hpo.searcher import Searcher
-from hpo.trial import Report
+from hpo.trial import Assignment, Report
 from hpo.worker import TrialWorker
 
 __all__ = ["Search"]
@@ -36,7 +36,7 @@ class Search:
     """One pass of Ray Tune over a study, until nothing is left to start or `stop` is called.
 
     Tune writes into `folder`, which is removed afterwards. `on_tick` is called in every turn of its control loop, about
-    ten times a second or more.
+    ten times a second or more; `on_report` after each report has been recorded, with the trial's assignment.
     """
 
     def __init__(
@@ -47,12 +47,14 @@ class Search:
         *,
         folder: Path,
         on_tick: Callable[[], None],
+        on_report: Callable[[Report, Assignment], None],
     ) -> None:
         self.searcher = searcher
         self.scheduler = scheduler
         self.placement = placement
         self.folder = folder
         self.on_tick = on_tick
+        self.on_report = on_report
         self.tune_trials: dict[int, Any] = {}
         self._stop_at: float | None = None
         self._failure: Exception | None = None  # Tune passes on the text of an error, not the error
@@ -124,8 +126,10 @@ class Search:
 
     def decide(self, trial: Any, report: Report) -> str:
         """Tune's decision after a report."""
+        assignment = self.scheduler.running[report.number].assignment
         try:
             goes_on = self.scheduler.report(report)
+            self.on_report(report, assignment)
         except Exception as error:
             self._failure = error
             raise

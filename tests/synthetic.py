@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -116,3 +117,26 @@ def surroundings(lr: float) -> Iterator[Metrics]:
     environment = ray.get_runtime_context().runtime_env.get("env_vars", {})
     moved = Path.cwd().name.startswith("trial-")
     yield {"val/accuracy": lr, "runtime_env": len(environment), "moved": moved}
+
+
+def worried(lr: float, epochs: int = 2) -> Iterator[Metrics]:
+    """Warn in every epoch."""
+    for _ in range(epochs):
+        warnings.warn("the step runs slower", stacklevel=1)
+        warnings.warn(f"lr {lr} is odd", stacklevel=1)
+        yield {"val/accuracy": lr}
+
+
+def greedy(lr: float, marks: str, room: int, epochs: int = 3) -> Iterator[Metrics]:
+    """Run out of the card's memory where more than `room` of its kind are on it."""
+    mine = Path(marks, os.environ["CUDA_VISIBLE_DEVICES"], str(os.getpid()))
+    mine.parent.mkdir(exist_ok=True)
+    mine.touch()
+    try:
+        for epoch in range(1, epochs + 1):
+            time.sleep(0.3)  # long enough for others to come
+            if len(list(mine.parent.iterdir())) > room:
+                raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+            yield {"val/accuracy": lr * epoch / epochs}
+    finally:
+        mine.unlink()

@@ -17,6 +17,7 @@ ALLOWED = {
     "hpo.cli_data": {"trainers"},
     "hpo.cli_models": {"trainers"},
     "hpo.evaluation": {"trainers"},
+    "hpo.probe": {"ray", "torch", "trainers"},
     "hpo.projection": {"mlflow"},
     "hpo.resources": {"ray"},
     "hpo.scheduler": {"optuna"},

@@ -196,6 +196,23 @@ def test_built_in_trainer_leaves_a_checkpoint_that_mlflow_gets_too(home: Path) -
     assert disagreements(study) == []
 
 
+def test_what_a_worker_is_warned_of_is_on_record_and_seen_once(home: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    parameters = {"lr": {"values": [0.1, 0.2]}}
+    study = hpo.run(
+        space("worried", sampler="grid", parameters=parameters, trainer=own("worried")), home=home, progress=True
+    )
+    said = capfd.readouterr().err
+    assert said.count("warns: the step runs slower") == 1, "once a run"
+    assert "warns: lr 0.1 is odd" in said
+    assert "warns: lr 0.2 is odd" in said
+    for trial in study.frozen_trials():
+        expected = ["the step runs slower", f"lr {trial.params['lr']} is odd"]
+        assert trial.user_attrs["warnings"] == expected, "once a trial"
+        run = MlflowClient(study.settings.mlflow).get_run(mlflow_runs(study)[trial.number]["run_id"])
+        assert run.data.tags["hpo.warnings"] == "\n".join(expected)
+    assert disagreements(study) == []
+
+
 def test_checkpoints_of_the_best_few_are_kept(home: Path) -> None:
     values = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
     study = hpo.run(

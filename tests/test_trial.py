@@ -1,6 +1,7 @@
 """One trial as a worker runs it, in this process: no Ray, no database."""
 
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -172,3 +173,22 @@ def test_the_newest_two_epochs_stay_however_many_there_were(tmp_path: Path) -> N
     for _ in range(3):
         attempt.next_report()
     assert {path.name for path in (tmp_path / "1/000000").iterdir()} == {"epoch-10000.json", "epoch-10001.json"}
+
+
+def warns(epochs: int = 3) -> Iterator[dict[str, float]]:
+    for epoch in range(1, epochs + 1):
+        warnings.warn("three pictures cannot be read", stacklevel=1)
+        warnings.warn("spell it otherwise", DeprecationWarning, stacklevel=1)
+        if epoch == 2:
+            warnings.warn("x" * 1000, RuntimeWarning, stacklevel=1)
+        yield {"val/accuracy": 0.1 * epoch}
+
+
+@pytest.mark.filterwarnings("default")
+def test_warnings_are_reported_and_still_go_to_stderr(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    attempt = Attempt(assignment(tmp_path, "warns"))
+    assert attempt.next_report().warnings == ("three pictures cannot be read",)
+    assert attempt.next_report().warnings == ("three pictures cannot be read", "x" * 300)
+    said = capfd.readouterr().err
+    assert "UserWarning: three pictures cannot be read" in said
+    assert "DeprecationWarning: spell it otherwise" in said

@@ -24,8 +24,9 @@ __all__ = ["Step"]
 class Step:
     """Trains a network on a batch at a time, in as many parts as fit into memory.
 
-    `parts` begins at the configuration's `accumulate` and doubles when memory runs out, down to parts of two pictures.
-    Gradients of the parts add up to those of the whole batch, but for batch norm, which sees a part at a time.
+    `parts` begins at the configuration's `accumulate` and, where it may, doubles when memory runs out, down to parts of
+    two pictures. Gradients of the parts add up to those of the whole batch, but for batch norm, which sees a part at a
+    time.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class Step:
         mirrored: bool,
         ema: Ema | None,
         device: torch.device,
+        may_part: bool = True,
     ) -> None:
         self.parts = config.accumulate
         self.scaler = grad_scaler(config, device)
@@ -47,6 +49,7 @@ class Step:
         self._config = config
         self._model, self._optimizer, self._loss, self._ema = model, optimizer, loss, ema
         self._normalise, self._mirrored, self._device = normalise, mirrored, device
+        self._may_part = may_part
         self._forward: Callable[[Tensor], Tensor] = model
         # fp16's scaler decides on the processor whether to step, and a graph would keep a rate that is no tensor
         fixed = self.scaler is not None or not isinstance(optimizer.param_groups[0]["lr"], Tensor)
@@ -55,14 +58,15 @@ class Step:
     def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Train on uint8 pictures (B, C, H, W) with labels (B,); returns mean loss and logits (B, classes).
 
-        They may be overwritten by the next call. Raises torch.OutOfMemoryError when not even parts of two pictures fit.
+        They may be overwritten by the next call. Raises torch.OutOfMemoryError when not even parts of two pictures fit,
+        or the batch must not be parted.
         """
         while True:
             try:
                 result = self._run(images, labels)
                 break
             except torch.OutOfMemoryError:
-                if 4 * self.parts > len(labels):
+                if not self._may_part or 4 * self.parts > len(labels):
                     raise
             # not in the handler, where the exception would keep the failed pass's tensors alive
             self.parts *= 2

@@ -51,12 +51,14 @@ class Trainer:
         data_folder: Path,
         device: str | None = None,
         forecast: float | None = None,
+        shares_device: bool = False,
     ) -> None:
         """Load the pictures and draw the first weights.
 
         `seed` (from 0) rules weights, order of pictures, augmentation and dropout; the split has its own in the
         configuration. `device` as torch spells it; None takes a GPU where there is one. `forecast`: epochs like these
-        that this process is to train, this training's among them; by default no others.
+        that this process is to train, this training's among them; by default no others. `shares_device`: others train
+        on it too, so that running out of its memory is an error, where it else makes a batch be computed in parts.
         Seeds Python's, NumPy's and torch's global generators. Raises what `trainers.data.load` and
         `trainers.transfer.load_weights` raise.
         """
@@ -87,6 +89,7 @@ class Trainer:
             mirrored=self.split.flip,
             ema=self._ema,
             device=self.device,
+            may_part=not shares_device,
         )
         self._forecast = config.epochs if forecast is None else forecast
         self._compiled = False
@@ -191,11 +194,21 @@ class Trainer:
 
     def _train_epoch(self) -> tuple[float, float, int]:
         """Return (loss, accuracy, pictures trained on)."""
+        average, seen = Average(self.device), 0
+        for loss, logits, labels in self.steps():
+            average.add(loss, logits, labels)
+            seen += len(labels)
+        return *average.read(), seen
+
+    def steps(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Train through the epoch after the last finished one, a batch at a time.
+
+        Yields mean loss, logits (B, classes) and labels (B,); the first two may be overwritten by the next step.
+        """
         config, split = self.config, self.split
         words = np.random.SeedSequence((self.seed, self.epoch)).generate_state(2)
         order = torch.randperm(len(split.train_labels), generator=Generator().manual_seed(int(words[0])))
         self._step.generator.manual_seed(int(words[1]))
-        average, seen, peak = Average(self.device), 0, peak_lr(config)
         self.model.train()
         if config.transfer is not None:
             before = self._trained()
@@ -204,6 +217,7 @@ class Trainer:
                 self._step.forget()
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
+        peak = peak_lr(config)
         for number, (images, labels) in enumerate(
             batches(
                 split.train_images,
@@ -214,9 +228,7 @@ class Trainer:
             )
         ):
             set_lr(self.optimizer, peak * self._schedule.factor(self.epoch, number))
-            average.add(*self._step(images, labels), labels)
-            seen += len(labels)
-        return *average.read(), seen
+            yield *self._step(images, labels), labels
 
     def _trained(self) -> list[bool]:
         return [parameter.requires_grad for parameter in self.model.parameters()]

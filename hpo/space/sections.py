@@ -120,6 +120,11 @@ class Resources(Section):
             return float(gpu) if number else gpu
         raise ValueError(f"{gpu!r} is no number of GPUs; write auto, a share such as 0.25, or a whole number")
 
+    @property
+    def may_share(self) -> bool:
+        """Whether trials may come to train on one card together."""
+        return self.gpu == "auto" or 0 < self.gpu <= 0.5
+
 
 class Winner(Section):
     """Ends a search by training its best trials again with fresh seeds."""

@@ -1,0 +1,81 @@
+"""How many trials share a card: chosen from what was measured, in plain numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+__all__ = ["LEVELS", "Measured", "Packing", "choose", "fitting", "gains", "lower", "worth_measuring"]
+
+LEVELS = (1, 2, 4, 8)
+"""Trials on a card that are tried. More never brought more on an H100 (docs/log.md)."""
+GAIN = 1.05
+"""Pictures a second have to grow by so much for more trials at a time, which leave a sampler less to learn from."""
+ROOM = 0.9
+"""Share of a card's free memory that may be planned for."""
+PAYS_FROM = 300.0
+"""Seconds of search from which measuring, half a minute, pays: packing saved 15 to 30% on an H100 (docs/log.md)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What so many copies of a trial did on one card, all at the same time."""
+
+    copies: int
+    pictures_per_second: float  # in sum
+    memory_mb: float  # of the copy that took most
+
+
+@dataclass(frozen=True, kw_only=True)
+class Packing:
+    """Trials on a card at a time, and why so many."""
+
+    per_card: int
+    reason: str
+    measured: tuple[Measured, ...] = ()
+
+
+def worth_measuring(*, trials: int | None, epochs: int, epoch_seconds: float, cards: int) -> bool:
+    """Whether so many trials take so long, one on a card, that measuring pays; None: no number ends the search."""
+    return trials is None or trials * epochs * epoch_seconds / cards >= PAYS_FROM
+
+
+def gains(measured: Sequence[Measured]) -> bool:
+    """Whether the last level brought enough more than the one before to try the next."""
+    return len(measured) < 2 or measured[-1].pictures_per_second >= GAIN * measured[-2].pictures_per_second
+
+
+def fitting(memory_mb: float, room_mb: float) -> int:
+    """How many trials of so much memory fit beside each other; one always does."""
+    return max(1, int(ROOM * room_mb / memory_mb))
+
+
+def choose(measured: Sequence[Measured], *, room_mb: float, growth: float = 1.0) -> Packing:
+    """The level with the highest sum of pictures a second, or a smaller one that nearly reaches it, of those that fit.
+
+    `room_mb` is what the card had free before, `growth` how many times as much memory as the measured trial another may
+    take. One trial on a card always fits.
+    """
+    there = [each for each in measured if each.copies <= fitting(each.memory_mb * growth, room_mb)]
+    highest = max(each.pictures_per_second for each in there)
+    chosen = next(each for each in there if GAIN * each.pictures_per_second >= highest)
+    needed = chosen.memory_mb * growth
+    reason = (
+        f"pictures/s in sum were {_rates(measured)}; a trial takes up to {_gib(needed)} of {_gib(room_mb)} GiB, "
+        f"where {fitting(needed, room_mb)} would fit"
+    )
+    return Packing(per_card=chosen.copies, reason=reason, measured=tuple(measured))
+
+
+def lower(per_card: int, trial: int) -> Packing:
+    """Half as many, after a trial ran out of memory beside others."""
+    beside = "another" if per_card == 2 else f"{per_card - 1} others"
+    return Packing(per_card=per_card // 2, reason=f"trial {trial} ran out of memory beside {beside} on its card")
+
+
+def _rates(measured: Sequence[Measured]) -> str:
+    return ", ".join(f"{each.pictures_per_second:,.0f} with {each.copies}" for each in measured)
+
+
+def _gib(megabytes: float) -> str:
+    return f"{megabytes / 1024:.1f}"
