@@ -16,7 +16,7 @@ from trainers import checkpoint
 from trainers.config import TrainConfig
 from trainers.decoding import UNREADABLE, decode
 from trainers.evaluate import evaluation_batch
-from trainers.models import build
+from trainers.models import configured
 from trainers.normalise import Normalise
 from trainers.precision import autocast, switches
 
@@ -55,16 +55,7 @@ class Member:
         self.device = device
 
     def _build(self, state: Mapping[str, Any]) -> nn.Module:
-        config = self.config
-        model = build(
-            config.model,
-            input_shape=self.shape,
-            classes=len(self.classes),
-            dropout=config.dropout,
-            depth=config.depth,
-            growth=config.growth,
-            width=config.width,
-        )
+        model = configured(self.config, input_shape=self.shape, classes=len(self.classes))
         model.load_state_dict(state["ema"]["model"] if state["ema"] is not None else state["model"])
         return model
 
