@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 from sklearn.datasets import load_digits
+from sklearn.metrics import precision_recall_fscore_support
 
 from hpo import settings_for, spec
 from hpo.training import Training
@@ -49,11 +50,17 @@ def test_from_training_to_a_prediction(hpo, home: Path) -> None:
     assert scored["accuracy"] == pytest.approx(done["best_value"])
     low, high = scored["accuracy_interval"]
     assert low < scored["accuracy"] < high
+    for average in ("macro", "weighted"):
+        truth, said = np.nonzero(confusion := np.array(scored["confusion"]))
+        pairs = [np.repeat(each, confusion[truth, said]) for each in (truth, said)]
+        expected = precision_recall_fscore_support(*pairs, average=average, zero_division=0)[:3]
+        assert [scored[f"{average}_{name}"] for name in ("precision", "recall", "f1")] == pytest.approx(expected)
     assert np.trace(scored["confusion"]) == round(scored["accuracy"] * scored["pictures"])
     assert not (home / "test-openings.jsonl").exists()
     shown = hpo("evaluate", "--checkpoint", checkpoint, "--part", "test", "--tta").stdout
     assert "95% interval" in shown
     assert "true \\ predicted" in shown
+    assert "weighted mean" in shown
     assert "test-openings.jsonl" in shown
     (line,) = (home / "test-openings.jsonl").read_text().splitlines()
     assert len(json.loads(line)["checkpoints"][0]["sha256"]) == 64
