@@ -40,7 +40,13 @@ def split(
     link: Annotated[bool, typer.Option("--link/--copy", help="Hard links need no room on the disk.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Part SRC/<class>/ into OUT/{train,val,test}/<class>/, every class in each, variants of one source together."""
+    """Part SRC/<class>/ into OUT/{train,val,test}/<class>/, every class in each, variants of one source together.
+
+    Where SRC holds train/ already, its val/ and test/ go over as they are, and what is missing is cut out of train:
+    with .8/.1/.1 a ninth of it.
+
+    SRC stays as it is.
+    """
     from trainers.parting import part_folder
 
     with _refusals():
