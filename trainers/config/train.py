@@ -121,6 +121,11 @@ class TrainConfig(Section):
         warmup = getattr(self.lr_schedule, "warmup_epochs", 0)
         if warmup >= self.epochs:
             raise ValueError(f"lr_schedule.warmup_epochs {warmup:g} must be less than epochs {self.epochs}")
+        if self.early_stopping is not None and self.early_stopping.patience >= self.epochs - 1:
+            raise ValueError(
+                f"early_stopping.patience {self.early_stopping.patience} can never end {self.epochs} epochs early: "
+                "patience + 1 must be less than epochs; lower it, raise epochs, or leave early_stopping out"
+            )
         if self.model == "densenet_bc":
             blocks_of(self.depth)
         if self.accumulate * 2 > self.batch_size:
