@@ -18,7 +18,7 @@ from trainers.decoding import UNREADABLE, decode
 from trainers.evaluate import evaluation_batch
 from trainers.models import configured
 from trainers.normalise import Normalise
-from trainers.precision import autocast, switches
+from trainers.precision import autocast, fix_cublas_workspace, switches
 
 __all__ = ["Member", "Prediction", "Predictor"]
 
@@ -42,6 +42,7 @@ class Member:
 
     def __init__(self, state: Mapping[str, Any], *, device: torch.device) -> None:
         """Build the network of a `Trainer.state_dict()`; the averaged one where there is an average."""
+        fix_cublas_workspace(device)
         self.config = TrainConfig.model_validate(state["config"])
         self.classes: tuple[str, ...] = tuple(state["classes"])
         colours, height, width = state["input"]["shape"]

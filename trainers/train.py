@@ -26,7 +26,7 @@ from trainers.normalise import Normalise
 from trainers.optim import adopt, build_optimizer, peak_lr, set_lr
 from trainers.patience import Patience
 from trainers.pictures import balanced_weights
-from trainers.precision import autocast, switches
+from trainers.precision import autocast, fix_cublas_workspace, switches
 from trainers.schedule import LrSchedule
 from trainers.step import Step
 from trainers.transfer import freeze, load_weights
@@ -95,6 +95,7 @@ class Trainer:
         self._rng = self._read_rng()
 
     def _build(self) -> torch.nn.Module:
+        fix_cublas_workspace(self.device)
         model = configured(self.config, input_shape=self.input_shape, classes=len(self.split.classes))
         if self.config.transfer is not None:
             load_weights(model, self.config.transfer.weights)
