@@ -40,7 +40,13 @@ def split(
     link: Annotated[bool, typer.Option("--link/--copy", help="Hard links need no room on the disk.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Part SRC/<class>/ into OUT/{train,val,test}/<class>/, every class in each, variants of one source together."""
+    """Part SRC/<class>/ into OUT/{train,val,test}/<class>/, every class in each, variants of one source together.
+
+    Where SRC holds train/ already, its val/ and test/ go over as they are, and what is missing is cut out of train:
+    with .8/.1/.1 a ninth of it.
+
+    SRC stays as it is.
+    """
     from trainers.parting import part_folder
 
     with _refusals():
@@ -54,16 +60,26 @@ def synth(
     source: Source,
     out: Out,
     per_picture: Annotated[
-        int | None, typer.Option(help="Dirty pictures made of each clean one (default 2).", show_default=False)
+        int | None,
+        typer.Option(
+            help="Dirty pictures made of each clean one, however many are there (default 2).", show_default=False
+        ),
     ] = None,
     ratio: Annotated[
         float | None,
-        typer.Option(help="Instead: make what is missing to so many dirty ones per clean one.", show_default=False),
+        typer.Option(
+            help="Instead: make only what is missing to so many dirty ones per clean one; 1 balances the classes.",
+            show_default=False,
+        ),
     ] = None,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
     """Make dirty plates of clean ones: SRC holds clean pictures, or cleaned/ and dirty/; OUT gets both, and groups.csv.
+
+    By default two are made of each clean one, whatever is there: a balanced folder comes out three to one.
+
+    With --ratio 2 it comes out two to one, with --ratio 1 as balanced as it was.
 
     Three in ten are lightly soiled, five fairly, two heavily.
     """
@@ -72,11 +88,13 @@ def synth(
     with _refusals():
         made = synthesise(source.expanduser(), out.expanduser(), per_picture=per_picture, ratio=ratio, seed=seed)
     if as_json:
-        print(json.dumps(dataclasses.asdict(made), indent=2))
+        print(json.dumps(dataclasses.asdict(made) | made.counts, indent=2))
         return
+    _print_counts(made.counts, as_json=False)
+    after = made.counts["after"]
     levels = ", ".join(f"{count} {level}" for level, count in made.levels.items())
-    print(f"clean     {made.clean}")
-    print(f"dirty     {made.kept_dirty} that were there, {sum(made.levels.values())} made: {levels}")
+    print(f"\nmade      {sum(made.levels.values())}: {levels}")
+    print(f"ratio     {after['dirty'] / after['cleaned']:.3g} dirty pictures for each clean one")
     print(f"manifest  {out / 'groups.csv'}")
     _print_skipped(made.skipped_files)
 
@@ -167,7 +185,7 @@ def _print_counts(counts: dict[str, dict[str, int]], as_json: bool) -> None:
     table.add_column("class", overflow="fold")
     for part in counts:
         table.add_column(part, justify="right")
-    for name in counts["train"]:
+    for name in next(iter(counts.values())):
         table.add_row(Text(name), *(str(each[name]) for each in counts.values()))
     table.add_row("all", *(str(sum(each.values())) for each in counts.values()))
     Console(highlight=False).print(table)

@@ -21,6 +21,7 @@ __all__ = ["evaluate", "predict", "show"]
 
 PARTS = ("val", "test")
 OPENINGS = "test-openings.jsonl"
+AVERAGES = tuple(f"{kind}_{score}" for kind in ("macro", "weighted") for score in ("precision", "recall", "f1"))
 SHOWN_CLASSES = 20
 """A confusion matrix of more is for programs."""
 
@@ -71,8 +72,7 @@ def evaluate(paths: Sequence[Path], *, part: str, tta: bool, device: str | None,
         "accuracy_interval": [low, high],
         "loss": scores.loss,
         "top5": scores.top5,
-        "macro_f1": scores.macro_f1,
-        "weighted_f1": scores.weighted_f1,
+        **{name: getattr(scores, name) for name in AVERAGES},
         "calibration_error": scores.calibration_error,
         "passes_per_picture": predictor.passes,
         "noted_in": str(settings.home / OPENINGS) if part == "test" else None,
@@ -102,13 +102,17 @@ def show(result: dict[str, Any]) -> None:
     print(f"pictures    {result['pictures']} of {result['part']}, data {result['data']}")
     if result["part"] == "test":
         print(f"opened      the test part; noted in {result['noted_in']}")
-    for key in ("loss", "top5", "macro_f1", "calibration_error", "passes_per_picture"):
+    for key in ("loss", "top5", "calibration_error", "passes_per_picture"):
         print(f"{key.replace('_', ' '):<19} {number(result[key])}")
     table = Table(box=None, padding=(0, 2, 0, 0))
     for column in result["classes"][0]:
         table.add_column(column)
     for row in result["classes"]:
         table.add_row(*(number(value) if isinstance(value, float) else str(value) for value in row.values()))
+    table.add_section()
+    for kind in ("macro", "weighted"):
+        scores = [number(result[f"{kind}_{score}"]) for score in ("precision", "recall", "f1")]
+        table.add_row(f"{kind} mean", *scores, str(result["pictures"]))
     console = Console(highlight=False)
     console.print(table)
     if len(result["classes"]) > SHOWN_CLASSES:

@@ -14,7 +14,7 @@ from hpo.errors import SpecError
 from hpo.settings import Settings, masked
 from hpo.space.parameters import Choice, Parameter
 from hpo.spec import SearchSpec
-from hpo.wording import number
+from hpo.wording import literal, number
 
 __all__ = ["plan"]
 
@@ -35,7 +35,9 @@ def plan(space: SearchSpec, settings: Settings, *, as_json: bool) -> None:
     for column in ("parameter", "values"):
         varied.add_column(column)
     for name, parameter in space.parameters.items():
-        when = ", ".join(f"{key} is {' or '.join(map(str, values))}" for key, values in (parameter.when or {}).items())
+        when = ", ".join(
+            f"{key} is {' or '.join(map(literal, values))}" for key, values in (parameter.when or {}).items()
+        )
         varied.add_row(name, _values(parameter) + (f", where {when}" if when else ""))
     console.print(varied)
 
@@ -99,11 +101,11 @@ def _trainer(trainer: dict[str, Any]) -> str:
 def _flat(value: Any) -> str:
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key}={_flat(inner)}" for key, inner in value.items()) + "}"
-    return str(value)
+    return literal(value)
 
 
 def _values(parameter: Parameter) -> str:
     if isinstance(parameter, Choice):
-        return ", ".join(map(str, parameter.values()))
+        return ", ".join(map(literal, parameter.values()))
     step = f" in steps of {parameter.step:g}" if parameter.step is not None else ""
     return f"{parameter.min:g} .. {parameter.max:g}{step}{', logarithmic' if parameter.log else ''}"

@@ -169,7 +169,7 @@ class Study:
         extra: Any = ours or dict.fromkeys(
             ("epoch", "best_epoch", "best_value", "seconds", "attempt", "error", "traceback", "run_id")
         )
-        params = trial.params or trial.system_attrs.get("fixed_params", {})
+        params = self.params(trial)
         checkpoint = self.checkpoint(trial.number) if ours else None
         return {
             "number": trial.number,
@@ -186,6 +186,11 @@ class Study:
             "checkpoint": str(checkpoint) if checkpoint else None,
             "mlflow_run_id": extra["run_id"],
         }
+
+    def params(self, trial: FrozenTrial) -> dict[str, Any]:
+        """A trial's parameters, without those that a condition kept out; of one in the queue those it will have."""
+        found = trial.params or trial.system_attrs.get("fixed_params", {})
+        return {name: found[name] for name in self.spec.parameters if name in found}
 
     def table(self) -> dict[str, Any]:
         """The outbox record that shows the trials in MLflow: all as CSV, the ten best with their parameters."""

@@ -45,8 +45,10 @@ def trials(study: Study, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps([{key: _finite(value) for key, value in row.items()} for row in rows], indent=2))
         return
+    # a row has None for a parameter that is null, and for one that a condition kept out
+    params = {trial.number: study.params(trial) for trial in study.frozen_trials()}
     for row in rows:
-        row["parameters"] = assignments({name: row[name] for name in study.spec.parameters if row[name] is not None})
+        row["parameters"] = assignments(params[row["number"]])
     _print(rows, ("number", "state", "value", "epoch", "best_value", "seconds", "parameters", "error"), as_json=False)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +16,7 @@ from hpo.space.document import near
 from hpo.space.reader import scalar
 from hpo.space.tree import place
 from hpo.spec import SearchSpec
-from hpo.trial import Assignment, Attempt, Checkpoint, Report, bad_metric
+from hpo.trial import Assignment, Attempt, Checkpoint, Report, bad_metric, load_object
 from trainers import checkpoint
 
 __all__ = ["Journal", "Training", "split_overrides", "values"]
@@ -160,6 +161,7 @@ class Training:
         saved = self.journal.checkpoint
         cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         beside = [str(self._space.folder.absolute())] if self._space.folder else []
+        import_paths = (*beside, str(Path.cwd()))
         return Assignment(
             number=0,
             attempt=1,
@@ -171,8 +173,8 @@ class Training:
             folder=self.name,
             datasets=self._settings.datasets,
             cpu=cpus,
-            gpu=0.0,
-            import_paths=(*beside, str(Path.cwd())),
+            gpu=_gpus(self.journal.trainer, import_paths),
+            import_paths=import_paths,
         )
 
     def _record(self, report: Report, say: Callable[[dict[str, Any]], None]) -> None:
@@ -205,3 +207,14 @@ class Training:
             beside.unlink(missing_ok=True)
             beside.hardlink_to(source)
             beside.replace(self.folder / f"{name}{source.suffix}")
+
+
+def _gpus(trainer: Mapping[str, Any], import_paths: tuple[str, ...]) -> float:
+    """One where there is one and the user's trainer asks for its device; the built-in one finds out by itself."""
+    if "import" not in trainer or "device" in trainer:
+        return 0.0
+    if "device" not in inspect.signature(load_object(trainer["import"], import_paths)).parameters:
+        return 0.0  # and torch, which it may do without, is not imported to look
+    import torch
+
+    return float(torch.cuda.is_available())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["assignments", "number", "words"]
+__all__ = ["assignments", "literal", "number", "words"]
 
 
 def number(value: float | None) -> str:
@@ -15,7 +15,16 @@ def number(value: float | None) -> str:
 
 def assignments(params: dict[str, Any]) -> str:
     """Parameters on one line."""
-    return " ".join(f"{name}={f'{value:.4g}' if isinstance(value, float) else value}" for name, value in params.items())
+    return " ".join(f"{name}={literal(value)}" for name, value in params.items())
+
+
+def literal(value: Any) -> str:
+    """A value as a space file would have it, numbers with four significant digits."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return number(value) if isinstance(value, float) else str(value)
 
 
 def words(counts: Mapping[str, int]) -> str:

@@ -23,7 +23,7 @@ ALLOWED = {
     "hpo.scheduler": {"optuna"},
     "hpo.searcher": {"optuna"},
     "hpo.study": {"optuna"},
-    "hpo.training": {"trainers"},
+    "hpo.training": {"torch", "trainers"},
     "hpo.trial": {"torch", "trainers"},
     "hpo.tuner": {"ray"},
     "hpo.worker": {"ray"},

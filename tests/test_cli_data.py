@@ -42,6 +42,7 @@ def pictures(tmp_path: Path) -> Path:
 def test_made_parted_and_looked_at(tmp_path: Path, pictures: Path, home: Path) -> None:
     made = json.loads(run("synth", pictures, tmp_path / "more", "--ratio", 1, "--json").stdout)
     assert (made["clean"], made["kept_dirty"], sum(made["levels"].values())) == (30, 10, 20)
+    assert (made["before"], made["after"]) == ({"cleaned": 30, "dirty": 10}, {"cleaned": 30, "dirty": 30})
     counts = json.loads(run("split", tmp_path / "more", tmp_path / "parts", "--json").stdout)
     assert sum(counts["train"].values()) == pytest.approx(48, abs=2)
     assert all(min(each.values()) >= 1 for each in counts.values())
@@ -53,6 +54,20 @@ def test_made_parted_and_looked_at(tmp_path: Path, pictures: Path, home: Path) -
     assert home.stat().st_mode & 0o777 == 0o700
     with (tmp_path / "parts" / "groups.csv").open() as stream:
         assert len(list(csv.DictReader(stream))) == 60
+
+
+@pytest.mark.parametrize(
+    ("options", "dirty", "ratio"),
+    [((), 70, "2.33"), (("--ratio", 2), 60, "2 "), (("--ratio", 1), 30, "1 "), (("--per-picture", 1), 40, "1.33")],
+)
+def test_classes_are_counted_before_and_after(
+    tmp_path: Path, pictures: Path, options: tuple[object, ...], dirty: int, ratio: str
+) -> None:
+    told = run("synth", pictures, tmp_path / "out", *options).stdout
+    rows = [line.split() for line in told.splitlines()[:4]]
+    assert rows[:3] == [["class", "before", "after"], ["cleaned", "30", "30"], ["dirty", "10", str(dirty)]]
+    assert f"ratio     {ratio}" in told
+    assert len(list((tmp_path / "out" / "dirty").iterdir())) == dirty
 
 
 def test_stats_find_what_is_wrong(tmp_path: Path, pictures: Path, home: Path) -> None:

@@ -10,8 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from sklearn.datasets import load_digits
+from sklearn.metrics import precision_recall_fscore_support
+
+from hpo import settings_for, spec
+from hpo.training import Training
 
 ROOT = Path(__file__).parent.parent
 QUICK = ("train", "--space", "search_spaces/quickstart.yaml", "--set", "lr=0.03", "--set", "batch_size=32")
@@ -45,11 +50,17 @@ def test_from_training_to_a_prediction(hpo, home: Path) -> None:
     assert scored["accuracy"] == pytest.approx(done["best_value"])
     low, high = scored["accuracy_interval"]
     assert low < scored["accuracy"] < high
+    for average in ("macro", "weighted"):
+        truth, said = np.nonzero(confusion := np.array(scored["confusion"]))
+        pairs = [np.repeat(each, confusion[truth, said]) for each in (truth, said)]
+        expected = precision_recall_fscore_support(*pairs, average=average, zero_division=0)[:3]
+        assert [scored[f"{average}_{name}"] for name in ("precision", "recall", "f1")] == pytest.approx(expected)
     assert np.trace(scored["confusion"]) == round(scored["accuracy"] * scored["pictures"])
     assert not (home / "test-openings.jsonl").exists()
     shown = hpo("evaluate", "--checkpoint", checkpoint, "--part", "test", "--tta").stdout
     assert "95% interval" in shown
     assert "true \\ predicted" in shown
+    assert "weighted mean" in shown
     assert "test-openings.jsonl" in shown
     (line,) = (home / "test-openings.jsonl").read_text().splitlines()
     assert len(json.loads(line)["checkpoints"][0]["sha256"]) == 64
@@ -124,6 +135,39 @@ def test_a_trainer_of_ones_own(hpo, home: Path, tmp_path: Path) -> None:
     assert done["epochs"] == 3
     assert done["best_value"] == pytest.approx(0.875)
     assert done["checkpoint"].endswith("best.json")
+
+
+OWN = "name: own\nmetric: val/accuracy\nsampler: random\nbudget: 1\nparameters: {lr: {min: 0.01, max: 1.0}}\n"
+SEEING = """
+import sys
+
+def plain(lr):
+    yield {"val/accuracy": float("torch" in sys.modules)}
+
+def placed(lr, device):
+    yield {"val/accuracy": float(device == "cuda")}
+"""
+
+
+def test_a_trainer_of_ones_own_that_asks_for_no_device_costs_no_torch(hpo, tmp_path: Path) -> None:
+    (tmp_path / "seeing.py").write_text(SEEING)
+    (tmp_path / "own.yaml").write_text(OWN + "trainer: {import: 'seeing:plain'}\n")
+    done = json.loads(hpo("train", "--space", tmp_path / "own.yaml", "--set", "lr=0.1", "--json").stdout)
+    assert done["best_value"] == 0.0
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_trainer_of_ones_own_is_told_of_the_gpu_that_is_there(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool
+) -> None:
+    (tmp_path / "seeing.py").write_text(SEEING)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
+    space = spec.parse(OWN + "trainer: {import: 'seeing:placed'}\n")
+    values = {"import": "seeing:placed", "lr": 0.1}
+    run = Training(space, values, settings_for(space, home=home), name="own", seed=0)
+    run.open(resume=False)
+    assert run.run(lambda record: None).best_value == float(there)
 
 
 def test_a_checkpoint_that_is_none(hpo, tmp_path: Path) -> None:

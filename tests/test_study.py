@@ -1,48 +1,25 @@
-"""Opening, owning, mending a study; over SQLite and PostgreSQL where it matters."""
+"""Opening, reading and scheduling a study; over SQLite and PostgreSQL where it matters."""
 
 import json
 import os
 import sqlite3
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
-import sqlalchemy as sql
 from optuna.trial import TrialState
+from study_samples import TREE, open_study, report, scheduler_of
 
-from hpo import settings, spec
-from hpo.errors import NoUsableTrial, SpecError, StudyOwned
-from hpo.lease import Lease, holder
-from hpo.ledger import studies
-from hpo.scheduler import Event, Scheduler
+from hpo import settings, summary
+from hpo.errors import NoUsableTrial, SpecError
+from hpo.scheduler import Event
 from hpo.searcher import Searcher
 from hpo.study import Study
 from hpo.trial import Checkpoint, Report
-
-TREE: dict[str, Any] = {
-    "name": "study",
-    "metric": "val/accuracy",
-    "sampler": "random",
-    "parameters": {"lr": {"min": 0.0, "max": 1.0}},
-    "trainer": {"import": "synthetic:Resumable", "epochs": 4},
-    "budget": {"trials": 4},
-}
-
-
-def open_study(home: Path, storage: str | None = None, **sections: Any) -> Study:
-    return Study.open(spec.from_mapping({**TREE, **sections}), settings.resolve(home=home, storage=storage))
-
-
-def scheduler_of(study: Study, events: list[Event] | None = None) -> Scheduler:
-    return Scheduler(study, (events if events is not None else []).append)
-
-
-def report(number: int, epoch: int, value: float, **more: Any) -> Report:
-    return Report(number=number, attempt=1, epoch=epoch, metrics={"val/accuracy": value}, **more)
+from hpo.wording import assignments
 
 
 def test_a_file_database_is_in_wal_mode_and_private(home: Path) -> None:
@@ -54,7 +31,7 @@ def test_a_file_database_is_in_wal_mode_and_private(home: Path) -> None:
 
 def test_many_that_create_the_same_study_at_once_all_succeed(home: Path, storage: str) -> None:
     program = f"""
-from hpo import settings, spec
+from hpo import settings, spec, summary
 from hpo.study import Study
 Study.open(spec.from_mapping({TREE!r}), settings.resolve(home={str(home)!r}, storage={storage!r}))
 """
@@ -83,37 +60,6 @@ def test_a_study_of_somebody_else_is_left_alone(home: Path) -> None:
         open_study(home)
 
 
-def test_the_lease_keeps_a_second_driver_out_until_the_first_is_gone(home: Path, storage: str) -> None:
-    study = open_study(home, storage)
-    with Lease(study):
-        row = study.ledger.study("study")
-        assert row is not None
-        assert f"process {os.getpid()}" in str(holder(row))
-        with pytest.raises(StudyOwned, match="hpo stop study"), Lease(study):
-            pass
-    with Lease(study):
-        pass
-
-
-@pytest.mark.parametrize(
-    "dead", [{"pid": 2**22 + 1}, {"pid_started": 1.0}, {"host": "elsewhere", "expires": time.time() - 1}], ids=str
-)
-def test_the_lease_of_a_dead_driver_is_taken(home: Path, dead: dict[str, Any]) -> None:
-    study = open_study(home)
-    with Lease(study) as lost:
-        study.ledger.update_study(study.id, **dead)
-        with Lease(study) as taken:
-            lost._renewed = 0
-            with pytest.raises(StudyOwned, match="taken over"):
-                lost.renew()
-            taken._renewed = 0
-            assert not taken.renew()
-            with study.ledger.begin() as connection:
-                connection.execute(sql.update(studies).values(stop=True))
-            taken._renewed = 0
-            assert taken.renew()
-
-
 def test_a_trial_is_told_with_its_last_value_and_the_best_epoch_beside_it(home: Path, storage: str) -> None:
     study = open_study(home, storage)
     events: list[Event] = []
@@ -129,57 +75,6 @@ def test_a_trial_is_told_with_its_last_value_and_the_best_epoch_beside_it(home: 
     assert {key: row[key] for key in wanted} == wanted
     assert [event.kind for event in events] == ["start", "epoch", "epoch", "epoch", "epoch", "end"]
     assert scheduler.running == {}
-
-
-def test_recover_puts_running_trials_back_with_what_only_we_know(home: Path, storage: str) -> None:
-    study = open_study(home, storage)
-    scheduler = scheduler_of(study)
-    searcher = Searcher(study)
-    first, second = searcher.next(), searcher.next()
-    assert first is not None
-    assert second is not None
-    scheduler.start(first, cpu=1, gpu=0)
-    scheduler.start(second, cpu=1, gpu=0)
-    saved = Checkpoint(path="1/000000/epoch-0001.json", sha256="0" * 64, epoch=1)
-    scheduler.report(report(0, 1, 0.3, checkpoint=saved))
-    # the driver dies between our tables and Optuna's
-    study.ledger.add_epoch(study.id, 0, epoch=2, attempt=1, metrics={"val/accuracy": 0.4})
-
-    again = open_study(home, storage)
-    assert again.recover() == 2
-    trials = again.frozen_trials()
-    assert [trial.state for trial in trials] == [TrialState.WAITING] * 2
-    assert trials[0].intermediate_values == {1: 0.3, 2: 0.4}
-    assert again.recover() == 0
-
-    resumed = Searcher(again).next()
-    assert resumed is not None
-    assert (resumed.number, resumed.params) == (0, first.params)
-    assignment = scheduler_of(again).start(resumed, cpu=1, gpu=0)
-    assert assignment is not None
-    assert (assignment.attempt, assignment.recorded, assignment.checkpoint) == (2, 2, saved)
-
-
-def test_a_decision_that_died_with_its_driver_is_made_up_for(home: Path) -> None:
-    study = open_study(home, pruner={"type": "asha", "min_epochs": 1, "reduction": 2})
-    scheduler, searcher = scheduler_of(study), Searcher(study)
-    good, bad = searcher.next(), searcher.next()
-    assert good is not None
-    assert bad is not None
-    scheduler.start(good, cpu=1, gpu=0)
-    scheduler.start(bad, cpu=1, gpu=0)
-    assert scheduler.report(report(0, 1, 0.9))
-    study.ledger.add_epoch(study.id, 1, epoch=1, attempt=1, metrics={"val/accuracy": 0.1})
-
-    again = open_study(home, pruner={"type": "asha", "min_epochs": 1, "reduction": 2})
-    again.recover()
-    scheduler, searcher = scheduler_of(again), Searcher(again)
-    good, bad = searcher.next(), searcher.next()
-    assert good is not None
-    assert bad is not None
-    assert scheduler.start(good, cpu=1, gpu=0) is not None
-    assert scheduler.start(bad, cpu=1, gpu=0) is None
-    assert again.frozen_trials()[1].state == TrialState.PRUNED
 
 
 @pytest.mark.parametrize(
@@ -240,26 +135,6 @@ def test_load_lists_what_there_is_and_refuses_a_changed_space(home: Path) -> Non
     assert json.loads(row["canonical"])["name"] == "study"
 
 
-def test_a_last_epoch_whose_driver_died_completes_the_trial(home: Path) -> None:
-    median = {"type": "median", "startup_trials": 1, "min_epochs": 1}
-    study = open_study(home, pruner=median)
-    scheduler, searcher = scheduler_of(study), Searcher(study)
-    for number, value in enumerate([0.9, 0.1]):
-        trial = searcher.next()
-        assert trial is not None
-        scheduler.start(trial, cpu=1, gpu=0)
-        if number == 0:
-            scheduler.report(report(0, 1, value, last=True))
-    study.ledger.add_epoch(study.id, 1, epoch=4, attempt=1, metrics={"val/accuracy": 0.1})
-
-    again = open_study(home, pruner=median)
-    again.recover()
-    trial = Searcher(again).next()
-    assert trial is not None
-    assert scheduler_of(again).start(trial, cpu=1, gpu=0) is None
-    assert [(each.state.name, each.value) for each in again.frozen_trials()] == [("COMPLETE", 0.9), ("COMPLETE", 0.1)]
-
-
 def test_of_equal_trials_the_first_is_best_and_keeps_its_checkpoint(home: Path) -> None:
     study = open_study(home, budget={"trials": 9})
     scheduler, searcher = scheduler_of(study), Searcher(study)
@@ -274,49 +149,6 @@ def test_of_equal_trials_the_first_is_best_and_keeps_its_checkpoint(home: Path) 
         scheduler.report(report(number, 1, 0.9, last=True, checkpoint=saved))
     assert study.best_trial.number == 0
     assert [study.checkpoint(number) is not None for number in range(5)] == [True, True, True, False, False]
-
-
-def test_a_failure_that_died_with_its_driver_is_made_up_for(home: Path) -> None:
-    study = open_study(home)
-    trial = Searcher(study).next()
-    assert trial is not None
-    scheduler_of(study).start(trial, cpu=1, gpu=0)
-    study.ledger.add_epoch(study.id, 0, epoch=1, attempt=1, metrics={"val/accuracy": float("nan")})
-
-    again = open_study(home)
-    again.recover()
-    trial = Searcher(again).next()
-    assert trial is not None
-    assert scheduler_of(again).start(trial, cpu=1, gpu=0) is None
-    row = again.rows()[0]
-    assert (row["state"], row["error"]) == ("FAIL", "val/accuracy was nan at epoch 1")
-
-
-def test_a_trial_put_back_takes_its_newest_epoch_along(home: Path) -> None:
-    study = open_study(home)
-    scheduler = scheduler_of(study)
-    trial = Searcher(study).next()
-    assert trial is not None
-    scheduler.start(trial, cpu=1, gpu=0)
-    study.ledger.add_epoch(study.id, 0, epoch=1, attempt=1, metrics={"val/accuracy": 0.5})
-    scheduler.requeue(0)  # Ctrl-C came between our table and Optuna's
-    frozen = study.frozen_trials()[0]
-    assert (frozen.state, frozen.intermediate_values) == (TrialState.WAITING, {1: 0.5})
-
-
-def test_a_driver_that_slept_past_its_lease_keeps_the_study_while_it_lives(home: Path) -> None:
-    study = open_study(home)
-    with Lease(study) as lease:
-        study.ledger.update_study(study.id, expires=1.0)
-        with pytest.raises(StudyOwned), Lease(study):
-            pass
-        assert lease.held()
-        study.ledger.update_study(study.id, owner="somebody else")
-        assert not lease.held()
-        lease.outcome = "mine"
-    row = study.ledger.study("study")
-    assert row is not None
-    assert (row["owner"], row["outcome"]) == ("somebody else", None)
 
 
 @pytest.mark.parametrize(
@@ -352,3 +184,28 @@ def test_a_study_can_be_read_when_its_trainer_is_gone(home: Path, tmp_path: Path
     assert study.rows() == []
     with pytest.raises(SpecError, match="cannot import `leaving`"):
         study.resume()
+
+
+def test_null_is_shown_and_what_a_condition_keeps_out_is_not(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    parameters = {
+        "lr": {"values": [0.125]},
+        "journal": {"values": [None, "kept"]},
+        "weight_decay": {"values": [0.0625], "when": {"journal": "kept"}},
+    }
+    study = open_study(home, sampler="grid", parameters=parameters)
+    scheduler, searcher = scheduler_of(study), Searcher(study)
+    for number, shown in ((0, "lr=0.125 journal=null"), (1, "lr=0.125 journal=kept weight_decay=0.0625")):
+        trial = searcher.next()
+        assert trial is not None
+        scheduler.start(trial, cpu=1, gpu=0)
+        scheduler.report(report(number, 1, number / 2, last=True))
+        summary.trials(study, as_json=False)
+        lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+        assert sum(line.endswith(f"  {shown}") for line in lines) == 1
+        summary.best(study, as_json=False)
+        assert f"parameters  {shown}\n" in capsys.readouterr().out
+
+
+def test_values_are_written_as_in_a_space_file() -> None:
+    values = {"ema": None, "nesterov": True, "flip": False, "lr": 0.123456, "depth": 16, "model": "linear"}
+    assert assignments(values) == "ema=null nesterov=true flip=false lr=0.1235 depth=16 model=linear"

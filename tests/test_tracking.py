@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from audit import disagreements, mlflow_runs
 from mlflow import MlflowClient
-from test_study import open_study, report, scheduler_of
+from study_samples import open_study, report, scheduler_of
 
 from hpo import settings, spec
 from hpo.projection import Projection, Task

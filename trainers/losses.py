@@ -12,7 +12,7 @@ __all__ = ["Loss"]
 
 
 class Loss:
-    """Mean loss of a batch from logits (B, C), float32, and labels (B,).
+    """Loss of a batch, a sum and what to divide it by, from logits (B, C), float32, and labels (B,).
 
     Focal loss is alpha * (1 - p)^gamma * cross entropy, where p is the probability of the true class without class
     weights or smoothing (Lin et al., "Focal Loss for Dense Object Detection", 2017); with gamma 0 and alpha 1 it is
@@ -22,12 +22,6 @@ class Loss:
 
     def __init__(self, config: LossConfig, *, label_smoothing: float, weights: Tensor | None) -> None:
         self._config, self._smoothing, self._weights = config, label_smoothing, weights
-
-    def __call__(
-        self, logits: Tensor, labels: Tensor, others: Tensor | None = None, share: Tensor | None = None
-    ) -> Tensor:
-        """Return the mean, a scalar."""
-        return self.sum(logits, labels, others, share) / self.weight(labels, others, share)
 
     def sum(self, logits: Tensor, labels: Tensor, others: Tensor | None = None, share: Tensor | None = None) -> Tensor:
         """Return the sum over pictures; over parts of a batch it adds up to that of the whole."""

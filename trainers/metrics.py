@@ -92,11 +92,6 @@ class Scores:
         """Mean over pictures' classes."""
         return self._weighted(self.f1)
 
-    @property
-    def standard_error(self) -> float:
-        """Of the accuracy: sqrt(p (1 - p) / n)."""
-        return math.sqrt(self.accuracy * (1 - self.accuracy) / self.count)
-
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """Return the accuracy's confidence interval at `level` (Wilson, 1927), which holds for few pictures too."""
         z, n, p = NormalDist().inv_cdf((1 + level) / 2), self.count, self.accuracy

@@ -10,9 +10,21 @@ import torch
 
 from trainers.config import TrainConfig
 
-__all__ = ["autocast", "grad_scaler", "switches"]
+__all__ = ["autocast", "fix_cublas_workspace", "grad_scaler", "switches"]
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def fix_cublas_workspace(device: torch.device) -> None:
+    """Give cuBLAS the workspace with which its products repeat bit for bit; a value that is set already stays.
+
+    torch and cuBLAS read the variable once, at the first product in the process, and torch then refuses deterministic
+    products for as long as the process lives. Call this before that on any CUDA device, whether the training is
+    deterministic or not: a later one may be. It is torch's own size of 32 MiB on Hopper and Blackwell, 24 MiB more
+    elsewhere.
+    """
+    if device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
 def autocast(config: TrainConfig, device: torch.device) -> AbstractContextManager[object]:
@@ -34,8 +46,6 @@ def switches(config: TrainConfig, device: torch.device) -> Iterator[None]:
     """Set torch's global switches for this training, and put them back: a process trains one after the other."""
     before = _read()
     try:
-        if config.deterministic:
-            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
         torch.use_deterministic_algorithms(config.deterministic)
         if device.type == "cuda":
             benchmark = config.cudnn_benchmark

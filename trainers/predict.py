@@ -16,9 +16,9 @@ from trainers import checkpoint
 from trainers.config import TrainConfig
 from trainers.decoding import UNREADABLE, decode
 from trainers.evaluate import evaluation_batch
-from trainers.models import build
+from trainers.models import configured
 from trainers.normalise import Normalise
-from trainers.precision import autocast, switches
+from trainers.precision import autocast, fix_cublas_workspace, switches
 
 __all__ = ["Member", "Prediction", "Predictor"]
 
@@ -42,6 +42,7 @@ class Member:
 
     def __init__(self, state: Mapping[str, Any], *, device: torch.device) -> None:
         """Build the network of a `Trainer.state_dict()`; the averaged one where there is an average."""
+        fix_cublas_workspace(device)
         self.config = TrainConfig.model_validate(state["config"])
         self.classes: tuple[str, ...] = tuple(state["classes"])
         colours, height, width = state["input"]["shape"]
@@ -55,16 +56,7 @@ class Member:
         self.device = device
 
     def _build(self, state: Mapping[str, Any]) -> nn.Module:
-        config = self.config
-        model = build(
-            config.model,
-            input_shape=self.shape,
-            classes=len(self.classes),
-            dropout=config.dropout,
-            depth=config.depth,
-            growth=config.growth,
-            width=config.width,
-        )
+        model = configured(self.config, input_shape=self.shape, classes=len(self.classes))
         model.load_state_dict(state["ema"]["model"] if state["ema"] is not None else state["model"])
         return model
 

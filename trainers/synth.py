@@ -39,6 +39,15 @@ class Made:
     skipped_files: tuple[str, ...]
     """clean files that could not be read"""
 
+    @property
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Before and after -> class -> pictures."""
+        after = self.kept_dirty + sum(self.levels.values())
+        return {
+            "before": {"cleaned": self.clean, "dirty": self.kept_dirty},
+            "after": {"cleaned": self.clean, "dirty": after},
+        }
+
 
 def synthesise(
     source: Path, out: Path, *, per_picture: int | None = None, ratio: float | None = None, seed: int = 0
@@ -46,8 +55,9 @@ def synthesise(
     """Write `out/cleaned`, `out/dirty` and the manifest `out/groups.csv` (file, source, level).
 
     `source` holds clean pictures, or cleaned/ and perhaps dirty/; what is there is copied. Each clean picture gets
-    `per_picture` dirty ones (2), or as many are made, in turn, as are missing to `ratio` dirty ones per clean one. One
-    file's variants depend on its path and the seed only. `out` appears whole or not at all.
+    `per_picture` dirty ones (2), however many are there; or as many are made, in turn, as are missing to `ratio` dirty
+    ones per clean one, none where there are enough. One file's variants depend on its path and the seed only. `out`
+    appears whole or not at all.
     Raises ValueError for arguments, FileNotFoundError for no clean pictures, FileExistsError where `out` has content.
     """
     _check(source, out, per_picture, ratio)

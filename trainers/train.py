@@ -21,12 +21,12 @@ from trainers.data import Split, batches, load, steps_in_epoch
 from trainers.evaluate import evaluate
 from trainers.losses import Loss
 from trainers.metrics import Average, Scores
-from trainers.models import build
+from trainers.models import configured
 from trainers.normalise import Normalise
 from trainers.optim import adopt, build_optimizer, peak_lr, set_lr
 from trainers.patience import Patience
 from trainers.pictures import balanced_weights
-from trainers.precision import autocast, switches
+from trainers.precision import autocast, fix_cublas_workspace, switches
 from trainers.schedule import LrSchedule
 from trainers.step import Step
 from trainers.transfer import freeze, load_weights
@@ -98,18 +98,10 @@ class Trainer:
         self._rng = self._read_rng()
 
     def _build(self) -> torch.nn.Module:
-        config = self.config
-        model = build(
-            config.model,
-            input_shape=self.input_shape,
-            classes=len(self.split.classes),
-            dropout=config.dropout,
-            depth=config.depth,
-            growth=config.growth,
-            width=config.width,
-        )
-        if config.transfer is not None:
-            load_weights(model, config.transfer.weights)
+        fix_cublas_workspace(self.device)
+        model = configured(self.config, input_shape=self.input_shape, classes=len(self.split.classes))
+        if self.config.transfer is not None:
+            load_weights(model, self.config.transfer.weights)
         return model.to(self.device).to(memory_format=self._normalise.layout)
 
     @property

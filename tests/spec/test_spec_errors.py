@@ -69,6 +69,10 @@ BAD = {
     "choice of a name": (searching("optimizer: {values: [sgd, @adm]}"), "did you mean `adam`?"),
     "values that disagree": (searching("epochs: [3, @1]", trainer="trainer: {model: linear, dataset: digits, "
                              "lr_schedule: {name: cosine, warmup_epochs: 2}}"), "must be less than epochs"),
+    "patience in vain": (searching("epochs: [9, @4]", trainer="trainer: {model: linear, dataset: digits, "
+                         "early_stopping: 3}"), "patience 3 can never end 4 epochs early"),
+    "searched patience in vain": (searching("early_stopping.patience: {min: 2, max: @9}", trainer="trainer: {model: "
+                                  "linear, dataset: digits, epochs: 10}"), "patience 9 can never end 10 epochs early"),
     "searched and fixed": (searching("@epochs: [2, 3]"), "searched here and fixed in `trainer`"),
     "searched in vain": (searching("momentum: @{min: 0.1, max: 0.9}", trainer=ADAM), "read by optimizer sgd only"),
     "condition on nothing": (searching("momentum: {min: 0.1, max: 0.9, when: {@optimiser: sgd}}"), "`optimizer`?"),

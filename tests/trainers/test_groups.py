@@ -128,6 +128,50 @@ def test_a_folder_is_parted_whole_with_its_manifest(tmp_path, picture_folder, li
     assert [path.name for path in out.parent.iterdir()] == ["out"]
 
 
+def files_of(folder):
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*.png")}
+
+
+@pytest.mark.parametrize(
+    ("there", "ratios", "sizes"),
+    [
+        (("train", "val"), (0.8, 0.1, 0.1), {"train": 16, "val": 6, "test": 2}),
+        (("train", "test"), (0.5, 0.25, 0.25), {"train": 12, "val": 6, "test": 6}),
+        (("train", "test"), (0.5, 0.5), {"train": 10, "val": 8, "test": 6}),
+        (("train",), (0.5, 0.25, 0.25), {"train": 10, "val": 4, "test": 4}),
+    ],
+    ids=["no test", "no val", "no val, two ratios", "train only"],
+)
+def test_what_is_missing_is_cut_out_of_train(tmp_path, picture_folder, there, ratios, sizes):
+    for part in there:
+        source = picture_folder(part, count=9 if part == "train" else 3)
+    before = files_of(source)
+    (source / MANIFEST).write_text("file,source\n" + "".join(f"{name},{name}\n" for name in before))
+    counts = part_folder(source, tmp_path / "out", ratios=ratios, seed=0)
+    assert {part: sum(each.values()) for part, each in counts.items()} == sizes
+    assert all(len({*each}) == 2 and min(each.values()) >= 1 for each in counts.values())
+    written = files_of(tmp_path / "out")
+    for part in there[1:]:
+        assert {name for name in written if name.startswith(part)} == {name for name in before if name.startswith(part)}
+    cut = {name.split("/", 1)[1] for name in written if name.split("/")[0] not in there[1:]}
+    assert cut == {name.split("/", 1)[1] for name in before if name.startswith("train")}
+    assert files_of(source) == before
+    assert set(sources_of(tmp_path / "out", sorted(written))) == before
+
+
+def test_a_folder_with_nothing_to_cut_says_what_to_do(tmp_path, picture_folder):
+    for part in ("train", "val"):
+        source = picture_folder(part, count=9)
+    with pytest.raises(ValueError, match=r"holds train and val: give three ratios"):
+        part_folder(source, tmp_path / "out", ratios=(0.8, 0.2), seed=0)
+    (source / MANIFEST).write_text("file,source\ntrain/red/1.png,p\nval/red/2.png,p\n")
+    with pytest.raises(ValueError, match=r"train/red/1\.png and val/red/2\.png are variants of one source"):
+        part_folder(source, tmp_path / "out", ratios=(0.8, 0.1, 0.1), seed=0)
+    picture_folder("test", count=9)
+    with pytest.raises(ValueError, match="holds train, val, test and is parted already"):
+        part_folder(source, tmp_path / "out", ratios=(0.8, 0.1, 0.1), seed=0)
+
+
 def test_what_cannot_be_parted_leaves_nothing(tmp_path, picture_folder):
     source, out = picture_folder("", count=5), tmp_path / "out"
     for ratios, words in (
@@ -141,8 +185,6 @@ def test_what_cannot_be_parted_leaves_nothing(tmp_path, picture_folder):
         part_folder(source, source / "out", ratios=(0.8, 0.2), seed=0)
     with pytest.raises(FileNotFoundError, match="is not a folder"):
         part_folder(tmp_path / "absent", out, ratios=(0.8, 0.2), seed=0)
-    with pytest.raises(ValueError, match="holds train and is parted already"):
-        part_folder(picture_folder("train", shift=1), out, ratios=(0.8, 0.2), seed=0)
     assert not out.exists()
     out.mkdir()
     part_folder(source, out, ratios=(0.8, 0.2), seed=0)

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from trainers.config import MODELS_WITHOUT_DROPOUT, model_names
-from trainers.models import build, stages
+from trainers.config import MODELS_WITHOUT_DROPOUT, TrainConfig, model_names
+from trainers.models import build, configured, stages
 from trainers.models.cnn import DepthwiseSeparable
 from trainers.models.densenet import DenseLayer
 from trainers.models.dropout import Dropout
@@ -211,6 +211,35 @@ def test_unknown_and_too_small():
         build("densenet_bc", input_shape=(3, 32, 32), classes=10, dropout=0, depth=42)
     with pytest.raises(ValueError, match="try 10"):
         build("densenet_bc", input_shape=(3, 32, 32), classes=10, dropout=0, depth=4)
+
+
+@pytest.mark.parametrize(
+    "options", [{"model": "densenet_bc", "depth": 16, "growth": 5}, {"model": "lightweight_cnn", "width": 7}]
+)
+def test_a_configuration_builds_what_it_says(options):
+    config = TrainConfig(**options, dropout=0.3, dataset="digits")
+    shapes = {"input_shape": (1, 8, 8), "classes": 10}
+    found = configured(config, **shapes)
+    expected = build(
+        options["model"], **shapes, dropout=0.3, **{key: options[key] for key in options if key != "model"}
+    )
+    assert str(found) == str(expected)
+    assert str(found) != str(build(options["model"], **shapes, dropout=0.3))
+
+
+@pytest.mark.parametrize("depth", range(10, 24))
+def test_a_depth_is_refused_in_the_configuration_with_the_networks_words(depth):
+    def said(make) -> str:
+        try:
+            make()
+        except ValueError as error:
+            return str(error)
+        return ""
+
+    network = said(lambda: build("densenet_bc", input_shape=(1, 8, 8), classes=3, dropout=0, depth=depth))
+    configuration = said(lambda: TrainConfig(model="densenet_bc", depth=depth, dataset="digits"))
+    assert network in configuration
+    assert bool(network) == bool(configuration) == (depth not in (10, 16, 22))
 
 
 def test_only_networks_of_torchvision_import_it():

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import copy
-
 import pytest
 import torch
 from torch import nn
@@ -56,25 +54,17 @@ def test_nothing_is_drawn_without_a_rate_or_in_evaluation(kind, p, training):
 
 
 def test_rates_share_one_compiled_graph():
-    dropout = Dropout(0.1)
-    graph = torch.compile(dropout, backend="eager", fullgraph=True)
+    graph = torch.compile(lambda dropout, values: dropout(values), backend="eager", fullgraph=True)
     values = torch.ones(100, 1000)
-    graph(values)
+    graph(Dropout(0.1), values)
     with torch.compiler.set_stance("fail_on_recompile"):
-        dropout.p = 0.7
-        assert dropout.p == 0.7
-        assert (graph(values) == 0).float().mean().item() == pytest.approx(0.7, abs=0.01)
-        dropout.p = 0.0
-        assert torch.equal(graph(values), values)
+        assert (graph(Dropout(0.7), values) == 0).float().mean().item() == pytest.approx(0.7, abs=0.01)
 
 
 def test_the_rate_is_one_float32_that_no_checkpoint_holds():
     dropout = Dropout(0.25)
     assert (dropout.rate.shape, dropout.rate.dtype, dropout.rate.item()) == (torch.Size([]), torch.float32, 0.25)
     assert not dropout.state_dict()
-    twin = copy.deepcopy(dropout)
-    twin.p = 0.5
-    assert (dropout.p, dropout.rate.item(), twin.rate.item()) == (0.25, 0.25, 0.5)
     assert repr(dropout) == "Dropout(p=0.25)"
 
 
@@ -89,14 +79,3 @@ def test_half_precision_keeps_its_type_and_the_exact_rate():
 def test_a_rate_outside_its_range_is_refused(p):
     with pytest.raises(ValueError, match=r"must lie in \[0, 1\)"):
         Dropout(p)
-    dropout = Dropout(0.5)
-    with pytest.raises(ValueError, match=r"must lie in \[0, 1\)"):
-        dropout.p = p
-    assert dropout.rate.item() == 0.5
-
-
-def test_what_was_built_without_dropout_stays_without():
-    dropout = Dropout(0)
-    dropout.p = 0
-    with pytest.raises(ValueError, match=r"built with 0 and cannot become 0\.5: build the network"):
-        dropout.p = 0.5

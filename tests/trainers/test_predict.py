@@ -110,6 +110,27 @@ def test_every_kind_of_picture_file(trainer, picture_folder, tmp_path):
     assert found[5].label is None
 
 
+def test_other_shapes_transparency_and_colours(trainer, picture_folder, checkpoint, tmp_path):
+    dataset = {"name": "imagefolder", "root": str(picture_folder("train")), "image_size": 12}
+    save(trainer(dataset=dataset, batch_size=4).state_dict(), tmp_path / "colour.pt")
+    grey, _ = checkpoint("grey.pt")
+    pixels = np.random.default_rng(0).integers(0, 256, (12, 36, 3)).astype(np.uint8)
+    clear = np.concatenate([pixels[:, :12], np.zeros((12, 12, 1), np.uint8)], axis=2)
+
+    def said(network, picture):
+        picture.save(tmp_path / "asked.png")
+        return Predictor.load([network], device="cpu").predict([tmp_path / "asked.png"])[0].probabilities
+
+    wide, middle = Image.fromarray(pixels), Image.fromarray(pixels[:, 12:24])
+    assert said(tmp_path / "colour.pt", wide) == said(tmp_path / "colour.pt", middle), "cropped at the centre"
+    white = Image.new("RGB", (12, 12), "white")
+    assert said(tmp_path / "colour.pt", Image.fromarray(clear)) == said(tmp_path / "colour.pt", white)
+    three = Image.merge("RGB", [middle.convert("L")] * 3)
+    assert said(tmp_path / "colour.pt", middle.convert("L")) == said(tmp_path / "colour.pt", three)
+    assert said(grey, middle) == said(grey, middle.convert("L"))
+    assert said(grey, middle) != said(grey, white)
+
+
 def test_what_is_no_checkpoint_of_a_training(checkpoint, tmp_path):
     with pytest.raises(CheckpointError, match="cannot be read"):
         Predictor.load([tmp_path / "absent.pt"])

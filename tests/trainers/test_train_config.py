@@ -57,11 +57,17 @@ def test_a_bad_value_is_refused_where_it_stands(change, where):
         ({"nesterov": True, "momentum": 0}, "nesterov needs a momentum above 0"),
         ({"lr_schedule": {"name": "onecycle", "warmup_epochs": 3}}, "must be less than epochs 3"),
         ({"dataset": "imagefolder"}, "imagefolder needs root"),
+        ({"early_stopping": 2, "epochs": 3}, "patience 2 can never end 3 epochs early"),
+        ({"early_stopping": {"monitor": "val/loss"}}, "patience 5 can never end 3 epochs early"),
     ],
 )
 def test_fields_that_disagree(change, message):
     with pytest.raises(ValidationError, match=message):
         TrainConfig(**LEAST | change)
+
+
+def test_a_patience_that_can_end_a_training_is_none_to_refuse():
+    assert TrainConfig(**LEAST | {"early_stopping": 2, "epochs": 4}).early_stopping.patience == 2
 
 
 def test_configurations_are_immutable_and_hashable():

@@ -55,7 +55,7 @@ SEARCHED = {
     "augment.cutmix": (0.0, 1.0, {}),
     "ema": (0.1, 0.9, {}),
     "grad_clip": (None, 0.1, {}),
-    "early_stopping.patience": (1, 3, STOP),
+    "early_stopping.patience": (1, 2, STOP),
     "early_stopping.min_delta": (0.0, 0.9, {"early_stopping": {"patience": 1}, "epochs": 4}),
     "early_stopping.monitor": (
         "val/accuracy",

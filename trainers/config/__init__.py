@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from trainers.config.dataset import FOLDERS, NEED_ROOT, DatasetConfig
+from trainers.config.depth import blocks_of
 from trainers.config.parts import AugmentConfig, EarlyStopping, LossConfig, TransferConfig
 from trainers.config.reading import MODELS_WITHOUT_DROPOUT, paths, unread_paths
 from trainers.config.schedule import (
@@ -37,6 +38,7 @@ __all__ = [
     "StepSchedule",
     "TrainConfig",
     "TransferConfig",
+    "blocks_of",
     "expand",
     "model_names",
     "paths",

@@ -60,7 +60,9 @@ class TransferConfig(Section):
 class EarlyStopping(Section):
     """The `early_stopping:` section: end a training that gets no better."""
 
-    patience: Int = Field(default=5, ge=1, description="epochs without a gain before the training ends")
+    patience: Int = Field(
+        default=5, ge=1, description="epochs without a gain before the training ends; less than epochs - 1"
+    )
     min_delta: Float = Field(default=0.001, ge=0, description="least gain that counts, in the metric's unit")
     monitor: Literal["val/accuracy", "val/loss", "val/macro_f1"] = Field(
         default="val/accuracy", description="metric that is watched"

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import Field, model_validator
 
 from trainers.config.dataset import DatasetConfig
+from trainers.config.depth import blocks_of
 from trainers.config.parts import AugmentConfig, EarlyStopping, LossConfig, TransferConfig
 from trainers.config.schedule import CosineSchedule, Schedule
 from trainers.config.section import Float, Int, Section
@@ -120,9 +121,13 @@ class TrainConfig(Section):
         warmup = getattr(self.lr_schedule, "warmup_epochs", 0)
         if warmup >= self.epochs:
             raise ValueError(f"lr_schedule.warmup_epochs {warmup:g} must be less than epochs {self.epochs}")
-        if self.model == "densenet_bc" and (self.depth - 4) % 6:
-            near = 6 * round((self.depth - 4) / 6) + 4
-            raise ValueError(f"depth {self.depth} of densenet_bc must be 6n + 4, three blocks of n layers: try {near}")
+        if self.early_stopping is not None and self.early_stopping.patience >= self.epochs - 1:
+            raise ValueError(
+                f"early_stopping.patience {self.early_stopping.patience} can never end {self.epochs} epochs early: "
+                "patience + 1 must be less than epochs; lower it, raise epochs, or leave early_stopping out"
+            )
+        if self.model == "densenet_bc":
+            blocks_of(self.depth)
         if self.accumulate * 2 > self.batch_size:
             raise ValueError(
                 f"accumulate {self.accumulate} leaves parts of fewer than two pictures of batch_size {self.batch_size}"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from torch import nn
 
-from trainers.config import model_names
+from trainers.config import TrainConfig, blocks_of, model_names
 from trainers.models.cnn import CustomCNN, LightweightCNN
-from trainers.models.densenet import DenseNet, blocks_of
+from trainers.models.densenet import DenseNet
 from trainers.models.linear import linear
 from trainers.models.stages import stages
 
-__all__ = ["build", "stages"]
+__all__ = ["build", "configured", "stages"]
 
 _DENSENETS: dict[str, tuple[int, ...]] = {
     "densenet121": (6, 12, 24, 16),
@@ -19,6 +19,19 @@ _DENSENETS: dict[str, tuple[int, ...]] = {
     "densenet264": (6, 12, 64, 48),
 }
 """Layers in each block."""
+
+
+def configured(config: TrainConfig, *, input_shape: tuple[int, int, int], classes: int) -> nn.Module:
+    """Build the network that a training's configuration describes; arguments and errors as for `build`."""
+    return build(
+        config.model,
+        input_shape=input_shape,
+        classes=classes,
+        dropout=config.dropout,
+        depth=config.depth,
+        growth=config.growth,
+        width=config.width,
+    )
 
 
 def build(

@@ -9,19 +9,7 @@ from torch.nn import functional
 from trainers.models.dropout import Dropout
 from trainers.models.stem import is_small
 
-__all__ = ["DenseLayer", "DenseNet", "blocks_of"]
-
-
-def blocks_of(depth: int) -> tuple[int, int, int]:
-    """Return the layers of the three blocks of a DenseNet-BC with `depth` layers with weights, 6n + 4.
-
-    A dense layer has two, each of the two transitions one, the stem and the head one each.
-    """
-    layers, left = divmod(depth - 4, 6)
-    if left or layers < 1:
-        near = max(10, 6 * round((depth - 4) / 6) + 4)
-        raise ValueError(f"depth {depth} of densenet_bc must be 6n + 4, three blocks of n layers: try {near}")
-    return layers, layers, layers
+__all__ = ["DenseLayer", "DenseNet"]
 
 
 class DenseLayer(nn.Module):

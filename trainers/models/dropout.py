@@ -1,4 +1,4 @@
-"""Dropout whose rate is a tensor, so that trainings that differ in nothing else share one captured graph."""
+"""Dropout whose rate is a tensor, so that trainings that differ in nothing else share one compiled graph."""
 
 from __future__ import annotations
 
@@ -18,27 +18,14 @@ class Dropout(nn.Module):
     rate: Tensor
 
     def __init__(self, p: float) -> None:
-        """`p` lies in [0, 1)."""
+        """Raises ValueError for `p` outside [0, 1)."""
         super().__init__()
-        self._p = _checked(p)
+        if not 0 <= p < 1:
+            raise ValueError(f"dropout {p} must lie in [0, 1)")
+        self.p = p
         self.active = p > 0
         """whether it was built to drop; a bool, for reading the tensor would make a GPU wait"""
         self.register_buffer("rate", torch.tensor(p, dtype=torch.float32), persistent=False)
-
-    @property
-    def p(self) -> float:
-        """The probability. Setting it writes into `rate`, which a captured graph reads when it is replayed.
-
-        Raises ValueError outside [0, 1), and above 0 where it was built with 0: a graph of that one has no dropout.
-        """
-        return self._p
-
-    @p.setter
-    def p(self, p: float) -> None:
-        if p > 0 and not self.active:
-            raise ValueError(f"dropout was built with 0 and cannot become {p:g}: build the network with a rate above 0")
-        self._p = _checked(p)
-        self.rate.fill_(p)
 
     def forward(self, values: Tensor) -> Tensor:
         if not (self.training and self.active):
@@ -58,9 +45,3 @@ class Dropout2d(Dropout):
 
     def _draw(self, values: Tensor) -> Tensor:
         return torch.rand_like(values[:, :, :1, :1], dtype=torch.float32)
-
-
-def _checked(p: float) -> float:
-    if not 0 <= p < 1:
-        raise ValueError(f"dropout {p} must lie in [0, 1)")
-    return p

@@ -1,0 +1,162 @@
+"""Owning a study, and mending what a dead driver left of it; over SQLite and PostgreSQL where it matters."""
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sql
+from optuna.trial import TrialState
+from study_samples import open_study, report, scheduler_of
+
+from hpo.errors import StudyOwned
+from hpo.lease import Lease, holder
+from hpo.ledger import studies
+from hpo.searcher import Searcher
+from hpo.trial import Checkpoint
+
+
+def test_the_lease_keeps_a_second_driver_out_until_the_first_is_gone(home: Path, storage: str) -> None:
+    study = open_study(home, storage)
+    with Lease(study):
+        row = study.ledger.study("study")
+        assert row is not None
+        assert f"process {os.getpid()}" in str(holder(row))
+        with pytest.raises(StudyOwned, match="hpo stop study"), Lease(study):
+            pass
+    with Lease(study):
+        pass
+
+
+@pytest.mark.parametrize(
+    "dead", [{"pid": 2**22 + 1}, {"pid_started": 1.0}, {"host": "elsewhere", "expires": time.time() - 1}], ids=str
+)
+def test_the_lease_of_a_dead_driver_is_taken(home: Path, dead: dict[str, Any]) -> None:
+    study = open_study(home)
+    with Lease(study) as lost:
+        study.ledger.update_study(study.id, **dead)
+        with Lease(study) as taken:
+            lost._renewed = 0
+            with pytest.raises(StudyOwned, match="taken over"):
+                lost.renew()
+            taken._renewed = 0
+            assert not taken.renew()
+            with study.ledger.begin() as connection:
+                connection.execute(sql.update(studies).values(stop=True))
+            taken._renewed = 0
+            assert taken.renew()
+
+
+def test_recover_puts_running_trials_back_with_what_only_we_know(home: Path, storage: str) -> None:
+    study = open_study(home, storage)
+    scheduler = scheduler_of(study)
+    searcher = Searcher(study)
+    first, second = searcher.next(), searcher.next()
+    assert first is not None
+    assert second is not None
+    scheduler.start(first, cpu=1, gpu=0)
+    scheduler.start(second, cpu=1, gpu=0)
+    saved = Checkpoint(path="1/000000/epoch-0001.json", sha256="0" * 64, epoch=1)
+    scheduler.report(report(0, 1, 0.3, checkpoint=saved))
+    # the driver dies between our tables and Optuna's
+    study.ledger.add_epoch(study.id, 0, epoch=2, attempt=1, metrics={"val/accuracy": 0.4})
+
+    again = open_study(home, storage)
+    assert again.recover() == 2
+    trials = again.frozen_trials()
+    assert [trial.state for trial in trials] == [TrialState.WAITING] * 2
+    assert trials[0].intermediate_values == {1: 0.3, 2: 0.4}
+    assert again.recover() == 0
+
+    resumed = Searcher(again).next()
+    assert resumed is not None
+    assert (resumed.number, resumed.params) == (0, first.params)
+    assignment = scheduler_of(again).start(resumed, cpu=1, gpu=0)
+    assert assignment is not None
+    assert (assignment.attempt, assignment.recorded, assignment.checkpoint) == (2, 2, saved)
+
+
+def test_a_decision_that_died_with_its_driver_is_made_up_for(home: Path) -> None:
+    study = open_study(home, pruner={"type": "asha", "min_epochs": 1, "reduction": 2})
+    scheduler, searcher = scheduler_of(study), Searcher(study)
+    good, bad = searcher.next(), searcher.next()
+    assert good is not None
+    assert bad is not None
+    scheduler.start(good, cpu=1, gpu=0)
+    scheduler.start(bad, cpu=1, gpu=0)
+    assert scheduler.report(report(0, 1, 0.9))
+    study.ledger.add_epoch(study.id, 1, epoch=1, attempt=1, metrics={"val/accuracy": 0.1})
+
+    again = open_study(home, pruner={"type": "asha", "min_epochs": 1, "reduction": 2})
+    again.recover()
+    scheduler, searcher = scheduler_of(again), Searcher(again)
+    good, bad = searcher.next(), searcher.next()
+    assert good is not None
+    assert bad is not None
+    assert scheduler.start(good, cpu=1, gpu=0) is not None
+    assert scheduler.start(bad, cpu=1, gpu=0) is None
+    assert again.frozen_trials()[1].state == TrialState.PRUNED
+
+
+def test_a_last_epoch_whose_driver_died_completes_the_trial(home: Path) -> None:
+    median = {"type": "median", "startup_trials": 1, "min_epochs": 1}
+    study = open_study(home, pruner=median)
+    scheduler, searcher = scheduler_of(study), Searcher(study)
+    for number, value in enumerate([0.9, 0.1]):
+        trial = searcher.next()
+        assert trial is not None
+        scheduler.start(trial, cpu=1, gpu=0)
+        if number == 0:
+            scheduler.report(report(0, 1, value, last=True))
+    study.ledger.add_epoch(study.id, 1, epoch=4, attempt=1, metrics={"val/accuracy": 0.1})
+
+    again = open_study(home, pruner=median)
+    again.recover()
+    trial = Searcher(again).next()
+    assert trial is not None
+    assert scheduler_of(again).start(trial, cpu=1, gpu=0) is None
+    assert [(each.state.name, each.value) for each in again.frozen_trials()] == [("COMPLETE", 0.9), ("COMPLETE", 0.1)]
+
+
+def test_a_failure_that_died_with_its_driver_is_made_up_for(home: Path) -> None:
+    study = open_study(home)
+    trial = Searcher(study).next()
+    assert trial is not None
+    scheduler_of(study).start(trial, cpu=1, gpu=0)
+    study.ledger.add_epoch(study.id, 0, epoch=1, attempt=1, metrics={"val/accuracy": float("nan")})
+
+    again = open_study(home)
+    again.recover()
+    trial = Searcher(again).next()
+    assert trial is not None
+    assert scheduler_of(again).start(trial, cpu=1, gpu=0) is None
+    row = again.rows()[0]
+    assert (row["state"], row["error"]) == ("FAIL", "val/accuracy was nan at epoch 1")
+
+
+def test_a_trial_put_back_takes_its_newest_epoch_along(home: Path) -> None:
+    study = open_study(home)
+    scheduler = scheduler_of(study)
+    trial = Searcher(study).next()
+    assert trial is not None
+    scheduler.start(trial, cpu=1, gpu=0)
+    study.ledger.add_epoch(study.id, 0, epoch=1, attempt=1, metrics={"val/accuracy": 0.5})
+    scheduler.requeue(0)  # Ctrl-C came between our table and Optuna's
+    frozen = study.frozen_trials()[0]
+    assert (frozen.state, frozen.intermediate_values) == (TrialState.WAITING, {1: 0.5})
+
+
+def test_a_driver_that_slept_past_its_lease_keeps_the_study_while_it_lives(home: Path) -> None:
+    study = open_study(home)
+    with Lease(study) as lease:
+        study.ledger.update_study(study.id, expires=1.0)
+        with pytest.raises(StudyOwned), Lease(study):
+            pass
+        assert lease.held()
+        study.ledger.update_study(study.id, owner="somebody else")
+        assert not lease.held()
+        lease.outcome = "mine"
+    row = study.ledger.study("study")
+    assert row is not None
+    assert (row["owner"], row["outcome"]) == ("somebody else", None)
