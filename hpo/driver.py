@@ -119,7 +119,7 @@ class Driver:
 
         def on_report(report: Report, assignment: Assignment) -> None:
             searcher.give_back(int(report.crowded))
-            sharing.watch(report, assignment, searcher.left)
+            sharing.watch(report, assignment, trials_left=searcher.left, seconds_left=self._seconds_left())
             if sharing.unsettled and self._search is not None:
                 self._search.stop()
 
@@ -191,12 +191,27 @@ class Driver:
             self._end(reason=self._interrupted("stopped by `hpo stop`"))
         if budget.failures is not None and scheduler.failures >= budget.failures:
             self._end(reason=NoUsableTrial(f"{scheduler.failures} trials failed, the budget of failures"))
-        seconds = self._study.row["seconds"] + time.monotonic() - self._began
-        if budget.time is not None and seconds >= budget.time:
+        if budget.time is not None and self._seconds >= budget.time:
             self._end(spent=f"budget.time of {budget.time:g} s spent")
         if budget.gpu_hours is not None and scheduler.gpu_seconds >= budget.gpu_hours * 3600:
             self._end(spent=f"budget.gpu_hours of {budget.gpu_hours:g} spent")
         self._progress.tick()
+
+    @property
+    def _seconds(self) -> float:
+        """Wall time of the study, in all its runs."""
+        return float(self._study.row["seconds"]) + time.monotonic() - self._began
+
+    def _seconds_left(self) -> float | None:
+        """Until a budget ends the run, with all cards at work; None without one."""
+        assert self._scheduler is not None
+        budget, limits = self._study.spec.budget, []
+        if budget.time is not None:
+            limits.append(budget.time - self._seconds)
+        if budget.gpu_hours is not None:
+            held = sum(run.gpu for run in self._scheduler.running.values())
+            limits.append((budget.gpu_hours * 3600 - self._scheduler.gpu_seconds) / max(held, 1.0))
+        return min(limits, default=None)
 
     def _end(self, *, reason: HpoError | None = None, spent: str | None = None) -> None:
         """Start nothing more and end: with an error, or because a budget is spent. The first to say so is believed."""

@@ -58,6 +58,7 @@ trials = sql.Table(
     sql.Column("ended", sql.Float),
     sql.Column("seconds", sql.Float, nullable=False, default=0.0),  # training time over all attempts
     sql.Column("gpu", sql.Float, nullable=False, default=0.0),  # share it holds
+    sql.Column("gpu_seconds", sql.Float),  # training time by the share it held at the time; NULL: seconds * gpu
     sql.Column("epoch", sql.Integer, nullable=False, default=0),  # last one on record
     sql.Column("best_epoch", sql.Integer),
     sql.Column("best_value", sql.Float),
@@ -88,6 +89,7 @@ packings = sql.Table(
     sql.Column("study", sql.ForeignKey("hpo_study.id", ondelete="CASCADE"), nullable=False, index=True),
     sql.Column("time", sql.Float, nullable=False),
     sql.Column("card", sql.String(255), nullable=False),  # the kind it was found for
+    sql.Column("asked", sql.String(32), nullable=False),  # resources.gpu, for which it was found
     sql.Column("per_card", sql.Integer, nullable=False),  # trials on a card at a time
     sql.Column("reason", sql.Text, nullable=False),
     sql.Column("measured", sql.Text, nullable=False),  # JSON: what each level did
@@ -103,6 +105,18 @@ outbox = sql.Table(
     sql.Column("payload", sql.Text, nullable=False),
     sqlite_autoincrement=True,
 )
+
+
+def _add_missing_columns(engine: Engine) -> None:
+    """Bring tables that an earlier version made up to date: every column that was added since may be NULL."""
+    there = sql.inspect(engine)
+    for table in metadata.sorted_tables:
+        known = {column["name"] for column in there.get_columns(table.name)}
+        for column in table.columns:
+            if column.name not in known:
+                kind = column.type.compile(engine.dialect)
+                with engine.begin() as connection:
+                    connection.exec_driver_sql(f"ALTER TABLE {table.name} ADD COLUMN {column.name} {kind}")
 
 
 class Ledger:
@@ -123,6 +137,7 @@ class Ledger:
         ledger = cls(database.open_engine(url))
         with database.creating(url):
             metadata.create_all(ledger.engine)
+            _add_missing_columns(ledger.engine)
         return ledger
 
     def begin(self) -> AbstractContextManager[Connection]:
@@ -220,10 +235,18 @@ class Ledger:
 
     # -- packings -----------------------------------------------------------------------------------------------------
 
-    def add_packing(self, study: int, *, card: str, per_card: int, reason: str, measured: Sequence[Any]) -> None:
+    def add_packing(
+        self, study: int, *, card: str, asked: str, per_card: int, reason: str, measured: Sequence[Any]
+    ) -> None:
         """Record how many trials share a card from now on, and why."""
         tags = {"hpo.trials_per_card": per_card, "hpo.packing": reason}
-        found = {"card": card, "per_card": per_card, "reason": reason, "measured": json.dumps(list(measured))}
+        found = {
+            "card": card,
+            "asked": asked,
+            "per_card": per_card,
+            "reason": reason,
+            "measured": json.dumps(list(measured)),
+        }
         with self.begin() as connection:
             connection.execute(sql.insert(packings).values(study=study, time=time.time(), **found))
             self._post(connection, study, None, "tags", {"tags": tags})

@@ -8,18 +8,20 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from hpo.settings import MPS_FOLDER, mps_is_chosen
+from hpo.settings import MPS_FOLDER, cards_are_hidden, mps_is_chosen
 
 __all__ = ["service"]
 
 CONTROL = "nvidia-cuda-mps-control"
 CARDS = Path("/dev/nvidiactl")  # there where NVIDIA's driver is
 SECONDS = 30.0  # for the service to answer
+POLL = 0.05  # seconds between two looks
 CHECK = (
     sys.executable,
     "-S",
@@ -40,54 +42,94 @@ def service(say: Callable[[str], None], *, cards: Path = CARDS, check: Sequence[
     No setting of a card is changed. `say` gets a sentence when the service does not work.
     """
     program = shutil.which(CONTROL)
-    folder = Path(tempfile.gettempdir(), f"hpo-mps-{os.getuid()}")  # short, for sockets in it have a limit of 108 bytes
-    if not program or not cards.exists() or mps_is_chosen() or _ask(program, "get_server_list") is not None:
+    nothing_to_do = not cards.exists() or mps_is_chosen() or cards_are_hidden()
+    if program is None or nothing_to_do or _Control(program, None).answers():
         yield
         return
-    folder.mkdir(mode=0o700, exist_ok=True)
-    if folder.stat().st_uid != os.getuid():
-        say(f"{folder} is another user's: trials that share a card take turns on it, without NVIDIA MPS")
+    folder = Path(tempfile.gettempdir(), f"hpo-mps-{os.getuid()}")  # short: sockets in it have a limit of 108 bytes
+    control = _Control(program, folder)
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        users = (folder / "users").open("w")
+    except OSError as error:
+        say(f"trials that share a card take turns on it, without NVIDIA MPS: {error}")
         yield
         return
-    with (folder / "users").open("w") as users, _folder_in_environment(folder):
+    with users:
+        problem = control.join(users) or _problem_of(check, control.environment())
+        if problem:
+            control.leave(users)
+            say(f"NVIDIA MPS does not work here, trials that share a card take turns: {problem}")
+            yield
+            return
+        os.environ.update(control.place)
         try:
-            problem = _start(program, users) or _check(check)
-            if problem:
-                say(f"NVIDIA MPS does not work here, trials that share a card take turns: {problem}")
-                _leave(program, users)
             yield
         finally:
-            _leave(program, users)
+            for name in control.place:
+                os.environ.pop(name, None)
+            control.leave(users)
 
 
-@contextmanager
-def _folder_in_environment(folder: Path) -> Iterator[None]:
-    """Where it is set and no service runs, CUDA works as without it."""
-    os.environ.update({MPS_FOLDER: str(folder), "CUDA_MPS_LOG_DIRECTORY": str(folder)})
-    try:
-        yield
-    finally:
-        for name in (MPS_FOLDER, "CUDA_MPS_LOG_DIRECTORY"):
-            os.environ.pop(name, None)
+class _Control:
+    """NVIDIA's control program for the service in one folder; None is the folder that CUDA looks into unasked."""
+
+    def __init__(self, program: str, folder: Path | None) -> None:
+        self._program = program
+        self.place = {MPS_FOLDER: str(folder), "CUDA_MPS_LOG_DIRECTORY": str(folder)} if folder else {}
+
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, **self.place}
+
+    def answers(self) -> bool:
+        """Whether a service runs."""
+        return self._ask("get_server_list")
+
+    def join(self, users: IO[str]) -> str | None:
+        """Count among the users of the service, which the first of them starts; returns what went wrong."""
+        problem = None
+        while problem is None:
+            if _alone(users) and not self.answers():
+                problem = self._start()
+            fcntl.flock(users, fcntl.LOCK_SH)
+            if self.answers():  # else the last of others stopped it while we waited
+                break
+        return problem
+
+    def leave(self, users: IO[str]) -> None:
+        """Stop the service unless others use it."""
+        if _alone(users):
+            self._ask("quit")
+        fcntl.flock(users, fcntl.LOCK_UN)
+
+    def _start(self) -> str | None:
+        # the service is to see all cards: with some hidden from it, their numbers in a client's would mean others
+        environment = {name: value for name, value in self.environment().items() if name != "CUDA_VISIBLE_DEVICES"}
+        problem = _problem_of([self._program, "-d"], environment)
+        deadline = time.monotonic() + SECONDS
+        while problem is None and not self.answers():
+            if time.monotonic() > deadline:
+                problem = f"no answer within {SECONDS:.0f} s"
+            time.sleep(POLL)
+        return problem
+
+    def _ask(self, command: str) -> bool:
+        try:
+            done = subprocess.run(
+                [self._program],
+                input=f"{command}\n",
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=SECONDS,
+                env=self.environment(),
+            )
+        except subprocess.TimeoutExpired:
+            return False
+        return done.returncode == 0 and "Cannot find" not in done.stdout + done.stderr
 
 
-def _start(program: str, users: IO[str]) -> str | None:
-    """Count among the users of the service, which is started by the first; returns what went wrong."""
-    problem = None
-    if _locked(users) and _ask(program, "get_server_list") is None:
-        done = subprocess.run([program, "-d"], capture_output=True, text=True, check=False, timeout=SECONDS)
-        problem = (done.stderr or done.stdout).strip() or f"exit status {done.returncode}" if done.returncode else None
-    fcntl.flock(users, fcntl.LOCK_SH)
-    return problem
-
-
-def _leave(program: str, users: IO[str]) -> None:
-    """Stop the service unless others use it."""
-    if _locked(users):
-        _ask(program, "quit")
-
-
-def _locked(users: IO[str]) -> bool:
+def _alone(users: IO[str]) -> bool:
     """Whether nobody else holds the file. A lock ends with its process, however that ends."""
     try:
         fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -96,21 +138,20 @@ def _locked(users: IO[str]) -> bool:
     return True
 
 
-def _ask(program: str, command: str) -> str | None:
-    """The service's answer; None when none runs."""
-    try:
-        done = subprocess.run(
-            [program], input=f"{command}\n", capture_output=True, text=True, check=False, timeout=SECONDS
-        )
-    except subprocess.TimeoutExpired:
-        return None
-    return done.stdout if done.returncode == 0 and "Cannot find" not in done.stdout + done.stderr else None
-
-
-def _check(command: Sequence[str]) -> str | None:
-    """Open a card through the service; returns what went wrong."""
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=SECONDS)
-    except subprocess.TimeoutExpired:
-        return f"no answer within {SECONDS:.0f} s"
-    return done.stderr.strip() or f"exit status {done.returncode}" if done.returncode else None
+def _problem_of(command: Sequence[str], environment: dict[str, str]) -> str | None:
+    """Run a command; returns what went wrong. Its output is a file: a daemon would keep a pipe open."""
+    with tempfile.TemporaryFile("w+") as said:
+        try:
+            done = subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=said,
+                stderr=subprocess.STDOUT,
+                check=False,
+                timeout=SECONDS,
+                env=environment,
+            )
+        except subprocess.TimeoutExpired:
+            return f"no answer within {SECONDS:.0f} s"
+        said.seek(0)
+        return (said.read().strip() or f"exit status {done.returncode}") if done.returncode else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -35,9 +36,15 @@ class Packing:
     measured: tuple[Measured, ...] = ()
 
 
-def worth_measuring(*, trials: int | None, epochs: int, epoch_seconds: float, cards: int) -> bool:
-    """Whether so many trials take so long, one on a card, that measuring pays; None: no number ends the search."""
-    return trials is None or trials * epochs * epoch_seconds / cards >= PAYS_FROM
+def worth_measuring(
+    *, trials: int | None, epochs: int, epoch_seconds: float, cards: int, seconds_left: float | None
+) -> bool:
+    """Whether the search goes on for so long, one trial on a card, that measuring pays; None: no such limit ends it."""
+    limits = [
+        math.inf if trials is None else trials * epochs * epoch_seconds / cards,
+        math.inf if seconds_left is None else seconds_left,
+    ]
+    return min(limits) >= PAYS_FROM
 
 
 def gains(measured: Sequence[Measured]) -> bool:
@@ -50,11 +57,11 @@ def fitting(memory_mb: float, room_mb: float) -> int:
     return max(1, int(ROOM * room_mb / memory_mb))
 
 
-def choose(measured: Sequence[Measured], *, room_mb: float, growth: float = 1.0) -> Packing:
+def choose(measured: Sequence[Measured], *, room_mb: float, growth: float = 1.0, problem: str | None = None) -> Packing:
     """The level with the highest sum of pictures a second, or a smaller one that nearly reaches it, of those that fit.
 
     `room_mb` is what the card had free before, `growth` how many times as much memory as the measured trial another may
-    take. One trial on a card always fits.
+    take. One trial on a card always fits. `problem` is why higher levels were not measured, where that was an error.
     """
     there = [each for each in measured if each.copies <= fitting(each.memory_mb * growth, room_mb)]
     highest = max(each.pictures_per_second for each in there)
@@ -62,15 +69,16 @@ def choose(measured: Sequence[Measured], *, room_mb: float, growth: float = 1.0)
     needed = chosen.memory_mb * growth
     reason = (
         f"pictures/s in sum were {_rates(measured)}; a trial takes up to {_gib(needed)} of {_gib(room_mb)} GiB, "
-        f"where {fitting(needed, room_mb)} would fit"
+        f"where {fitting(needed, room_mb)} would fit{f'; {problem}' if problem else ''}"
     )
     return Packing(per_card=chosen.copies, reason=reason, measured=tuple(measured))
 
 
-def lower(per_card: int, trial: int) -> Packing:
-    """Half as many, after a trial ran out of memory beside others."""
-    beside = "another" if per_card == 2 else f"{per_card - 1} others"
-    return Packing(per_card=per_card // 2, reason=f"trial {trial} ran out of memory beside {beside} on its card")
+def lower(at_once: int, trial: int) -> Packing:
+    """Half as many as could be on a card, after a trial ran out of memory beside others; at least one."""
+    beside = {1: "somebody else", 2: "another"}.get(at_once, f"{at_once - 1} others")
+    reason = f"trial {trial} ran out of memory beside {beside} on its card"
+    return Packing(per_card=max(1, at_once // 2), reason=reason)
 
 
 def _rates(measured: Sequence[Measured]) -> str:

@@ -20,7 +20,7 @@ from hpo.errors import SpecError, Unavailable
 from hpo.settings import without_secrets
 from hpo.space.sections import Resources
 
-__all__ = ["Placement", "cluster", "is_up", "place"]
+__all__ = ["Placement", "cluster", "cpus_per_card", "is_up", "place"]
 
 T = TypeVar("T")
 
@@ -40,6 +40,12 @@ class Placement:
     def per_card(self) -> int:
         """Trials on a card at a time."""
         return math.floor(1 / self.gpu + 1e-9) if 0 < self.gpu < 1 else 1
+
+
+def cpus_per_card() -> float:
+    """Processors for each card, on the machine that has fewest."""
+    machines = [each["Resources"] for each in ray.nodes() if each["Alive"] and each["Resources"].get("GPU")]
+    return min((float(each.get("CPU", 0) / each["GPU"]) for each in machines), default=0.0)
 
 
 def is_up() -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
 from optuna.trial import Trial, TrialState
+from sqlalchemy.engine import RowMapping
 
 from hpo.retention import Retention
 from hpo.searcher import TRIAL, derive_seed
@@ -33,7 +34,8 @@ class Running:
     best_value: float | None
     best_epoch: int | None
     seconds: float  # of training, over all attempts
-    gpu: float
+    gpu: float  # share
+    gpu_seconds: float  # of a whole card, over all attempts
     told_facts: bool
 
 
@@ -67,7 +69,7 @@ class Scheduler:
         counts = study.counts()
         self.failures = counts.get("FAIL", 0)
         self._ended = sum(counts.get(state.name, 0) for state in TrialState if state.is_finished())
-        self.gpu_seconds = sum(row["seconds"] * row["gpu"] for row in study.ledger.trials(study.id))
+        self.gpu_seconds = sum(_gpu_seconds(row) for row in study.ledger.trials(study.id))
         self._checkpoints = Retention(study)
         self._warned: set[str] = set()
 
@@ -110,6 +112,7 @@ class Scheduler:
             best_epoch=row["best_epoch"],
             seconds=row["seconds"],
             gpu=gpu,
+            gpu_seconds=_gpu_seconds(row),
             told_facts=row["facts"] is not None,
         )
         self._tell_progress("start", self.running[trial.number], "RUNNING")
@@ -171,12 +174,14 @@ class Scheduler:
         name = self._spec.metric.name
         value = report.metrics.get(name)
         run.epoch, run.value, run.seconds = report.epoch, value, run.seconds + report.seconds
+        run.gpu_seconds += report.seconds * run.gpu
         self.gpu_seconds += report.seconds * run.gpu
         if value is not None and (run.best_value is None or self._sign * (value - run.best_value) > 0):
             run.best_value, run.best_epoch = value, report.epoch
         introduction: dict[str, Any] | None = None
         changed: dict[str, Any] = {
             "seconds": run.seconds,
+            "gpu_seconds": run.gpu_seconds,
             "best_value": run.best_value,
             "best_epoch": run.best_epoch,
         }
@@ -305,6 +310,11 @@ class Scheduler:
                 error=error,
             )
         )
+
+
+def _gpu_seconds(row: RowMapping) -> float:
+    held = row["gpu_seconds"]
+    return float(row["seconds"] * row["gpu"] if held is None else held)
 
 
 def _pruner(space: SearchSpec) -> BasePruner:

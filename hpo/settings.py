@@ -167,6 +167,11 @@ def mps_is_chosen() -> bool:
     return MPS_FOLDER in os.environ
 
 
+def cards_are_hidden() -> bool:
+    """Whether the environment hides all GPUs from CUDA."""
+    return os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
+
+
 def is_server(uri: str) -> bool:
     """Whether the tracking URI is an MLflow server rather than a database."""
     return uri.startswith(("http://", "https://"))

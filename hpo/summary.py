@@ -104,17 +104,20 @@ def _status(study: Study) -> dict[str, Any]:
         "best": value,
         "objective": f"{study.spec.metric.goal} {study.spec.metric.name}",
         "wall_seconds": round(row["seconds"], 1),
-        "trials_per_card": _packing(study),
+        **_packing(study),
         "waiting_for_mlflow": study.ledger.pending_count(study.id),
         "storage": masked(study.settings.storage),
         "mlflow": masked(study.settings.mlflow),
     }
 
 
-def _packing(study: Study) -> str | None:
+def _packing(study: Study) -> dict[str, Any]:
     """How many trials share a card, if that was ever decided, and why."""
     found = study.ledger.packings(study.id)
-    return f"{found[-1]['per_card']}: {found[-1]['reason']}" if found else None
+    return {
+        "trials_per_card": found[-1]["per_card"] if found else None,
+        "packing": found[-1]["reason"] if found else None,
+    }
 
 
 def _best(study: Study) -> dict[str, Any]:

@@ -27,6 +27,14 @@ __all__ = ["Assignment", "Attempt", "Checkpoint", "Report", "bad_metric", "build
 END: Any = object()  # of a trainer's epochs
 MESSAGE = 4000  # characters of an error that are kept
 WARNING = 300  # likewise of a warning
+OUT_OF_MEMORY = (
+    "CUDA out of memory",
+    "CUDA error: out of memory",
+    "STATUS_ALLOC_FAILED",
+    "CUBLAS_STATUS_NOT_INITIALIZED",  # no memory for its workspace
+    "nable to find an engine",  # cuDNN: none whose workspace fits
+)
+"""How CUDA and the libraries on top of it say that a card has no memory left."""
 METRIC_NAME = re.compile(r"[A-Za-z0-9_\-. /]{1,250}")  # what MLflow takes
 
 
@@ -167,6 +175,8 @@ def build(assignment: Assignment) -> Any:
         torch.set_num_threads(max(1, int(assignment.cpu)))
         # what one trial has compiled serves the others of the study, in other processes too
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(assignment.checkpoints.parent / "compiled"))
+        if assignment.gpu and not torch.cuda.is_available():
+            warnings.warn("PyTorch finds no GPU where this trial was given one; it trains on the CPU", stacklevel=2)
         config = TrainConfig.model_validate(assignment.trainer)
         forecast = assignment.forecast_trials * config.epochs if assignment.forecast_trials else None
         return Trainer(
@@ -266,7 +276,7 @@ def failure(assignment: Assignment, error: BaseException) -> Report:
 
 def _ran_out_of_memory(message: str) -> bool:
     """Whether an error says so in one of CUDA's ways; the libraries on top of it have codes of their own."""
-    return any(words in message for words in ("CUDA out of memory", "CUDA error: out of memory", "STATUS_ALLOC_FAILED"))
+    return any(words in message for words in OUT_OF_MEMORY)
 
 
 def _storable(text: str) -> str:

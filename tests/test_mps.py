@@ -14,6 +14,7 @@ CONTROL = """#!/bin/sh
 runs="${CUDA_MPS_PIPE_DIRECTORY:-/nonexistent}/runs"
 if [ "$1" = -d ]; then
     [ -e "$JOURNAL.broken" ] && { echo "no such GPU" >&2; exit 1; }
+    echo "${CUDA_VISIBLE_DEVICES-all}" > "$JOURNAL.cards"
     echo start >> "$JOURNAL"; : > "$runs"; exit 0
 fi
 read -r command
@@ -35,7 +36,8 @@ def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
     monkeypatch.setenv("JOURNAL", str(tmp_path / "journal"))
-    monkeypatch.delenv("CUDA_MPS_PIPE_DIRECTORY", raising=False)
+    for name in ("CUDA_MPS_PIPE_DIRECTORY", "CUDA_VISIBLE_DEVICES"):
+        monkeypatch.delenv(name, raising=False)
     return tmp_path / "journal"
 
 
@@ -84,10 +86,34 @@ with mps.service(print, cards=Path({str(journal.parent / "cards")!r}), check=["t
     assert lines(journal) == ["start", "quit"]
 
 
+BROKEN = [sys.executable, "-c", "raise SystemExit('CUDA error 805')"]
+
+
+def test_a_driver_that_cannot_use_it_neither_stops_nor_uses_the_others(journal: Path) -> None:
+    cards = journal.parent / "cards"
+    with mps.service(print, cards=cards, check=["true"]):
+        chosen = os.environ.pop("CUDA_MPS_PIPE_DIRECTORY")  # as another driver sees it
+        with mps.service(lambda text: None, cards=cards, check=BROKEN):
+            assert "CUDA_MPS_PIPE_DIRECTORY" not in os.environ
+            with mps.service(print, cards=cards, check=["true"]):  # a third one is not held up
+                assert os.environ["CUDA_MPS_PIPE_DIRECTORY"] == chosen
+        assert lines(journal) == ["start"]
+    assert lines(journal) == ["start", "quit"]
+
+
+def test_it_sees_all_cards_whatever_the_driver_may_see(journal: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    with mps.service(print, cards=journal.parent / "cards", check=["true"]):
+        assert Path(f"{journal}.cards").read_text() == "all\n"
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == "1"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    with mps.service(print, cards=journal.parent / "cards", check=["true"]):
+        assert lines(journal) == ["start", "quit"], "no card, no service"
+
+
 def test_where_it_does_not_work_it_is_off_and_said(journal: Path) -> None:
     said: list[str] = []
-    check = [sys.executable, "-c", "raise SystemExit('CUDA error 805')"]
-    with mps.service(said.append, cards=journal.parent / "cards", check=check):
+    with mps.service(said.append, cards=journal.parent / "cards", check=BROKEN):
         assert lines(journal) == ["start", "quit"]
     Path(f"{journal}.broken").touch()
     with mps.service(said.append, cards=journal.parent / "cards", check=["true"]):

@@ -51,12 +51,18 @@ def test_a_level_is_tried_as_long_as_the_last_one_gained() -> None:
 
 
 def test_measuring_pays_for_long_searches_only() -> None:
-    assert worth_measuring(trials=64, epochs=30, epoch_seconds=5.0, cards=8)
-    assert not worth_measuring(trials=6, epochs=3, epoch_seconds=5.0, cards=1)
-    assert worth_measuring(trials=None, epochs=3, epoch_seconds=0.1, cards=1), "no number ends the search"
+    long = {"trials": 64, "epochs": 30, "epoch_seconds": 5.0, "cards": 8}
+    assert worth_measuring(**long, seconds_left=None)
+    assert not worth_measuring(**long, seconds_left=60.0), "a budget ends it before"
+    assert not worth_measuring(trials=6, epochs=3, epoch_seconds=5.0, cards=1, seconds_left=None)
+    assert worth_measuring(trials=None, epochs=3, epoch_seconds=0.1, cards=1, seconds_left=None)
+    assert worth_measuring(trials=None, epochs=3, epoch_seconds=0.1, cards=1, seconds_left=3600.0)
 
 
 def test_running_out_of_memory_halves() -> None:
     assert lower(4, trial=7).per_card == 2
     assert lower(4, trial=7).reason == "trial 7 ran out of memory beside 3 others on its card"
     assert lower(2, trial=7).reason == "trial 7 ran out of memory beside another on its card"
+    assert lower(3, trial=7).per_card == 1
+    assert lower(1, trial=7).per_card == 1
+    assert lower(1, trial=7).reason == "trial 7 ran out of memory beside somebody else on its card"

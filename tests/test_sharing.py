@@ -1,6 +1,7 @@
 """Trials that share cards, on a real Ray cluster whose two cards are declared and not there."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,14 @@ from audit import disagreements
 from mlflow import MlflowClient
 
 import hpo
-from hpo import packing, summary
+from hpo import packing, settings, spec, summary
 from hpo.packing import Measured
+from hpo.probe import ProbeError, probe
+from hpo.scheduler import Scheduler
+from hpo.searcher import Searcher
+from hpo.sharing import Sharing
+from hpo.study import Study
+from hpo.trial import Assignment, Report
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
@@ -24,6 +31,10 @@ def digits(name: str, **sections: Any) -> dict[str, Any]:
         "trainer": {"model": "lightweight_cnn_gap", "dataset": {"name": "digits", "limit": 200}, "epochs": 3},
         **sections,
     }
+
+
+def open_study(tree: dict[str, Any], home: Path) -> Study:
+    return Study.open(spec.from_mapping(tree), settings.resolve(home=home))
 
 
 def greedy(name: str, marks: Path, room: int, gpu: float) -> dict[str, Any]:
@@ -57,17 +68,91 @@ def test_auto_measures_with_the_first_trial_and_records_what_it_chose(
     assert run.data.tags["hpo.trials_per_card"] == str(chosen.copies)
     assert run.data.tags["hpo.packing"] == row["reason"]
 
-    summary.status("auto", study.settings, as_json=False)
-    assert f"trials per card     {chosen.copies}: pictures/s in sum were" in capfd.readouterr().out
+    summary.status("auto", study.settings, as_json=True)
+    told = json.loads(capfd.readouterr().out)
+    assert (told["trials_per_card"], told["packing"]) == (chosen.copies, row["reason"])
 
     more = hpo.load("auto", home=home, overrides=["budget.trials=4"]).resume()
     assert len(more.ledger.packings(study.id)) == 1, "what is on record is not measured again"
 
 
-def test_a_short_search_is_not_measured(home: Path) -> None:
-    study = hpo.run(digits("short"), home=home)
+def sharing_of(study: Study, card: str = "H100", concurrency: int | None = None) -> Sharing:
+    """On a machine of two such cards."""
+    return Sharing(study, {"CPU": 16.0, "GPU": 2.0, f"accelerator_type:{card}": 1.0}, concurrency)
+
+
+def first_epoch(study: Study, seconds: float, **trainer: Any) -> tuple[Report, Assignment]:
+    """The report of a first trial, and its assignment."""
+    config = {"epochs": 30, "batch_size": 64, **trainer}
+    assignment = Scheduler(study, lambda event: None).start(Searcher(study).next(), cpu=1, gpu=1)
+    assert assignment is not None
+    values = {"metrics": {"val/accuracy": 0.5}, "config": config, "facts": {}, "seconds": seconds}
+    return Report(number=0, attempt=1, epoch=1, **values), assignment
+
+
+LIMITS: dict[str, Any] = {"trials_left": 20, "seconds_left": None}
+
+
+@pytest.mark.parametrize(
+    ("limits", "seconds", "measures"),
+    [
+        (LIMITS, 5.0, True),
+        (LIMITS, 0.5, False),
+        ({**LIMITS, "trials_left": None}, 0.5, True),
+        ({**LIMITS, "seconds_left": 60.0}, 5.0, False),
+        ({**LIMITS, "trials_left": 0}, 500.0, False),  # nobody is left to share with
+    ],
+)
+def test_the_first_epoch_says_whether_measuring_pays(
+    home: Path, limits: dict[str, Any], seconds: float, measures: bool
+) -> None:
+    study = open_study(digits("long"), home)
+    sharing = sharing_of(study)
+    sharing.watch(*first_epoch(study, seconds), **limits)
+    assert sharing.unsettled == measures
+
+
+def test_memory_is_planned_for_the_largest_batch_that_is_searched(home: Path) -> None:
+    batches = {"values": [64, 256], "when": {"lr": [0.02]}}
+    study = open_study(digits("batches", parameters={"lr": {"values": [0.1, 0.02]}, "batch_size": batches}), home)
+    sharing = sharing_of(study)
+    sharing.watch(*first_epoch(study, 5.0), **LIMITS)
+    assert sharing._candidate is not None
+    assert sharing._candidate.growth == 4.0
+
+
+def test_measuring_that_is_broken_off_decides_nothing(home: Path) -> None:
+    study = open_study(digits("broken"), home)
+    sharing = sharing_of(study)
+    sharing.watch(*first_epoch(study, 5.0), **LIMITS)
+
+    def stop() -> None:
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        sharing.settle(stop)
     assert study.ledger.packings(study.id) == []
-    assert {row["gpu"] for row in study.ledger.trials(study.id)} == {1.0}
+    assert sharing.placement.gpu == 1.0
+
+
+def test_what_was_found_holds_for_the_same_cards_and_the_same_wish(home: Path) -> None:
+    study = open_study(digits("recalled"), home)
+    study.ledger.add_packing(study.id, card="H100", asked="auto", per_card=4, reason="measured", measured=[])
+    assert sharing_of(study).placement.gpu == 0.25
+    assert sharing_of(study).placement.slots == 8
+    assert sharing_of(study, card="A100").placement.gpu == 1.0
+    assert sharing_of(study, concurrency=4).placement.gpu == 0.5, "both cards are used"
+    assert sharing_of(study, concurrency=2).placement.gpu == 1.0
+    half = hpo.load("recalled", home=home, overrides=["resources.gpu=0.5"])
+    assert sharing_of(half).placement.gpu == 0.5
+
+
+def test_a_copy_that_cannot_be_built_says_why(home: Path) -> None:
+    study = open_study(digits("wrong", trainer={**digits("wrong")["trainer"], "compile": "never"}), home)
+    _, assignment = first_epoch(study, 5.0)
+    broken = replace(assignment, trainer={**assignment.trainer, "dataset": {"name": "npz", "root": "nowhere.npz"}})
+    with pytest.raises(ProbeError, match=r"FileNotFoundError: .*nowhere\.npz"):
+        probe(broken, most=2, growth=1.0, on_tick=lambda: None)
 
 
 def test_memory_that_runs_out_on_a_shared_card_lowers_the_packing_and_fails_nobody(home: Path) -> None:

@@ -29,6 +29,20 @@ def test_a_file_database_is_in_wal_mode_and_private(home: Path) -> None:
     assert (home / "studies.db").stat().st_mode & 0o077 == 0
 
 
+def test_a_database_of_an_earlier_version_gets_the_columns_that_came_since(home: Path, storage: str) -> None:
+    study = open_study(home, storage)
+    with study.ledger.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE hpo_trial DROP COLUMN gpu_seconds")
+        connection.exec_driver_sql("DROP TABLE hpo_packing")
+    study = Study.load("study", study.settings)
+    study.ledger.start_trial(study.id, 0, seed=0, gpu=0.5, record={})
+    study.ledger.update_trial(study.id, 0, seconds=8.0, gpu_seconds=None)
+    assert scheduler_of(study).gpu_seconds == 4.0
+    study.ledger.update_trial(study.id, 0, gpu_seconds=6.0)
+    assert scheduler_of(study).gpu_seconds == 6.0
+    assert study.ledger.packings(study.id) == []
+
+
 def test_many_that_create_the_same_study_at_once_all_succeed(home: Path, storage: str) -> None:
     program = f"""
 from hpo import settings, spec, summary

@@ -26,6 +26,7 @@ class Pace:
 
     def __init__(self, trainer: Trainer) -> None:
         """Train for a few steps, so that what comes is the speed that lasts."""
+        trainer.epoch = trainer.config.epochs - 1  # with all thawed that is going to be
         self._device = trainer.device
         self._steps = _endless(trainer)
         for _ in range(WARM_UP):

@@ -16,7 +16,6 @@ def test_it_counts_the_pictures_of_a_training_without_end(tmp_path: Path) -> Non
     trainer = Trainer(config, seed=0, data_folder=tmp_path, device="cpu")
     before = [each.clone() for each in trainer.model.parameters()]
     rate = Pace(trainer).pictures_per_second(0.3)
-    assert trainer.epoch == 0
     assert any(not torch.equal(*pair) for pair in zip(before, trainer.model.parameters(), strict=True)), "it trains"
 
     began, seen = time.perf_counter(), 0

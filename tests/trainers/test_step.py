@@ -9,6 +9,7 @@ from torch import nn
 
 from trainers.config import TrainConfig
 from trainers.precision import switches
+from trainers.train import Trainer
 
 
 class Hungry(nn.Module):
@@ -57,6 +58,14 @@ def test_memory_for_less_than_two_pictures_is_an_error(trainer):
     training = trainer(model="linear", batch_size=32)
     training._step._forward = Hungry(training.model, most=1)
     with pytest.raises(torch.OutOfMemoryError):
+        next(training.fit())
+
+
+def test_memory_that_runs_out_on_a_shared_device_is_an_error(trainer, tmp_path):
+    config = trainer(model="linear", batch_size=32).config
+    training = Trainer(config, seed=0, data_folder=tmp_path, device="cpu", shares_device=True)
+    training._step._forward = Hungry(training.model, most=9)
+    with pytest.raises(torch.OutOfMemoryError, match="32 pictures"):
         next(training.fit())
 
 
