@@ -25,7 +25,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from benchmarks import postgres
 from benchmarks.synthetic import METRICS, curve
 from benchmarks.tables import conditions, percentile, spread, table
-from hpo import ledger, settings, spec
+from hpo import settings, spec, tables
 from hpo.scheduler import Scheduler
 from hpo.searcher import Searcher
 from hpo.study import Study
@@ -132,8 +132,8 @@ def _fill(study: Study, size: int, chance: random.Random) -> None:
             metrics = json.dumps(dict.fromkeys(METRICS, value))
             epochs.append({**here, "epoch": epoch, "attempt": 1, "time": time.time(), "metrics": metrics})
     with study.ledger.begin() as connection:
-        connection.execute(sql.insert(ledger.trials), trials)
-        connection.execute(sql.insert(ledger.epochs), epochs)
+        connection.execute(sql.insert(tables.trials), trials)
+        connection.execute(sql.insert(tables.epochs), epochs)
 
 
 def _past_trial(epochs: int, chance: random.Random) -> FrozenTrial:

@@ -17,7 +17,7 @@ from hpo.settings import driver_url, masked
 __all__ = ["creating", "engine_options", "open_engine", "prepare"]
 
 ADVISORY = 4_772_111  # any number that others are unlikely to lock
-LOCK_TIMEOUT = 120  # seconds to wait for another writer of a SQLite file
+LOCK_TIMEOUT = 5  # seconds to wait for another writer of a SQLite file; a driver then tries again, see hpo.patience
 
 
 def engine_options(url: str) -> dict[str, Any]:

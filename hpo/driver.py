@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from hpo import patience
 from hpo.errors import HpoError, Interrupted, NoUsableTrial, Unavailable
 from hpo.lease import Lease
 from hpo.progress import Progress
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["run"]
 
+IMPATIENCE = 3.0  # seconds that an interrupted driver still waits for its database
 CLOSING_SECONDS = 30.0  # for MLflow to take the last records; a quarter of it after Ctrl-C
 
 
@@ -42,6 +44,7 @@ def run(study: Study, *, concurrency: int | None = None, progress: bool = True) 
         Unavailable: a database or cluster does not answer.
     """
     shown = Progress.on_stderr() if progress else Progress.silent()
+    study.patience.seconds, study.patience.say = patience.SECONDS, shown.note
     try:
         with Lease(study) as lease:
             study.begin()
@@ -75,6 +78,8 @@ class Driver:
         self._reason: HpoError | None = None  # the error that the search ends with
         self._spent: str | None = None  # the budget that has run out
         self._began = time.monotonic()
+        self._searcher = Searcher(study)
+        self._outages = 0  # of the database, after which it was seen to
 
     def run(self) -> str:
         """Run to the end; returns the outcome in words."""
@@ -89,7 +94,7 @@ class Driver:
         return self._spent or f"finished, best trial {best.number}"
 
     def _run(self) -> None:
-        searcher = Searcher(self._study)
+        searcher = self._searcher
         if searcher.exhausted:
             self._progress.note(f"study {self._study.name} is finished; --set budget.trials=N gives it more")
             self._close()
@@ -110,7 +115,7 @@ class Driver:
                         self._run_pass(search, searcher, sharing)
             finally:
                 if self._lease.held():  # else they are another driver's now
-                    self._put_back()
+                    self._put_back(str(self._reason or self._spent or sys.exception() or "the run ended"))
                     self._close()
 
     def _run_pass(self, search: type[Search], searcher: Searcher, sharing: Sharing) -> None:
@@ -118,7 +123,11 @@ class Driver:
         assert self._scheduler is not None
 
         def on_report(report: Report, assignment: Assignment) -> None:
-            searcher.give_back(int(report.crowded))
+            if report.full:
+                searcher.give_back(1)
+            if report.full == "disk":
+                folder = self._study.settings.checkpoints
+                self._end(reason=Unavailable(f"no room left in {folder}: {report.error}; then: {self._resume()}"))
             sharing.watch(report, assignment, trials_left=searcher.left, seconds_left=self._seconds_left())
             if sharing.unsettled and self._search is not None:
                 self._search.stop()
@@ -133,7 +142,7 @@ class Driver:
             self._search.run()
         self._search = None
         if sharing.unsettled and not self._ending:
-            searcher.give_back(self._put_back())
+            searcher.give_back(self._put_back("to share cards otherwise"))
 
     def _settle(self, sharing: Sharing) -> None:
         """Find how trials should share cards; Ctrl-C or a spent budget leave it undecided."""
@@ -152,13 +161,13 @@ class Driver:
     def _ending(self) -> bool:
         return self._reason is not None or self._spent is not None
 
-    def _put_back(self) -> int:
+    def _put_back(self, why: str) -> int:
         """Put what still runs into the queue; returns how many."""
         assert self._scheduler is not None
         running = list(self._scheduler.running)
         for number in running:
             try:
-                self._scheduler.requeue(number)
+                self._scheduler.requeue(number, why)
             except Exception as error:  # noqa: BLE001 - must hide neither the first error nor leave the others running
                 self._progress.note(f"trial {number} is put back by the next resume: {error}")
         return len(running)
@@ -187,6 +196,9 @@ class Driver:
     def _tick(self) -> None:
         assert self._scheduler is not None
         budget, scheduler = self._study.spec.budget, self._scheduler
+        if self._study.patience.outages > self._outages:
+            self._outages = self._study.patience.outages
+            self._searcher.reclaim(scheduler.running)
         if self._lease.renew():
             self._end(reason=self._interrupted("stopped by `hpo stop`"))
         if budget.failures is not None and scheduler.failures >= budget.failures:
@@ -226,6 +238,7 @@ class Driver:
             self._tracking.wake()
 
     def _interrupt(self) -> None:
+        self._study.patience.seconds = IMPATIENCE
         self._progress.note("stopping: epochs that end within seconds are recorded; Ctrl-C again stops at once")
         self._end(reason=self._interrupted("interrupted"))
 

@@ -16,8 +16,8 @@ import sqlalchemy as sql
 from sqlalchemy.engine import RowMapping
 
 from hpo.errors import StudyOwned
-from hpo.ledger import studies
 from hpo.study import Study
+from hpo.tables import studies
 
 __all__ = ["Lease", "holder"]
 
@@ -89,9 +89,15 @@ class Lease:
             "stop": False,
             "outcome": None,
         }
-        with self._ledger.begin() as connection:
-            query = sql.update(studies).where(studies.c.id == self._study["id"], free).values(**values)
-            taken = connection.execute(query).rowcount == 1
+
+        def write() -> bool:
+            with self._ledger.begin() as connection:
+                here = studies.c.id == self._study["id"]
+                connection.execute(sql.update(studies).where(here, free).values(**values))
+                owner: str = connection.execute(sql.select(studies.c.owner).where(here)).scalar_one()
+                return owner == self._owner
+
+        taken = self._ledger.patience.call(write)
         self._renewed = now
         return taken
 
@@ -106,13 +112,17 @@ class Lease:
             return False
         mine = (studies.c.id == self._study["id"], studies.c.owner == self._owner)
         spent = studies.c.seconds + (now - self._renewed)
-        with self._ledger.begin() as connection:
-            query = sql.update(studies).where(*mine).values(expires=now + SECONDS, seconds=spent)
-            if connection.execute(query).rowcount == 0:
-                raise StudyOwned(f"study {self._study['name']!r} was taken over by another driver; this one stops")
-            stop = connection.execute(sql.select(studies.c.stop).where(*mine)).scalar_one()
+
+        def write() -> bool:
+            with self._ledger.begin() as connection:
+                query = sql.update(studies).where(*mine).values(expires=now + SECONDS, seconds=spent)
+                if connection.execute(query).rowcount == 0:
+                    raise StudyOwned(f"study {self._study['name']!r} was taken over by another driver; this one stops")
+                return bool(connection.execute(sql.select(studies.c.stop).where(*mine)).scalar_one())
+
+        stop = self._ledger.patience.call(write)
         self._renewed = now
-        return bool(stop)
+        return stop
 
     def held(self) -> bool:
         """Whether the study is still this process's; after a long sleep it may not be."""
@@ -124,6 +134,10 @@ class Lease:
     ) -> None:
         mine = (studies.c.id == self._study["id"], studies.c.owner == self._owner)
         spent = studies.c.seconds + (time.time() - self._renewed)
-        with self._ledger.begin() as connection:
-            values = {"owner": None, "expires": None, "seconds": spent, "outcome": self.outcome}
-            connection.execute(sql.update(studies).where(*mine).values(**values))
+        values = {"owner": None, "expires": None, "seconds": spent, "outcome": self.outcome}
+
+        def write() -> None:
+            with self._ledger.begin() as connection:
+                connection.execute(sql.update(studies).where(*mine).values(**values))
+
+        self._ledger.patience.call(write)

@@ -1,8 +1,4 @@
-"""Our own SQL tables beside Optuna's: what Optuna has no column for.
-
-Optuna's tables own which trials exist, their parameters, states, values and the objective of each epoch. These own the
-space file, the lease, attempts, all metrics of each epoch, checkpoints, failures, and the records that wait for MLflow.
-"""
+"""Reads and writes of our own SQL tables."""
 
 from __future__ import annotations
 
@@ -17,113 +13,21 @@ import sqlalchemy as sql
 from sqlalchemy.engine import Connection, Engine, RowMapping
 
 from hpo import database
+from hpo.patience import Patience, patient
+from hpo.tables import attempts, create, epochs, outbox, packings, studies, trials
 
 __all__ = ["Ledger"]
 
-metadata = sql.MetaData()
-
-studies = sql.Table(
-    "hpo_study",
-    metadata,
-    sql.Column("id", sql.Integer, primary_key=True),  # names the checkpoint folder; never used twice
-    sql.Column("name", sql.String(64), nullable=False, unique=True),
-    sql.Column("uid", sql.String(32), nullable=False),  # tag by which MLflow runs are found again
-    sql.Column("text", sql.Text, nullable=False),  # the space file as written
-    sql.Column("folder", sql.Text),  # of the space file: where the user's own trainer is looked for
-    sql.Column("canonical", sql.Text, nullable=False),  # JSON of the resolved space
-    sql.Column("hash", sql.String(64), nullable=False),  # of what may not change within a study
-    sql.Column("created", sql.Float, nullable=False),  # seconds since the epoch, as all times here
-    sql.Column("seconds", sql.Float, nullable=False, default=0.0),  # wall time of all drivers so far
-    sql.Column("stop", sql.Boolean, nullable=False, default=False),  # `hpo stop` was typed
-    sql.Column("outcome", sql.Text),  # how the last driver ended; NULL while one is at work or after a kill
-    sql.Column("experiment_id", sql.String(64)),
-    sql.Column("run_id", sql.String(64)),  # MLflow parent run
-    sql.Column("owner", sql.String(32)),
-    sql.Column("host", sql.String(255)),
-    sql.Column("pid", sql.Integer),
-    sql.Column("pid_started", sql.Float),  # tells a process from a later one with its number
-    sql.Column("owned_since", sql.Float),
-    sql.Column("expires", sql.Float),
-    sqlite_autoincrement=True,
-)
-
-trials = sql.Table(
-    "hpo_trial",
-    metadata,
-    sql.Column("study", sql.ForeignKey("hpo_study.id", ondelete="CASCADE"), primary_key=True),
-    sql.Column("number", sql.Integer, primary_key=True),
-    sql.Column("seed", sql.BigInteger, nullable=False),
-    sql.Column("attempt", sql.Integer, nullable=False),  # starts so far, from 1
-    sql.Column("started", sql.Float, nullable=False),
-    sql.Column("ended", sql.Float),
-    sql.Column("seconds", sql.Float, nullable=False, default=0.0),  # training time over all attempts
-    sql.Column("gpu", sql.Float, nullable=False, default=0.0),  # share it holds
-    sql.Column("gpu_seconds", sql.Float),  # training time by the share it held at the time; NULL: seconds * gpu
-    sql.Column("epoch", sql.Integer, nullable=False, default=0),  # last one on record
-    sql.Column("best_epoch", sql.Integer),
-    sql.Column("best_value", sql.Float),
-    sql.Column("facts", sql.Text),  # JSON: what the trainer says of itself
-    sql.Column("checkpoint", sql.Text),  # path below the checkpoint folder
-    sql.Column("sha256", sql.String(64)),
-    sql.Column("checkpoint_epoch", sql.Integer),
-    sql.Column("error", sql.Text),  # "Type: message"
-    sql.Column("traceback", sql.Text),  # its last 20 lines
-    sql.Column("run_id", sql.String(64)),  # MLflow
-)
-
-epochs = sql.Table(
-    "hpo_epoch",
-    metadata,
-    sql.Column("study", sql.ForeignKey("hpo_study.id", ondelete="CASCADE"), primary_key=True),
-    sql.Column("number", sql.Integer, primary_key=True),
-    sql.Column("epoch", sql.Integer, primary_key=True),
-    sql.Column("attempt", sql.Integer, nullable=False),
-    sql.Column("time", sql.Float, nullable=False),
-    sql.Column("metrics", sql.Text, nullable=False),  # JSON; NaN and Infinity spelled as Python does
-)
-
-packings = sql.Table(
-    "hpo_packing",
-    metadata,
-    sql.Column("id", sql.Integer, primary_key=True),  # the newest holds
-    sql.Column("study", sql.ForeignKey("hpo_study.id", ondelete="CASCADE"), nullable=False, index=True),
-    sql.Column("time", sql.Float, nullable=False),
-    sql.Column("card", sql.String(255), nullable=False),  # the kind it was found for
-    sql.Column("asked", sql.String(32), nullable=False),  # resources.gpu, for which it was found
-    sql.Column("per_card", sql.Integer, nullable=False),  # trials on a card at a time
-    sql.Column("reason", sql.Text, nullable=False),
-    sql.Column("measured", sql.Text, nullable=False),  # JSON: what each level did
-)
-
-outbox = sql.Table(
-    "hpo_outbox",
-    metadata,
-    sql.Column("id", sql.Integer, primary_key=True),
-    sql.Column("study", sql.ForeignKey("hpo_study.id", ondelete="CASCADE"), nullable=False, index=True),
-    sql.Column("number", sql.Integer),  # NULL: about the study itself
-    sql.Column("kind", sql.String(16), nullable=False),
-    sql.Column("payload", sql.Text, nullable=False),
-    sqlite_autoincrement=True,
-)
-
-
-def _add_missing_columns(engine: Engine) -> None:
-    """Bring tables that an earlier version made up to date: every column that was added since may be NULL."""
-    there = sql.inspect(engine)
-    for table in metadata.sorted_tables:
-        known = {column["name"] for column in there.get_columns(table.name)}
-        for column in table.columns:
-            if column.name not in known:
-                kind = column.type.compile(engine.dialect)
-                with engine.begin() as connection:
-                    connection.exec_driver_sql(f"ALTER TABLE {table.name} ADD COLUMN {column.name} {kind}")
-
 
 class Ledger:
-    """Reads and writes of the tables above; each method is one transaction."""
+    """Reads and writes of the tables above; each method is one transaction, tried again as `patience` says.
+
+    A transaction whose answer was lost may be done twice: it then finds what it was to write.
+    """
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
+        self.patience = Patience()
         weakref.finalize(self, engine.dispose)
 
     @classmethod
@@ -136,8 +40,7 @@ class Ledger:
         database.prepare(url)
         ledger = cls(database.open_engine(url))
         with database.creating(url):
-            metadata.create_all(ledger.engine)
-            _add_missing_columns(ledger.engine)
+            create(ledger.engine)
         return ledger
 
     def begin(self) -> AbstractContextManager[Connection]:
@@ -145,13 +48,16 @@ class Ledger:
 
     # -- studies ------------------------------------------------------------------------------------------------------
 
+    @patient
     def study(self, name: str) -> RowMapping | None:
         return self._one(sql.select(studies).where(studies.c.name == name))
 
+    @patient
     def studies(self) -> Sequence[RowMapping]:
         with self.engine.connect() as connection:
             return connection.execute(sql.select(studies).order_by(studies.c.id)).mappings().all()
 
+    @patient
     def add_study(self, **values: Any) -> None:
         """Insert a study; one that is there already under the name is left as it is."""
         with self.begin() as connection:
@@ -159,26 +65,31 @@ class Ledger:
             if found is None:
                 connection.execute(sql.insert(studies).values(created=time.time(), **values))
 
+    @patient
     def update_study(self, study: int, **values: Any) -> None:
         with self.begin() as connection:
             connection.execute(sql.update(studies).where(studies.c.id == study).values(**values))
 
+    @patient
     def delete_study(self, study: int) -> None:
         with self.begin() as connection:
-            for table in (outbox, packings, epochs, trials):
+            for table in (outbox, packings, attempts, epochs, trials):
                 connection.execute(sql.delete(table).where(table.c.study == study))
             connection.execute(sql.delete(studies).where(studies.c.id == study))
 
     # -- trials -------------------------------------------------------------------------------------------------------
 
+    @patient
     def trial(self, study: int, number: int) -> RowMapping | None:
         return self._one(sql.select(trials).where(trials.c.study == study, trials.c.number == number))
 
+    @patient
     def trials(self, study: int) -> Sequence[RowMapping]:
         with self.engine.connect() as connection:
             query = sql.select(trials).where(trials.c.study == study).order_by(trials.c.number)
             return connection.execute(query).mappings().all()
 
+    @patient
     def start_trial(self, study: int, number: int, *, seed: int, gpu: float, record: Mapping[str, Any]) -> RowMapping:
         """Note the start of an attempt; returns the trial's row, with what an earlier attempt left."""
         with self.begin() as connection:
@@ -188,9 +99,12 @@ class Ledger:
                 fresh = {"seed": seed, "attempt": 1, "started": time.time(), "gpu": gpu}
                 connection.execute(sql.insert(trials).values(study=study, number=number, **fresh))
             row = connection.execute(sql.select(trials).where(*here)).mappings().one()
+            begun = {"attempt": row["attempt"], "from_epoch": row["epoch"], "started": time.time()}
+            connection.execute(sql.insert(attempts).values(study=study, number=number, **begun))
             self._post(connection, study, number, "start", {**record, "attempt": row["attempt"], "time": time.time()})
             return row
 
+    @patient
     def add_epoch(
         self,
         study: int,
@@ -208,23 +122,43 @@ class Ledger:
         """
         now, text = time.time(), json.dumps(dict(metrics))
         where = {"study": study, "number": number}
+        here = (epochs.c.study == study, epochs.c.number == number, epochs.c.epoch == epoch)
         with self.begin() as connection:
+            if connection.execute(sql.select(epochs.c.epoch).where(*here)).first() is not None:
+                return
             connection.execute(sql.insert(epochs).values(**where, epoch=epoch, attempt=attempt, time=now, metrics=text))
             self._update_trial(connection, study, number, epoch=epoch, **trial)
             if introduction is not None:
                 self._post(connection, study, number, "facts", introduction)
             self._post(connection, study, number, "epoch", {"epoch": epoch, "time": now, "metrics": dict(metrics)})
 
+    @patient
     def update_trial(self, study: int, number: int, **values: Any) -> None:
         with self.begin() as connection:
             self._update_trial(connection, study, number, **values)
 
-    def end_trial(self, study: int, number: int, *, record: Mapping[str, Any], **values: Any) -> None:
-        """Record how a trial ended, or that it waits again."""
+    @patient
+    def end_trial(self, study: int, number: int, *, outcome: str, record: Mapping[str, Any], **values: Any) -> None:
+        """Record how a trial ended, or that it waits again; `outcome` is its attempt's, in words."""
         with self.begin() as connection:
             self._update_trial(connection, study, number, ended=time.time(), **values)
+            self._end_attempt(connection, study, number, outcome)
             self._post(connection, study, number, "end", {**record, "time": time.time()})
 
+    @patient
+    def end_attempt(self, study: int, number: int, outcome: str) -> None:
+        """Record how an attempt ended that another of the same trial follows."""
+        with self.begin() as connection:
+            self._end_attempt(connection, study, number, outcome)
+
+    @patient
+    def attempts(self, study: int) -> Sequence[RowMapping]:
+        """Starts of all trials, in order."""
+        query = sql.select(attempts).where(attempts.c.study == study).order_by(attempts.c.number, attempts.c.attempt)
+        with self.engine.connect() as connection:
+            return connection.execute(query).mappings().all()
+
+    @patient
     def epochs(self, study: int, number: int | None = None) -> Sequence[RowMapping]:
         """Epochs on record, in order, of one trial or of all."""
         query = sql.select(epochs).where(epochs.c.study == study).order_by(epochs.c.number, epochs.c.epoch)
@@ -235,6 +169,7 @@ class Ledger:
 
     # -- packings -----------------------------------------------------------------------------------------------------
 
+    @patient
     def add_packing(
         self, study: int, *, card: str, asked: str, per_card: int, reason: str, measured: Sequence[Any]
     ) -> None:
@@ -251,6 +186,7 @@ class Ledger:
             connection.execute(sql.insert(packings).values(study=study, time=time.time(), **found))
             self._post(connection, study, None, "tags", {"tags": tags})
 
+    @patient
     def packings(self, study: int) -> Sequence[RowMapping]:
         """All of a study, the newest last."""
         query = sql.select(packings).where(packings.c.study == study).order_by(packings.c.id)
@@ -259,22 +195,26 @@ class Ledger:
 
     # -- outbox -------------------------------------------------------------------------------------------------------
 
+    @patient
     def post(self, study: int, number: int | None, kind: str, payload: Mapping[str, Any]) -> None:
         """Queue a record for MLflow."""
         with self.begin() as connection:
             self._post(connection, study, number, kind, payload)
 
+    @patient
     def pending(self, study: int, limit: int) -> Sequence[RowMapping]:
         """The oldest `limit` records that MLflow has not got."""
         query = sql.select(outbox).where(outbox.c.study == study).order_by(outbox.c.id).limit(limit)
         with self.engine.connect() as connection:
             return connection.execute(query).mappings().all()
 
+    @patient
     def pending_count(self, study: int) -> int:
         query = sql.select(sql.func.count()).select_from(outbox).where(outbox.c.study == study)
         with self.engine.connect() as connection:
             return int(connection.execute(query).scalar_one())
 
+    @patient
     def delivered(self, ids: Iterable[int]) -> None:
         """Forget records that MLflow has."""
         with self.begin() as connection:
@@ -290,6 +230,11 @@ class Ledger:
     def _update_trial(connection: Connection, study: int, number: int, **values: Any) -> None:
         here = (trials.c.study == study, trials.c.number == number)
         connection.execute(sql.update(trials).where(*here).values(**values))
+
+    @staticmethod
+    def _end_attempt(connection: Connection, study: int, number: int, outcome: str) -> None:
+        open_one = (attempts.c.study == study, attempts.c.number == number, attempts.c.ended.is_(None))
+        connection.execute(sql.update(attempts).where(*open_one).values(ended=time.time(), outcome=outcome))
 
     @staticmethod
     def _post(connection: Connection, study: int, number: int | None, kind: str, payload: Mapping[str, Any]) -> None:

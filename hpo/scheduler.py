@@ -72,6 +72,7 @@ class Scheduler:
         self.gpu_seconds = sum(_gpu_seconds(row) for row in study.ledger.trials(study.id))
         self._checkpoints = Retention(study)
         self._warned: set[str] = set()
+        self.epoch_time = self._spec.budget.epoch_time
 
     # -- start --------------------------------------------------------------------------------------------------------
 
@@ -145,8 +146,8 @@ class Scheduler:
     def report(self, report: Report) -> bool:
         """Take in a worker's report; returns whether the trial goes on."""
         run = self.running[report.number]
-        if report.crowded:
-            self.requeue(report.number)
+        if report.full:
+            self.requeue(report.number, f"the {report.full} was full: {report.error}")
             return False
         if report.error:
             self.fail(report.number, report.error, report.traceback)
@@ -165,6 +166,12 @@ class Scheduler:
             return False
         if run.trial.should_prune():
             self._end(run, TrialState.PRUNED)
+            return False
+        limit = self._spec.budget.trial_time
+        if limit is not None and run.seconds >= limit:
+            self._end(
+                run, TrialState.PRUNED, error=f"stopped after {run.seconds:.0f} s, budget.trial_time is {limit:g}"
+            )
             return False
         return True
 
@@ -238,17 +245,19 @@ class Scheduler:
         self.failures += 1
         self._end(self.running[number], TrialState.FAIL, error=error, traceback=traceback)
 
-    def requeue(self, number: int) -> None:
+    def requeue(self, number: int, why: str) -> None:
         """Put a trial back into the queue: it keeps its number and goes on from its last recorded epoch."""
         run = self.running.pop(number)
         self._study.report_missing(run.trial._get_latest_trial())
         self._study.storage.set_trial_state_values(run.trial._trial_id, TrialState.WAITING)
-        self._study.ledger.end_trial(self._study.id, number, record=end_record(TrialState.WAITING))
+        record = end_record(TrialState.WAITING)
+        self._study.ledger.end_trial(self._study.id, number, outcome=why, record=record)
         self._tell_progress("end", run, "WAITING")
 
-    def restart(self, number: int) -> Assignment:
+    def restart(self, number: int, why: str) -> Assignment:
         """Note that a lost worker's trial begins another attempt; returns where it goes on from."""
         run = self.running[number]
+        self._study.ledger.end_attempt(self._study.id, number, why)
         resolved = run.assignment.trainer
         row = self._study.ledger.start_trial(
             self._study.id,
@@ -271,7 +280,9 @@ class Scheduler:
         self._study.optuna.tell(run.trial, run.value if state == TrialState.COMPLETE else None, state=state)
         tags = {"hpo.best_epoch": run.best_epoch, "hpo.error": error}
         record = end_record(state, **_present(tags)) | {"traceback": traceback}
-        self._study.ledger.end_trial(self._study.id, number, error=error, traceback=traceback, record=record)
+        self._study.ledger.end_trial(
+            self._study.id, number, outcome=error or state.name.lower(), error=error, traceback=traceback, record=record
+        )
         del self.running[number]
         self._ended += 1
         self._tell_progress("end", run, state.name, error)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import RandomSampler, TPESampler
-from optuna.trial import Trial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState
 
 from hpo.space.parameters import Choice, FloatRange, Parameter
 from hpo.spec import SearchSpec
@@ -39,14 +39,27 @@ class Searcher:
         self._study = study
         self._spec = study.spec
         trials = study.frozen_trials()
-        begun = {row["number"] for row in study.ledger.trials(study.id)}
+        self._count(trials)
+        self._budget = self._spec.budget.trials
+        if self._spec.sampler.type == "grid":
+            self._enqueue_grid(trials)
+
+    def _count(self, trials: list[FrozenTrial]) -> None:
+        begun = {row["number"] for row in self._study.ledger.trials(self._study.id)}
         self._started = len(begun)
         # in the queue, and already counted against the budget: what a stopped or killed driver left
         self._left_over = sum(t.state == TrialState.WAITING and t.number in begun for t in trials)
         self._queued = sum(t.state == TrialState.WAITING for t in trials) - self._left_over
-        self._budget = self._spec.budget.trials
-        if self._spec.sampler.type == "grid":
-            self._enqueue_grid(trials)
+
+    def reclaim(self, running: Collection[int]) -> None:
+        """Put trials into the queue that an outage of the database left RUNNING with nobody to run them.
+
+        Optuna had made or handed one out, and the answer was lost.
+        """
+        for trial in self._study.frozen_trials():
+            if trial.state == TrialState.RUNNING and trial.number not in running:
+                self._study.storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+        self._count(self._study.frozen_trials())
 
     @property
     def exhausted(self) -> bool:
@@ -105,7 +118,7 @@ class Searcher:
         _suggest(trial, self._spec)
         return trial.params
 
-    def _enqueue_grid(self, trials: list[optuna.trial.FrozenTrial]) -> None:
+    def _enqueue_grid(self, trials: list[FrozenTrial]) -> None:
         """Queue every cell that no trial has finished or will run; a cell whose trials all failed is run again."""
         there = {
             _key(trial.system_attrs.get("fixed_params") or trial.params)

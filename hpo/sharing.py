@@ -74,7 +74,7 @@ class Sharing:
         self, report: Report, assignment: Assignment, *, trials_left: int | None, seconds_left: float | None
     ) -> None:
         """Take in a report, the trial's assignment, and what is left: trials to start, seconds of budget."""
-        if report.crowded:
+        if report.full == "card":
             self._crowded = report.number
         elif self._open and report.config is not None:  # the built-in trainer's, with the first epoch of an attempt
             self._open = False

@@ -21,6 +21,7 @@ from hpo.errors import NoUsableTrial, SpecError
 from hpo.ledger import Ledger
 from hpo.settings import Settings, driver_url, masked
 from hpo.spec import SearchSpec
+from hpo.storage import PatientStorage
 from hpo.wording import words
 
 if TYPE_CHECKING:
@@ -28,7 +29,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Study", "open_ledger"]
 
-STORAGE_ERRORS = (sqlalchemy.exc.OperationalError, optuna.exceptions.StorageInternalError)
+STORAGE_ERRORS = (
+    sqlalchemy.exc.OperationalError,
+    sqlalchemy.exc.InterfaceError,
+    optuna.exceptions.StorageInternalError,
+)
 """What a database that went away raises."""
 
 # MLflow's word for each of Optuna's states. SCHEDULED: interrupted, and in the queue to go on.
@@ -47,9 +52,7 @@ class Study:
     Open with `Study.open` (creates it) or `Study.load` (by name).
     """
 
-    def __init__(
-        self, space: SearchSpec, settings: Settings, ledger: Ledger, storage: optuna.storages.RDBStorage
-    ) -> None:
+    def __init__(self, space: SearchSpec, settings: Settings, ledger: Ledger, storage: PatientStorage) -> None:
         row = ledger.study(space.name)
         assert row is not None
         self.spec = space
@@ -61,6 +64,7 @@ class Study:
             study_name=space.name, storage=storage, direction=space.metric.goal, load_if_exists=True
         )
         self.storage = self.optuna._storage
+        self.patience = storage.patience = ledger.patience
         weakref.finalize(self, _disconnect, storage)  # else PostgreSQL's connections stay open as long as the process
 
     def __repr__(self) -> str:
@@ -264,7 +268,9 @@ class Study:
             if row is not None and row["ended"] is None:
                 state = TrialState.WAITING if trial.state == TrialState.RUNNING else trial.state
                 reason = trial.user_attrs.get("reason")
-                self.ledger.end_trial(self.id, trial.number, error=reason, record=end_record(state))
+                outcome = "its driver was gone" if state == TrialState.WAITING else reason or state.name.lower()
+                record = end_record(state)
+                self.ledger.end_trial(self.id, trial.number, outcome=outcome, error=reason, record=record)
         return back
 
     def report_missing(self, trial: FrozenTrial) -> None:
@@ -301,14 +307,14 @@ def open_ledger(settings: Settings) -> Ledger:
     return Ledger.open(settings.storage)
 
 
-def _open_storage(settings: Settings) -> optuna.storages.RDBStorage:
+def _open_storage(settings: Settings) -> PatientStorage:
     logging.getLogger("optuna").setLevel(logging.WARNING)  # one line a trial is the driver's to print
     options = database.engine_options(settings.storage)
     with database.creating(settings.storage):
-        return optuna.storages.RDBStorage(driver_url(settings.storage), engine_kwargs=options)
+        return PatientStorage(driver_url(settings.storage), engine_kwargs=options)
 
 
-def _disconnect(storage: optuna.storages.RDBStorage) -> None:
+def _disconnect(storage: PatientStorage) -> None:
     storage.remove_session()
     storage.engine.dispose()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import inspect
 import json
@@ -17,7 +18,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from hpo.imports import uncollected
 from trainers import checkpoint
@@ -66,6 +67,11 @@ class Assignment:
     forecast_trials: float | None = None  # trials that this process is to run, this one among them
 
     @property
+    def may_compile(self) -> bool:
+        """Whether the trainer may take minutes to compile its network."""
+        return self.gpu > 0 and "import" not in self.trainer and self.trainer.get("compile") != "never"
+
+    @property
     def shares_card(self) -> bool:
         """Whether others may train on its card at the same time."""
         return 0 < self.gpu <= 0.5
@@ -87,7 +93,7 @@ class Report:
     error: str | None = None  # "Type: message"; the trial has failed
     traceback: str | None = None  # last 20 lines
     warnings: tuple[str, ...] = ()  # what was warned of since the last report
-    crowded: bool = False  # the error is that a shared card's memory ran out: not the trial's fault
+    full: Literal["card", "disk"] | None = None  # what had no room left, where that is not the trial's fault
 
 
 class Attempt:
@@ -270,13 +276,16 @@ def failure(assignment: Assignment, error: BaseException) -> Report:
         attempt=assignment.attempt,
         error=_storable(message),
         traceback=_storable("\n".join(line[:500] for line in lines)),
-        crowded=assignment.shares_card and _ran_out_of_memory(message),
+        full=_full(assignment, error, message),
     )
 
 
-def _ran_out_of_memory(message: str) -> bool:
-    """Whether an error says so in one of CUDA's ways; the libraries on top of it have codes of their own."""
-    return any(words in message for words in OUT_OF_MEMORY)
+def _full(assignment: Assignment, error: BaseException, message: str) -> Literal["card", "disk"] | None:
+    """What was full, of that which trials share: another trial, or this one elsewhere, would have fared no better."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "disk"
+    crowded = assignment.shares_card and any(words in message for words in OUT_OF_MEMORY)
+    return "card" if crowded else None
 
 
 def _storable(text: str) -> str:

@@ -16,6 +16,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher as TuneSearcher
 from ray.tune.stopper import Stopper
 
+from hpo.clock import Clock
 from hpo.resources import Placement, tune_environment
 from hpo.scheduler import Scheduler
 from hpo.searcher import Searcher
@@ -56,6 +57,7 @@ class Search:
         self.on_tick = on_tick
         self.on_report = on_report
         self.tune_trials: dict[int, Any] = {}
+        self._clock = Clock(scheduler.epoch_time)
         self._stop_at: float | None = None
         self._failure: Exception | None = None  # Tune passes on the text of an error, not the error
 
@@ -121,6 +123,7 @@ class Search:
                 forecast_trials=1 + left / self.placement.slots if left is not None else None,
             )
             if assignment is not None:
+                self._clock.begin(trial.number, compiles=assignment.may_compile)
                 return {"assignment": assignment}
         return str(TuneSearcher.FINISHED)
 
@@ -134,7 +137,9 @@ class Search:
             self._failure = error
             raise
         if not goes_on or self.stopping:
+            self._clock.end(report.number)
             return str(TrialScheduler.STOP)
+        self._clock.lap(report.number)
         trial.run_metadata.num_failures = 0  # only losses without an epoch between them count
         # a worker that dies is replaced from this config: keep it at the newest recorded state
         trial.config["assignment"] = self.scheduler.running[report.number].assignment
@@ -143,15 +148,36 @@ class Search:
     def should_end(self) -> bool:
         """Whether to leave the control loop; epochs that outlast the grace time are cut off. Called in every turn."""
         self.on_tick()
+        for number, limit in self._clock.overdue().items():
+            self._end_hanging(number, limit)
         if self._stop_at is None:
             return False
         busy = [each for each in self.tune_trials.values() if each.status == "RUNNING"]
         if busy and time.monotonic() < self._stop_at:
             return False
         for each in busy:
-            if each.temporary_state.ray_actor is not None:
-                ray.kill(each.temporary_state.ray_actor)
+            _kill(each)
         return True
+
+    def _end_hanging(self, number: int, limit: float) -> None:
+        """Fail a trial whose epoch does not end, and free its place."""
+        self._clock.end(number)
+        epoch = self.scheduler.running[number].epoch + 1
+        self.scheduler.fail(number, f"epoch {epoch} took longer than {limit:.0f} s, the limit of budget.epoch_time")
+        trial = self.tune_trials[number]
+        trial.max_failures = 0  # Tune would begin it again
+        _kill(trial)
+
+    def give_up(self, number: int, error: str, last_words: str | None) -> None:
+        """Fail a trial whose worker was lost too often."""
+        self._clock.end(number)
+        self.scheduler.fail(number, error, last_words)
+
+    def restart(self, number: int) -> Assignment:
+        """Begin a trial again whose worker was lost; returns where it goes on from."""
+        assignment = self.scheduler.restart(number, "its worker was lost")
+        self._clock.begin(number, compiles=assignment.may_compile)
+        return assignment
 
 
 class _Ask(TuneSearcher):  # type: ignore[misc]
@@ -192,10 +218,10 @@ class _Obey(FIFOScheduler):  # type: ignore[misc]
         """A worker died. Tune has marked the trial ERROR already where it is going to try again."""
         number = _number(trial)
         if trial.status == "ERROR":
-            trial.config["assignment"] = self._search.scheduler.restart(number)
+            trial.config["assignment"] = self._search.restart(number)
         elif number in self._search.scheduler.running and not self._search.stopping:
             error = f"its worker was lost {WORKER_LOSSES + 1} times: killed, crashed, or out of memory"
-            self._search.scheduler.fail(number, error, _last_words(trial))
+            self._search.give_up(number, error, _last_words(trial))
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
         self._search.tune_trials.pop(_number(trial), None)
@@ -210,6 +236,11 @@ class _End(Stopper):  # type: ignore[misc]
 
     def stop_all(self) -> bool:
         return self._search.should_end()
+
+
+def _kill(trial: Any) -> None:
+    if trial.temporary_state.ray_actor is not None:
+        ray.kill(trial.temporary_state.ray_actor)
 
 
 def _number(trial: Any) -> int:

@@ -22,6 +22,7 @@ ALLOWED = {
     "hpo.resources": {"ray"},
     "hpo.scheduler": {"optuna"},
     "hpo.searcher": {"optuna"},
+    "hpo.storage": {"optuna"},
     "hpo.study": {"optuna"},
     "hpo.training": {"torch", "trainers"},
     "hpo.trial": {"torch", "trainers"},

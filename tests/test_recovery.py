@@ -12,8 +12,8 @@ from study_samples import open_study, report, scheduler_of
 
 from hpo.errors import StudyOwned
 from hpo.lease import Lease, holder
-from hpo.ledger import studies
 from hpo.searcher import Searcher
+from hpo.tables import studies
 from hpo.trial import Checkpoint
 
 
@@ -142,7 +142,7 @@ def test_a_trial_put_back_takes_its_newest_epoch_along(home: Path) -> None:
     assert trial is not None
     scheduler.start(trial, cpu=1, gpu=0)
     study.ledger.add_epoch(study.id, 0, epoch=1, attempt=1, metrics={"val/accuracy": 0.5})
-    scheduler.requeue(0)  # Ctrl-C came between our table and Optuna's
+    scheduler.requeue(0, "Ctrl-C")  # Ctrl-C came between our table and Optuna's
     frozen = study.frozen_trials()[0]
     assert (frozen.state, frozen.intermediate_values) == (TrialState.WAITING, {1: 0.5})
 

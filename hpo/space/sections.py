@@ -90,11 +90,15 @@ class Budget(Section):
     trials: int | None = Field(default=None, ge=1)
     time: float | None = Field(default=None, gt=0)
     """Seconds; in the file also 8h, 30m, 90s or 1h30m."""
+    trial_time: float | None = Field(default=None, gt=0)
+    """Of training, after which a trial is stopped with what it has reached."""
+    epoch_time: float | None = Field(default=None, gt=0)
+    """After which a trial hangs and is ended; None: ten times the median, at least a minute."""
     gpu_hours: float | None = Field(default=None, gt=0)
     failures: int | None = Field(default=None, ge=1)
     """So many failed trials end the search."""
 
-    @field_validator("time", mode="before")
+    @field_validator("time", "trial_time", "epoch_time", mode="before")
     @classmethod
     def _seconds(cls, time: Any) -> Any:
         if not isinstance(time, str):

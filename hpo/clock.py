@@ -1,0 +1,64 @@
+"""How long epochs take, and which one takes so long that its trial must hang."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import median
+
+__all__ = ["Clock"]
+
+TIMES = 10.0  # the median, that an epoch may take where no limit is given
+FLOOR = 60.0  # seconds that it may take in any case
+COMPILING_FLOOR = 600.0  # the same where the trainer may compile its network in the middle of it
+KNOWN = 3  # epochs from which there is a median
+
+
+@dataclass(kw_only=True)
+class Lap:
+    """An epoch that is being trained."""
+
+    began: float
+    first: bool  # of its attempt: what it trains on is loaded in it, perhaps in a new process
+    floor: float
+
+
+class Clock:
+    """Times the epochs of all running trials. First epochs of an attempt are compared with first ones only."""
+
+    def __init__(self, limit: float | None, *, now: Callable[[], float] = time.monotonic) -> None:
+        """`limit`: seconds that any epoch may take; None: ten times the median, at least a minute."""
+        self._limit, self._now = limit, now
+        self._laps: dict[int, Lap] = {}
+        self._seconds: dict[bool, list[float]] = {True: [], False: []}
+
+    def begin(self, number: int, *, compiles: bool = False) -> None:
+        """A trial's attempt begins."""
+        self._laps[number] = Lap(began=self._now(), first=True, floor=COMPILING_FLOOR if compiles else FLOOR)
+
+    def lap(self, number: int) -> None:
+        """The trial has reported an epoch and goes on."""
+        lap = self._laps[number]
+        self._seconds[lap.first].append(self._now() - lap.began)
+        lap.began, lap.first = self._now(), False
+
+    def end(self, number: int) -> None:
+        """The trial does not run any more."""
+        self._laps.pop(number, None)
+
+    def overdue(self) -> dict[int, float]:
+        """Trials whose epoch takes longer than it may: number -> seconds that it may take."""
+        limits = {number: self._limit_of(lap) for number, lap in self._laps.items()}
+        now = self._now()
+        return {
+            number: limit
+            for number, limit in limits.items()
+            if limit is not None and now - self._laps[number].began > limit
+        }
+
+    def _limit_of(self, lap: Lap) -> float | None:
+        if self._limit is not None:
+            return self._limit
+        known = self._seconds[lap.first]
+        return max(lap.floor, TIMES * median(known)) if len(known) >= KNOWN else None

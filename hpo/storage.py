@@ -1,0 +1,37 @@
+"""Optuna's storage, with patience for a database that is away."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.storages import BaseStorage, RDBStorage
+from optuna.trial import TrialState
+
+from hpo.patience import Patience, patient
+
+__all__ = ["PatientStorage"]
+
+
+class PatientStorage(RDBStorage):
+    """Every call is tried again as `patience` says.
+
+    A new trial may then be there twice, the first one RUNNING and known to nobody: see `Searcher.reclaim`.
+    """
+
+    patience = Patience()
+
+    def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
+        """As Optuna's, but to end a trial a second time, because the answer to the first was lost, is no error."""
+        before = self.patience.outages
+        try:
+            return bool(self.patience.call(lambda: RDBStorage.set_trial_state_values(self, trial_id, state, values)))
+        except UpdateFinishedTrialError:
+            if self.patience.outages == before or self.get_trial(trial_id).state != state:
+                raise
+            return True
+
+
+for _name in {*BaseStorage.__abstractmethods__, "_create_new_trial", "_set_trial_param", "_get_trials"}:
+    if _name not in vars(PatientStorage):
+        setattr(PatientStorage, _name, patient(getattr(RDBStorage, _name)))

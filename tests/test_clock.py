@@ -1,0 +1,81 @@
+"""When an epoch takes so long that its trial must hang."""
+
+from hpo import clock
+from hpo.clock import Clock
+
+
+class Hands:
+    """A clock that is put forward by hand."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def run(times: Clock, hands: Hands, number: int, *epochs: float) -> None:
+    times.begin(number)
+    for seconds in epochs:
+        hands.now += seconds
+        times.lap(number)
+
+
+def test_a_given_limit_holds_for_every_epoch_from_the_first() -> None:
+    hands = Hands()
+    times = Clock(5.0, now=hands)
+    times.begin(3)
+    hands.now += 5.0
+    assert times.overdue() == {}
+    hands.now += 0.1
+    assert times.overdue() == {3: 5.0}
+    times.end(3)
+    assert times.overdue() == {}
+
+
+def test_ten_times_the_median_and_at_least_a_minute() -> None:
+    hands = Hands()
+    times = Clock(None, now=hands)
+    run(times, hands, 0, 30.0, 20.0, 20.0)
+    hands.now += 10_000
+    assert times.overdue() == {}, "two epochs after the first make no median"
+    times.end(0)
+    run(times, hands, 1, 30.0, 20.0, 22.0, 1.0)
+    hands.now += 200.0
+    assert times.overdue() == {}
+    hands.now += 0.5
+    assert times.overdue() == {1: 200.0}
+    times.end(1)
+    for number in (2, 3, 4):
+        run(times, hands, number, 30.0, 0.1, 0.1, 0.1, 0.1)
+        times.end(number)
+    run(times, hands, 5, 30.0)
+    hands.now += clock.FLOOR + 1
+    assert times.overdue() == {5: clock.FLOOR}
+
+
+def test_first_epochs_are_compared_with_first_ones() -> None:
+    """Pictures are decoded in them, and processes start."""
+    hands = Hands()
+    times = Clock(None, now=hands)
+    for number in range(3):
+        run(times, hands, number, 40.0, 1.0, 1.0)
+        times.end(number)
+    times.begin(9)
+    hands.now += 399.0
+    assert times.overdue() == {}
+    hands.now += 2.0
+    assert times.overdue() == {9: 400.0}
+
+
+def test_a_trainer_that_may_compile_has_longer() -> None:
+    hands = Hands()
+    times = Clock(None, now=hands)
+    run(times, hands, 0, 1.0, 1.0, 1.0, 1.0)
+    times.end(0)
+    times.begin(1, compiles=True)
+    times.lap(1)
+    hands.now += clock.COMPILING_FLOOR
+    assert times.overdue() == {}
+    hands.now += 1
+    assert times.overdue() == {1: clock.COMPILING_FLOOR}
