@@ -1,17 +1,25 @@
 # make demo   install into .venv and run a first search, about a minute after the install
 # make test   install what tests need and run them
+# make faults  a short round of every fault, as CI does: kills, locks, servers that stop, a full disk
+# make soak    faults at random, on larger studies, until Ctrl-C or for SOAK="--rounds N"; prints counts
 # make lint types   ruff and mypy, as CI does
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test lint types clean
+.PHONY: demo test faults soak lint types clean
 
 demo: $(VENV)/installed
 	$(BIN)/hpo run --space search_spaces/quickstart.yaml
 
 test: $(VENV)/installed-dev
 	$(BIN)/python -m pytest
+
+faults: $(VENV)/installed-dev
+	$(BIN)/python -m pytest -m slow tests/faults
+
+soak: $(VENV)/installed-dev
+	$(BIN)/python tests/faults/soak.py $(SOAK)
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

@@ -37,6 +37,11 @@ class Clock:
         """A trial's attempt begins."""
         self._laps[number] = Lap(began=self._now(), first=True, floor=COMPILING_FLOOR if compiles else FLOOR)
 
+    def wait(self, number: int) -> None:
+        """The trial waits for a process: its epoch has not begun."""
+        if number in self._laps:
+            self._laps[number].began = self._now()
+
     def lap(self, number: int) -> None:
         """The trial has reported an epoch and goes on."""
         lap = self._laps[number]

@@ -129,6 +129,8 @@ class Search:
 
     def decide(self, trial: Any, report: Report) -> str:
         """Tune's decision after a report."""
+        if report.number not in self.scheduler.running:  # it was ended for hanging in the same moment
+            return str(TrialScheduler.STOP)
         assignment = self.scheduler.running[report.number].assignment
         try:
             goes_on = self.scheduler.report(report)
@@ -148,8 +150,7 @@ class Search:
     def should_end(self) -> bool:
         """Whether to leave the control loop; epochs that outlast the grace time are cut off. Called in every turn."""
         self.on_tick()
-        for number, limit in self._clock.overdue().items():
-            self._end_hanging(number, limit)
+        self._watch_clock()
         if self._stop_at is None:
             return False
         busy = [each for each in self.tune_trials.values() if each.status == "RUNNING"]
@@ -158,6 +159,13 @@ class Search:
         for each in busy:
             _kill(each)
         return True
+
+    def _watch_clock(self) -> None:
+        for number, trial in self.tune_trials.items():
+            if trial.status != "RUNNING":
+                self._clock.wait(number)
+        for number, limit in self._clock.overdue().items():
+            self._end_hanging(number, limit)
 
     def _end_hanging(self, number: int, limit: float) -> None:
         """Fail a trial whose epoch does not end, and free its place."""

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import sys
 import time
 import warnings
 from collections.abc import Iterator
@@ -27,9 +28,16 @@ class Resumable:
     """The same curve from a class whose state is kept; every epoch is noted in the journal with pid and card."""
 
     def __init__(
-        self, lr: float, weight_decay: float = 0.0, epochs: int = 5, journal: str | None = None, sleep: float = 0.0
+        self,
+        lr: float,
+        weight_decay: float = 0.0,
+        epochs: int = 5,
+        journal: str | None = None,
+        sleep: float = 0.0,
+        ballast: int = 0,
     ) -> None:
         self.lr, self.weight_decay, self.epochs, self.journal, self.sleep = lr, weight_decay, epochs, journal, sleep
+        self.ballast = ballast  # bytes that its state takes
         self.epoch = 0
 
     def fit(self) -> Iterator[Metrics]:
@@ -43,7 +51,7 @@ class Resumable:
             yield {"val/accuracy": (1 - abs(self.lr - 0.1)) * (1 - 0.5**self.epoch) - self.weight_decay}
 
     def state_dict(self) -> dict[str, Any]:
-        return {"epoch": self.epoch}
+        return {"epoch": self.epoch, "ballast": "x" * self.ballast}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.epoch = state["epoch"]
@@ -61,6 +69,31 @@ class Mortal(Resumable):
             if self.epoch == 3 and (self.always or not self.mark.exists()):
                 self.mark.touch()
                 os.kill(os.getpid(), signal.SIGKILL)
+            yield metrics
+
+
+class Unwell(Resumable):
+    """With one learning rate goes wrong in the third epoch, as `kind` says; notes when beside the journal."""
+
+    def __init__(self, lr: float, kind: str, lr_of_it: float, **options: Any) -> None:
+        super().__init__(lr, **options)
+        self.kind, self.sick = kind, lr == lr_of_it
+
+    def fit(self) -> Iterator[Metrics]:
+        for metrics in super().fit():
+            if self.sick and self.epoch == 3:
+                Path(str(self.journal)).with_name("unwell").touch()
+                match self.kind:
+                    case "hangs":
+                        time.sleep(10_000)
+                    case "raises":
+                        raise ValueError("the data has a hole")
+                    case "exits":
+                        sys.exit(3)
+                    case "segfaults":
+                        os.kill(os.getpid(), signal.SIGSEGV)
+                    case "diverges":
+                        metrics["val/accuracy"] = float("nan")
             yield metrics
 
 

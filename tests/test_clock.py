@@ -33,6 +33,19 @@ def test_a_given_limit_holds_for_every_epoch_from_the_first() -> None:
     assert times.overdue() == {}
 
 
+def test_waiting_for_a_process_is_no_part_of_an_epoch() -> None:
+    hands = Hands()
+    times = Clock(5.0, now=hands)
+    times.begin(3)
+    hands.now += 60.0
+    times.wait(3)
+    hands.now += 5.0
+    assert times.overdue() == {}
+    hands.now += 0.1
+    assert times.overdue() == {3: 5.0}
+    times.wait(4)
+
+
 def test_ten_times_the_median_and_at_least_a_minute() -> None:
     hands = Hands()
     times = Clock(None, now=hands)

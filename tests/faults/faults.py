@@ -1,0 +1,255 @@
+"""The faults, a function each: start a study, do harm at a moment that chance has drawn, see the study to its end."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import synthetic
+from case import Case
+from servers import MlflowServer, Postgres
+
+LOCKED_SECONDS = 20.0
+DOWN_SECONDS = 10.0
+
+
+def none(case: Case) -> None:
+    """Nothing happens."""
+    case.start("run", "--space", case.write())
+    assert case.finish()[0] == 0
+
+
+def driver_killed(case: Case) -> None:
+    """The driver is killed with SIGKILL, then resumed."""
+    driver = case.start("run", "--space", case.write())
+    case.wait_for_moment()
+    driver.kill()
+    driver.communicate()
+    case.remember()
+    case.run_on()
+
+
+def all_killed(case: Case) -> None:
+    """Driver, workers, Ray and sender are killed at once, as when a machine goes down, then resumed."""
+    case.environment.pop("RAY_ADDRESS", None)
+    driver = case.start("run", "--space", case.write())
+    case.wait_for_moment()
+    for pid in _family(driver.pid):
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+    driver.communicate()
+    case.remember()
+    case.run_on()
+
+
+def worker_killed(case: Case) -> None:
+    """The worker of the newest epoch is killed with SIGKILL; the driver goes on."""
+    case.start("run", "--space", case.write())
+    case.wait_for_moment()
+    newest = synthetic.read(case.journal)[-1]
+    case.remember()
+    os.kill(newest["pid"], signal.SIGKILL)
+    killed, before = time.monotonic(), case.epochs()
+    case.wait_for(lambda: case.epochs() > before or case._over())
+    case.seconds = time.monotonic() - killed
+    code, said = case.finish()
+    assert code == 0, said
+
+
+def interrupted(case: Case) -> None:
+    """Ctrl-C once, then resumed."""
+    driver = case.start("run", "--space", case.write())
+    case.wait_for_moment(until=0.7)
+    driver.send_signal(signal.SIGINT)
+    began = time.monotonic()
+    code, _ = case.finish()
+    took = time.monotonic() - began
+    case.remember()
+    if code != 0:  # else it had just ended
+        assert code == 130
+        assert took < 10
+        assert "RUNNING" not in case.load().counts()
+        case.run_on()
+
+
+def sqlite_locked(case: Case) -> None:
+    """Another writer holds the database file for 20 s; the driver goes on."""
+    case.start("run", "--space", case.write())
+    case.wait_for_moment(until=0.5)
+    case.remember()
+    with closing(sqlite3.connect(case.storage.removeprefix("sqlite:///"), isolation_level=None, timeout=30)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        time.sleep(LOCKED_SECONDS)
+        other.execute("COMMIT")
+    _goes_on(case)
+
+
+def postgres_stopped(case: Case, server: Postgres) -> None:
+    """The database server is stopped hard and is back after 10 s; the driver goes on."""
+    case.start("run", "--space", case.write())
+    case.wait_for_moment(until=0.5)
+    case.remember()
+    server.stop()
+    time.sleep(DOWN_SECONDS)
+    server.start()
+    _goes_on(case)
+
+
+def mlflow_stopped(case: Case, server: MlflowServer) -> None:
+    """The MLflow server is killed and stays away until the search has ended; then it is back and the study resumed."""
+    case.start("run", "--space", case.write())
+    case.wait_for_moment(until=0.5)
+    case.remember()
+    server.stop()
+    code, said = case.finish()
+    assert code == 0, said
+    assert "records wait for MLflow" in said
+    server.start()
+    began = time.monotonic()
+    case.start("resume", "study")
+    assert case.finish()[0] == 0
+    case.seconds = time.monotonic() - began
+
+
+def trial_hangs(case: Case) -> None:
+    """One trial never ends its third epoch."""
+    path = case.write(trainer="Unwell", options={"kind": "hangs", "lr_of_it": 0.04}, budget={"epoch_time": 3})
+    case.start("run", "--space", path)
+    case.wait_for(lambda: (case.folder / "unwell").exists() or case._over())
+    began = (case.folder / "unwell").stat().st_mtime
+    code, said = case.finish()
+    assert code == 0, said
+    sick = [row for point, row in case.table().items() if point[0] == 0.04]
+    assert {row["state"] for row in sick} == {"FAIL"}
+    assert all("took longer than 3 s" in row["error"] for row in sick)
+    ended = min(row["ended"] for row in case.load().ledger.trials(case.load().id) if row["error"])
+    case.seconds = ended - began
+    assert case.seconds < 3 + 10
+
+
+def trial_raises(case: Case) -> None:
+    """One trial raises in its third epoch."""
+    _unwell(case, "raises", "ValueError: the data has a hole")
+
+
+def trial_exits(case: Case) -> None:
+    """One trial leaves its process by sys.exit in its third epoch."""
+    _unwell(case, "exits", "SystemExit: 3")
+
+
+def trial_segfaults(case: Case) -> None:
+    """One trial brings its process down with SIGSEGV in its third epoch, each time."""
+    _unwell(case, "segfaults", "its worker was lost 3 times")
+
+
+def trial_diverges(case: Case) -> None:
+    """One trial's value is NaN in its third epoch."""
+    _unwell(case, "diverges", "val/accuracy was nan at epoch 3")
+
+
+def disk_full(case: Case) -> None:
+    """The disk of the home folder is full; once there is room the study is resumed."""
+    driver = case.start("run", "--space", case.write(options={"ballast": 20_000}))
+    case.wait_for_moment(until=0.5)
+    fill = case.home / "fill"
+    with fill.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while file.write(b"\0" * 4096):
+            pass
+    code, said = case.finish()
+    fill.unlink()
+    case.remember()
+    assert code in (0, 4), said
+    if code == 4:
+        assert "hpo resume study" in said
+        assert "FAIL" not in case.load().counts(), case.load().trials.error.dropna().tolist()
+        case.run_on()
+    assert driver.returncode is not None
+
+
+def second_driver(case: Case) -> None:
+    """Another driver is started on the same study; the first goes on."""
+    path = case.write()
+    driver = case.start("run", "--space", path)
+    case.wait_for_moment(until=0.3)
+    began = time.monotonic()
+    other = subprocess.run(
+        [sys.executable, "-m", "hpo", "resume", "study"],
+        env=case.environment,
+        cwd=case.folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    case.seconds = time.monotonic() - began
+    if driver.poll() is None:
+        assert other.returncode == 4, other.stderr
+        assert f"process {driver.pid}" in other.stderr
+    assert case.finish()[0] == 0
+
+
+ALL: dict[str, Callable[..., None]] = {
+    each.__name__: each
+    for each in (
+        none,
+        driver_killed,
+        all_killed,
+        worker_killed,
+        interrupted,
+        second_driver,
+        sqlite_locked,
+        postgres_stopped,
+        mlflow_stopped,
+        disk_full,
+        trial_hangs,
+        trial_raises,
+        trial_exits,
+        trial_segfaults,
+        trial_diverges,
+    )
+}
+
+
+def _unwell(case: Case, kind: str, error: str) -> None:
+    case.start("run", "--space", case.write(trainer="Unwell", options={"kind": kind, "lr_of_it": 0.04}))
+    code, said = case.finish()
+    assert code == 0, said
+    for point, row in case.table().items():
+        assert row["state"] == ("FAIL" if point[0] == 0.04 else "COMPLETE")
+        if point[0] == 0.04:
+            assert row["error"].startswith(error), row["error"]
+
+
+def _goes_on(case: Case) -> None:
+    """See the first epoch after a fault, and the end."""
+    began, before = time.monotonic(), case.epochs()
+    case.wait_for(lambda: case.epochs() > before or case._over())
+    case.seconds = time.monotonic() - began
+    code, said = case.finish()
+    assert code == 0, said
+
+
+def _family(pid: int) -> list[int]:
+    """A process and all that descend from it, by what the kernel says."""
+    children: dict[int, list[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            text = stat.read_text()
+        except OSError:  # it has just ended
+            continue
+        parent = int(text.rpartition(")")[2].split()[1])
+        children.setdefault(parent, []).append(int(stat.parent.name))
+    found = [pid]
+    for each in found:
+        found += children.get(each, [])
+    return found

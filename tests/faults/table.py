@@ -1,0 +1,58 @@
+"""The table of docs/reliability.md, from what rounds of faults came to."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+
+from case import Outcome
+
+BEGIN, END = "<!-- from tests/faults/soak.py: do not edit -->", "<!-- end -->"
+COLUMNS = (
+    "fault",
+    "times",
+    "finished trials lost",
+    "epochs of finished trials run again",
+    "epochs redone in one trial, most",
+    "zombies",
+    "records that disagree",
+    "seconds until it went on: median (most)",
+)
+
+
+def write_table(outcomes: Sequence[Outcome], path: Path) -> None:
+    """Put the table between its marks in a Markdown file."""
+    text = path.read_text()
+    head, rest = text.split(BEGIN)
+    tail = rest.split(END)[1]
+    path.write_text(f"{head}{BEGIN}\n{_conditions()}\n\n{_table(outcomes)}\n{END}{tail}")
+
+
+def _table(outcomes: Sequence[Outcome]) -> str:
+    lines = ["| " + " | ".join(COLUMNS) + " |", "|---" * len(COLUMNS) + "|"]
+    for fault in dict.fromkeys(outcome.fault for outcome in outcomes):
+        found = [outcome for outcome in outcomes if outcome.fault == fault]
+        seconds = [outcome.seconds for outcome in found]
+        cells = [
+            fault.replace("_", " "),
+            len(found),
+            sum(outcome.lost for outcome in found),
+            sum(outcome.repeated for outcome in found),
+            max(outcome.redone for outcome in found),
+            sum(outcome.zombies for outcome in found),
+            sum(len(outcome.disagreements) for outcome in found),
+            f"{median(seconds):.1f} ({max(seconds):.1f})" if any(seconds) else "",
+        ]
+        lines.append("| " + " | ".join(map(str, cells)) + " |")
+    return "\n".join(lines)
+
+
+def _conditions() -> str:
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    machine = f"{os.cpu_count()} processors ({platform.machine()}), Python {platform.python_version()}"
+    return f"{time.strftime('%d %B %Y')}, commit {commit.stdout.strip()}, {machine}."

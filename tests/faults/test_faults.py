@@ -1,0 +1,113 @@
+"""A short round of every fault. `make soak` does the same for as long as one likes, on larger studies."""
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import faults
+import pytest
+from case import Case, Size
+from servers import MlflowServer, Postgres
+
+pytestmark = pytest.mark.slow
+
+SIZE = Size(trials=8, epochs=5, sleep=0.1)
+SEED = 0
+
+
+@pytest.fixture
+def case(request: pytest.FixtureRequest, tmp_path: Path, ray_cluster: str) -> Iterator[Case]:
+    """A small study of its own, for the fault that the test is named after."""
+    fault = request.node.name.removeprefix("test_")
+    print(f"{fault}, seed {SEED}")
+    case = Case(
+        tmp_path,
+        fault=fault,
+        seed=SEED,
+        size=SIZE,
+        storage=f"sqlite:///{tmp_path}/home/studies.db",
+        mlflow=None,
+        ray=ray_cluster,
+    )
+    yield case
+    case.close()
+
+
+def check(case: Case, *, redone: int = 0, trials: int = SIZE.trials) -> None:
+    """What is promised whatever happens."""
+    found = case.outcome()
+    assert found.disagreements == []
+    assert (found.lost, found.repeated, found.zombies) == (0, 0, 0)
+    assert found.redone <= redone
+    assert len(case.table()) == trials
+
+
+def test_driver_killed(case: Case) -> None:
+    faults.driver_killed(case)
+    check(case, redone=1)
+
+
+def test_all_killed(case: Case) -> None:
+    faults.all_killed(case)
+    check(case, redone=1)
+
+
+def test_worker_killed(case: Case) -> None:
+    faults.worker_killed(case)
+    check(case, redone=1)
+
+
+def test_interrupted(case: Case) -> None:
+    faults.interrupted(case)
+    check(case)
+
+
+def test_second_driver(case: Case) -> None:
+    faults.second_driver(case)
+    check(case)
+
+
+def test_sqlite_locked(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(faults, "LOCKED_SECONDS", 8.0)  # longer than SQLite's own patience
+    faults.sqlite_locked(case)
+    check(case)
+    assert case.seconds < 2.5
+
+
+def test_postgres_stopped(case: Case, own_postgresql: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(faults, "DOWN_SECONDS", 3.0)
+    case.storage = case.environment["OPTUNA_STORAGE"] = own_postgresql.database()
+    faults.postgres_stopped(case, own_postgresql)
+    check(case)
+    assert case.seconds < 5
+
+
+def test_mlflow_stopped(case: Case, tmp_path: Path) -> None:
+    server = MlflowServer(tmp_path)
+    case.environment["MLFLOW_TRACKING_URI"] = server.url
+    try:
+        faults.mlflow_stopped(case, server)
+        check(case)
+    finally:
+        server.stop()
+
+
+def test_disk_full(case: Case, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", home], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("no tmpfs can be mounted here, which takes root")
+    try:
+        faults.disk_full(case)
+        check(case, redone=1)
+    finally:
+        subprocess.run(["umount", "-l", home], check=True)
+
+
+@pytest.mark.parametrize("fault", ["trial_hangs", "trial_raises", "trial_exits", "trial_segfaults", "trial_diverges"])
+def test_a_sick_trial_fails_alone(case: Case, fault: str) -> None:
+    faults.ALL[fault](case)
+    check(case, redone=2)  # a process that dies takes its epoch along, three times
