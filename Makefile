@@ -19,7 +19,7 @@ faults: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -m slow tests/faults
 
 soak: $(VENV)/installed-dev
-	$(BIN)/python tests/faults/soak.py $(SOAK)
+	PYTHONPATH=tests:. $(BIN)/python tests/faults/soak.py $(SOAK)
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

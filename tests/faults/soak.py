@@ -1,8 +1,8 @@
-"""Faults at random, for as long as one likes: `make soak`, or python tests/faults/soak.py --rounds 20 --fault driver_killed.
+"""Faults at random, for as long as one likes: `make soak`, or make soak SOAK="--rounds 20 --fault driver_killed".
 
 Each round is a study of its own, with a seed that is printed and that draws the fault and its moment. After each the
-journal of what was really trained is held against SQL and MLflow. Counts go to stdout, a JSON line a round to --out, and
---table writes them as the table of docs/reliability.md. Ctrl-C ends it after the round. Exit 1 if a promise was broken.
+journal of what was really trained is held against SQL and MLflow. Counts go to stdout, a JSON line a round to --out,
+and --table writes them as the table of docs/reliability.md. Ctrl-C ends it. Exit 1 if a promise was broken.
 """
 
 from __future__ import annotations
@@ -21,15 +21,13 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parent.parent)]
-os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE.parent), str(HERE.parent.parent)])
-
 import faults
 import ray
 from case import Case, Outcome, Size
 from servers import MlflowServer, Postgres
 from table import write_table
+
+TESTS = Path(__file__).parents[1]
 
 
 def main() -> None:
@@ -37,6 +35,8 @@ def main() -> None:
     chosen = arguments.fault or list(faults.ALL)
     seed, rounds, broken = arguments.seed, 0, 0
     outcomes: list[Outcome] = []
+    # for workers and drivers, which have folders of their own
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(TESTS), str(TESTS.parent)])
     with _cluster() as address:
         try:
             while arguments.rounds is None or rounds < arguments.rounds:
