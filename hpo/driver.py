@@ -207,7 +207,14 @@ class Driver:
             self._end(spent=f"budget.time of {budget.time:g} s spent")
         if budget.gpu_hours is not None and scheduler.gpu_seconds >= budget.gpu_hours * 3600:
             self._end(spent=f"budget.gpu_hours of {budget.gpu_hours:g} spent")
+        if budget.cost is not None and self._cost >= budget.cost:
+            self._end(spent=f"budget.cost of {budget.cost:g} spent")
         self._progress.tick()
+
+    @property
+    def _cost(self) -> float:
+        assert self._scheduler is not None
+        return self._scheduler.gpu_seconds / 3600 * (self._study.spec.budget.price_per_gpu_hour or 0.0)
 
     @property
     def _seconds(self) -> float:
@@ -220,9 +227,11 @@ class Driver:
         budget, limits = self._study.spec.budget, []
         if budget.time is not None:
             limits.append(budget.time - self._seconds)
-        if budget.gpu_hours is not None:
-            held = sum(run.gpu for run in self._scheduler.running.values())
-            limits.append((budget.gpu_hours * 3600 - self._scheduler.gpu_seconds) / max(held, 1.0))
+        hours = [] if budget.gpu_hours is None else [budget.gpu_hours]
+        if budget.cost is not None and budget.price_per_gpu_hour is not None:
+            hours.append(budget.cost / budget.price_per_gpu_hour)
+        held = sum(run.gpu for run in self._scheduler.running.values())
+        limits += [(each * 3600 - self._scheduler.gpu_seconds) / max(held, 1.0) for each in hours]
         return min(limits, default=None)
 
     def _end(self, *, reason: HpoError | None = None, spent: str | None = None) -> None:

@@ -90,6 +90,14 @@ class Ledger:
             return connection.execute(query).mappings().all()
 
     @patient
+    def gpu_seconds(self, study: int) -> float:
+        """Training time of all trials by the share of a GPU that each held at the time."""
+        held = sql.func.coalesce(trials.c.gpu_seconds, trials.c.seconds * trials.c.gpu)
+        query = sql.select(sql.func.coalesce(sql.func.sum(held), 0.0)).where(trials.c.study == study)
+        with self.engine.connect() as connection:
+            return float(connection.execute(query).scalar_one())
+
+    @patient
     def start_trial(self, study: int, number: int, *, seed: int, gpu: float, record: Mapping[str, Any]) -> RowMapping:
         """Note the start of an attempt; returns the trial's row, with what an earlier attempt left."""
         with self.begin() as connection:

@@ -53,7 +53,7 @@ def _facts(space: SearchSpec, settings: Settings) -> dict[str, str]:
         "per trial": f"{space.resources.cpu:g} CPU, {space.resources.gpu} GPU",
         "studies": masked(settings.storage),
         "MLflow": masked(settings.mlflow),
-        "checkpoints": str(settings.checkpoints),
+        "checkpoints": f"{settings.checkpoints}, {_kept(space)}",
         "datasets": str(settings.datasets),
         "Ray": settings.ray or "a local cluster, for the run",
         "identity": f"{space.hash()} (a study of this name runs with this space only)",
@@ -80,9 +80,16 @@ def _trials(space: SearchSpec) -> str:
         f"{budget.trials} trials": budget.trials,
         str(timedelta(seconds=budget.time or 0)): budget.time,
         f"{number(budget.gpu_hours)} GPU-hours": budget.gpu_hours,
+        f"a cost of {number(budget.cost)}": budget.cost,
         f"{budget.failures} failures": budget.failures,
     }
     return "until " + " or ".join(text for text, limit in limits.items() if limit is not None)
+
+
+def _kept(space: SearchSpec) -> str:
+    disk = space.budget.disk
+    limit = f" up to {disk / 1e9:g} GB" if disk is not None else ""
+    return f"of the best {space.checkpoints_kept} finished trials{limit} and of those at work"
 
 
 def _pruner(space: SearchSpec) -> str:

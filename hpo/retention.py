@@ -8,8 +8,6 @@ from hpo.study import Study
 
 __all__ = ["Retention"]
 
-KEEP = 3  # finished trials; `winner.top` raises it
-
 
 class Retention:
     """The kept checkpoints of one study; the record of one is cleared before its file goes."""
@@ -17,7 +15,7 @@ class Retention:
     def __init__(self, study: Study) -> None:
         self._study = study
         self._sign = 1.0 if study.spec.metric.goal == "maximize" else -1.0
-        self._limit = max(KEEP, study.spec.winner.top if study.spec.winner else 0)
+        self._limit, self._room = study.spec.checkpoints_kept, study.spec.budget.disk
         finished = study.complete()
         self._best = max((self._sign * value for value in finished.values()), default=None)
         saved = {row["number"] for row in study.ledger.trials(study.id) if row["checkpoint"]}
@@ -31,7 +29,7 @@ class Retention:
             # a worker keeps the epoch before the last one too, until the last is on record
             for path in set(newest.parent.glob("epoch-*")) - {newest}:
                 path.unlink()
-        while len(self._kept) > self._limit:
+        while len(self._kept) > self._limit or (len(self._kept) > 1 and self._too_large()):
             worst = min(self._kept, key=lambda each: (self._sign * self._kept[each], -each))  # of equals the latest
             del self._kept[worst]
             self.drop(worst)
@@ -39,6 +37,12 @@ class Retention:
         if is_best:
             self._best = self._sign * value
         return is_best
+
+    def _too_large(self) -> bool:
+        if self._room is None:
+            return False
+        folders = [self._study.folder / f"{number:06d}" for number in self._kept]
+        return sum(path.stat().st_size for folder in folders for path in folder.glob("epoch-*")) > self._room
 
     def drop(self, number: int) -> None:
         """Remove a trial's checkpoints."""

@@ -69,7 +69,7 @@ class Scheduler:
         counts = study.counts()
         self.failures = counts.get("FAIL", 0)
         self._ended = sum(counts.get(state.name, 0) for state in TrialState if state.is_finished())
-        self.gpu_seconds = sum(_gpu_seconds(row) for row in study.ledger.trials(study.id))
+        self.gpu_seconds = study.ledger.gpu_seconds(study.id)
         self._checkpoints = Retention(study)
         self._warned: set[str] = set()
         self.epoch_time = self._spec.budget.epoch_time

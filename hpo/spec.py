@@ -32,6 +32,7 @@ __all__ = ["SearchSpec", "changes", "from_mapping", "load", "parse"]
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _NOT_IDENTITY = {"dataset.root", "dataset.download"}
 """Where the pictures come from: the same study may go on on a machine that has them elsewhere."""
+KEPT = 3  # checkpoints of finished trials, if `winner.top` asks for no more
 _ABSENT = "(absent)"
 
 
@@ -117,6 +118,11 @@ class SearchSpec(BaseModel):
         """Return 16 hex digits that are equal for equal identities; 1 and 1.0 count as equal."""
         text = json.dumps(_whole(self.identity()), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def checkpoints_kept(self) -> int:
+        """Finished trials that keep their last checkpoint, at most."""
+        return max(KEPT, self.winner.top if self.winner else 0)
 
     def grid(self) -> list[dict[str, Any]]:
         """Return every combination of the parameters once, in file order, the last one varying fastest.
@@ -262,7 +268,9 @@ def _check_end(document: Document, parameters: Mapping[str, Parameter]) -> None:
 def _limits(tree: Mapping[str, Any], budget: Mapping[str, Any]) -> bool:
     """Whether anything is given that ends a search, be it under the name that another tool has for it."""
     keys = {meant("budget", key) or key for key, value in budget.items() if value is not None}
-    return bool(keys & {"trials", "time", "gpu_hours"}) or any("budget" in (meant("", key) or "") for key in tree)
+    return bool(keys & {"trials", "time", "gpu_hours", "cost"}) or any(
+        "budget" in (meant("", key) or "") for key in tree
+    )
 
 
 def _read_options(section: str, options: Sampler | Pruner) -> dict[str, Any]:

@@ -104,11 +104,18 @@ def _status(study: Study) -> dict[str, Any]:
         "best": value,
         "objective": f"{study.spec.metric.goal} {study.spec.metric.name}",
         "wall_seconds": round(row["seconds"], 1),
+        **_spent(study),
         **_packing(study),
         "waiting_for_mlflow": study.ledger.pending_count(study.id),
         "storage": masked(study.settings.storage),
         "mlflow": masked(study.settings.mlflow),
     }
+
+
+def _spent(study: Study) -> dict[str, Any]:
+    """GPU-hours so far, and what they cost where a price is given."""
+    hours, price = study.ledger.gpu_seconds(study.id) / 3600, study.spec.budget.price_per_gpu_hour
+    return {"gpu_hours": round(hours, 3), "cost": round(hours * price, 2) if price is not None else None}
 
 
 def _packing(study: Study) -> dict[str, Any]:

@@ -226,20 +226,43 @@ def test_checkpoints_of_the_best_few_are_kept(home: Path) -> None:
     assert sorted(folder.name for folder in study.folder.iterdir()) == ["000000", "000001", "000002"]
 
 
-def test_time_budget_leaves_the_rest_in_the_queue(home: Path) -> None:
+@pytest.mark.parametrize(
+    ("budget", "more"), [({"time": 4}, "time=1h"), ({"cost": 1, "price_per_gpu_hour": 3600}, "cost=9")], ids=str
+)
+def test_a_budget_leaves_the_rest_in_the_queue_and_holds_after_a_restart(
+    home: Path, budget: dict[str, Any], more: str
+) -> None:
     tree = space(
         "short",
         sampler="random",
         parameters={"lr": {"min": 0.0, "max": 1.0}},
         trainer=own("Resumable", epochs=1000, sleep=0.05),
-        budget={"time": 4, "trials": 4},
+        budget={**budget, "trials": 4},
+        resources={"gpu": 1},
     )
     with pytest.raises(NoUsableTrial):
         hpo.run(tree, home=home, concurrency=2)
-    study = hpo.load("short", home=home, overrides=["budget.time=1h"])
+    study = hpo.load("short", home=home, overrides=[f"budget.{more}"])
     assert study.counts() == {"WAITING": 2}
     assert all(0 < len(trial.intermediate_values) < 1000 for trial in study.frozen_trials())
     assert disagreements(study) == []
+    reached = [len(trial.intermediate_values) for trial in study.frozen_trials()]
+    with pytest.raises(NoUsableTrial):
+        hpo.load("short", home=home).resume(concurrency=2)
+    again = [len(trial.intermediate_values) for trial in hpo.load("short", home=home).frozen_trials()]
+    assert all(after - before < 5 for before, after in zip(reached, again, strict=True)), "it was spent already"
+
+
+def test_checkpoints_stay_within_their_disk_budget(home: Path) -> None:
+    parameters = {"lr": {"values": [0.1, 0.2, 0.3, 0.4]}}
+    trainer = own("Resumable", epochs=2, ballast=400_000)
+    tree = space("small", sampler="grid", parameters=parameters, trainer=trainer, budget={"disk": "1MB"})
+    study = hpo.run(tree, home=home)
+    kept = study.trials.set_index("lr").checkpoint.dropna()
+    assert set(kept.index) == {0.1, 0.2}, "two of 0.4 MB fit"
+    assert sum(path.stat().st_size for path in study.folder.rglob("epoch-*")) < 1e6
+    alone = hpo.run({**tree, "name": "smaller", "budget": {"disk": "0.1MB"}}, home=home)
+    assert set(alone.trials.set_index("lr").checkpoint.dropna().index) == {0.1}, "the best stays anyhow"
 
 
 def test_a_goal_to_minimize(home: Path) -> None:

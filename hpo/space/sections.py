@@ -29,6 +29,8 @@ READ_BY: dict[str, dict[str, tuple[str, ...]]] = {
 
 _TIME = re.compile(r"(?=.)(?:(\d+(?:\.\d+)?)d)?(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?")
 _UNIT_SECONDS = (86400, 3600, 60, 1)
+_SIZE = re.compile(r"(\d+(?:\.\d+)?) ?(MB|GB|TB)")
+_UNIT_BYTES = {"MB": 10**6, "GB": 10**9, "TB": 10**12}
 _METRIC_NAME = re.compile(r"[A-Za-z0-9._/ -]{1,250}")
 
 
@@ -95,8 +97,30 @@ class Budget(Section):
     epoch_time: float | None = Field(default=None, gt=0)
     """After which a trial hangs and is ended; None: ten times the median, at least a minute."""
     gpu_hours: float | None = Field(default=None, gt=0)
+    price_per_gpu_hour: float | None = Field(default=None, gt=0)
+    """In any currency; shown with what was spent."""
+    cost: float | None = Field(default=None, gt=0)
+    """Of GPU-hours at their price."""
+    disk: float | None = Field(default=None, gt=0)
+    """Bytes that the checkpoints of finished trials may take; in the file also 500MB or 20GB. The best stays anyhow."""
     failures: int | None = Field(default=None, ge=1)
     """So many failed trials end the search."""
+
+    @field_validator("disk", mode="before")
+    @classmethod
+    def _bytes(cls, size: Any) -> Any:
+        if not isinstance(size, str):
+            return size
+        match = _SIZE.fullmatch(size)
+        if not match:
+            raise ValueError(f"{size!r} is no size; write 500MB, 20GB, 1.5TB or a number of bytes")
+        return float(match[1]) * _UNIT_BYTES[match[2]]
+
+    @model_validator(mode="after")
+    def _cost_has_a_price(self) -> Budget:
+        if self.cost is not None and self.price_per_gpu_hour is None:
+            raise ValueError(f"cost {self.cost:g} needs price_per_gpu_hour: what an hour of one GPU costs")
+        return self
 
     @field_validator("time", "trial_time", "epoch_time", mode="before")
     @classmethod

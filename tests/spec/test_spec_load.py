@@ -67,6 +67,8 @@ OVERRIDES = {
     "pruner=none": lambda spec: spec.pruner.type == "none",
     "budget=7": lambda spec: (spec.budget.trials, spec.budget.failures) == (7, 2),
     "budget.time=1h": lambda spec: spec.budget.time == 3600,
+    "budget.disk=20GB": lambda spec: spec.budget.disk == 20e9,
+    "budget.epoch_time=10m": lambda spec: spec.budget.epoch_time == 600,
     "budget.failures=null": lambda spec: spec.budget.failures is None,
     "trainer.lr_schedule=step": lambda spec: spec.trainer["lr_schedule"] == {"name": "step"},
     "trainer.weight_decay=1e-5": lambda spec: spec.trainer["weight_decay"] == 1e-5,
