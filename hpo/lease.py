@@ -10,6 +10,7 @@ import socket
 import time
 import uuid
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 import psutil
 import sqlalchemy as sql
@@ -17,7 +18,9 @@ from sqlalchemy.engine import RowMapping
 
 from hpo.errors import StudyOwned
 from hpo.ledger import studies
-from hpo.study import Study
+
+if TYPE_CHECKING:
+    from hpo.study import Study
 
 __all__ = ["Lease", "holder"]
 

@@ -38,6 +38,7 @@ studies = sql.Table(
     sql.Column("outcome", sql.Text),  # how the last driver ended; NULL while one is at work or after a kill
     sql.Column("experiment_id", sql.String(64)),
     sql.Column("run_id", sql.String(64)),  # MLflow parent run
+    sql.Column("mlflow", sql.Text),  # where the last driver sent its records; no password, {home} for the home folder
     sql.Column("owner", sql.String(32)),
     sql.Column("host", sql.String(255)),
     sql.Column("pid", sql.Integer),
@@ -264,6 +265,13 @@ class Ledger:
         with self.begin() as connection:
             self._post(connection, study, number, kind, payload)
 
+    def post_all(self, study: int, number: int | None, records: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
+        """Queue records for MLflow, kind and payload of each, all or none."""
+        read = list(records)  # before the transaction, in which nobody else could write
+        with self.begin() as connection:
+            for kind, payload in read:
+                self._post(connection, study, number, kind, payload)
+
     def pending(self, study: int, limit: int) -> Sequence[RowMapping]:
         """The oldest `limit` records that MLflow has not got."""
         query = sql.select(outbox).where(outbox.c.study == study).order_by(outbox.c.id).limit(limit)
@@ -274,6 +282,12 @@ class Ledger:
         query = sql.select(sql.func.count()).select_from(outbox).where(outbox.c.study == study)
         with self.engine.connect() as connection:
             return int(connection.execute(query).scalar_one())
+
+    def pending_by_trial(self, study: int) -> dict[int | None, int]:
+        """How many records of each trial wait; None: about the study itself."""
+        query = sql.select(outbox.c.number, sql.func.count()).where(outbox.c.study == study).group_by(outbox.c.number)
+        with self.engine.connect() as connection:
+            return {row[0]: row[1] for row in connection.execute(query)}
 
     def delivered(self, ids: Iterable[int]) -> None:
         """Forget records that MLflow has."""
