@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import sqlalchemy as sql
 
 from hpo import checkpoints, picture
-from hpo.errors import HpoError, Unavailable
+from hpo.errors import SpecError, Unavailable
 from hpo.finding import Finding, Kind
 from hpo.settings import Settings, masked
 from hpo.snapshot import Snapshot
@@ -50,7 +50,7 @@ def examine(name: str, settings: Settings) -> Audit:
         return _only(name, Finding(study=name, trial=None, kind="study", what="Optuna does not have it", mend=mend))
     try:
         return audit(Study.load(name, settings))
-    except HpoError as error:
+    except SpecError as error:
         if row is None:
             raise
         return _only(name, Finding(study=name, trial=None, kind="study", what=f"cannot be opened: {error}", mend=None))
