@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -17,8 +18,8 @@ from hpo.checkpoints import state_files
 from hpo.errors import SpecError, StudyOwned, Unavailable
 from hpo.finding import Finding
 from hpo.retention import KEEP
-from hpo.settings import Settings
-from hpo.study import Study, open_ledger
+from hpo.settings import Settings, masked
+from hpo.study import STORAGE_ERRORS, Study, open_ledger
 from hpo.surroundings import Gpu, Store, gpus, stores, versions
 from hpo.wording import words
 
@@ -44,10 +45,14 @@ def doctor(name: str | None, settings: Settings, *, fix: bool, dry_run: bool, as
 
     Raises:
         SpecError: there is no study of that name.
+        Unavailable: the database went away meanwhile.
         StudyOwned: `fix` was asked for a study that a driver is at work on.
     """
     found = stores(settings)
-    reports = [_report(each, settings, fix=fix and not dry_run) for each in _names(name, settings, found)]
+    try:
+        reports = [_report(each, settings, fix=fix and not dry_run) for each in _names(name, settings, found)]
+    except STORAGE_ERRORS as error:
+        raise Unavailable(f"{masked(settings.storage)} went away: {error}") from error
     if fix and name is not None and reports and reports[0].audit.owner:
         stop = settings.command("stop", name)
         raise StudyOwned(f"study {name!r} is being run by {reports[0].audit.owner} and left alone: `{stop}` first")
@@ -135,7 +140,8 @@ def _show(
         for each in report.audit.findings:
             would = f"; --fix {each.mend}" if each.mend else "; nothing that --fix could mend without guessing"
             table.add_row("", Text(_about(each) + would))
-    console = Console(highlight=False, soft_wrap=True)
+    # a file or a pipe has no margin; a terminal's is kept by folding, never by cutting
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 10_000)
     console.print(table)
     if dry_run:
         console.print(Text("nothing was changed; the same without --dry-run does what is said after --fix"))

@@ -16,6 +16,8 @@ from hpo.snapshot import Snapshot
 
 __all__ = ["compare", "keep", "show"]
 
+Points = list[tuple[int, float]]
+
 # state in Optuna -> status of the run. Said here once more, so that a mistake of the code that writes them is seen
 STATUS = {
     "COMPLETE": "FINISHED",
@@ -23,6 +25,7 @@ STATUS = {
     "FAIL": "FAILED",
     "WAITING": "SCHEDULED",
 }
+SHOWN = 3  # points of a curve that differ
 AGAIN = "sends it again from SQL"
 ANEW = "deletes the run and makes it anew from SQL"
 
@@ -141,7 +144,14 @@ def _curves(seen: Snapshot, shown: Shown, number: int, run: Run) -> Iterator[Fin
             yield seen.finding(number, "picture", f"MLflow lacks {name} of epochs {lacking}", AGAIN)
         there = [each for each in ours if each[0] not in lacking]
         if repr(there) != repr(theirs):  # NaN is not equal to itself
-            yield seen.finding(number, "replace", f"{name} differs in MLflow", ANEW, sql=there, mlflow=theirs)
+            sides = {"sql": _unlike(there, theirs), "mlflow": _unlike(theirs, there)}
+            yield seen.finding(number, "replace", f"{name} differs in MLflow", ANEW, **sides)
+
+
+def _unlike(one: Points, other: Points) -> Points:
+    """The first of the points that only one of two curves has."""
+    known = {repr(point) for point in other}
+    return [point for point in one if repr(point) not in known][:SHOWN]
 
 
 def _kept(value: float) -> float:
