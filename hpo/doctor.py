@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from hpo import surroundings
 from hpo.audit import Audit, examine
 from hpo.checkpoints import state_files
 from hpo.errors import SpecError, StudyOwned, Unavailable
@@ -20,7 +21,7 @@ from hpo.finding import Finding
 from hpo.retention import KEEP
 from hpo.settings import Settings, masked
 from hpo.study import STORAGE_ERRORS, Study, open_ledger
-from hpo.surroundings import Gpu, Store, gpus, stores, versions
+from hpo.surroundings import Gpu, Store, gpus, versions
 from hpo.wording import words
 
 __all__ = ["DISAGREE", "doctor"]
@@ -37,6 +38,7 @@ class Report:
     trials: str = ""
     mended: Sequence[Finding] = ()
     alone: bool = False  # --fix left it alone, a driver is at work on it
+    mlflow: str | None = None  # where its runs are
     need: int = 0  # bytes that its checkpoints may still take
 
 
@@ -48,15 +50,17 @@ def doctor(name: str | None, settings: Settings, *, fix: bool, dry_run: bool, as
         Unavailable: the database went away meanwhile.
         StudyOwned: `fix` was asked for a study that a driver is at work on.
     """
-    found = stores(settings)
+    storage = surroundings.sql_store(settings)
     try:
-        reports = [_report(each, settings, fix=fix and not dry_run) for each in _names(name, settings, found)]
+        reports = [_report(each, settings, fix=fix and not dry_run) for each in _names(name, settings, storage)]
     except STORAGE_ERRORS as error:
         raise Unavailable(f"{masked(settings.storage)} went away: {error}") from error
     if fix and name is not None and reports and reports[0].audit.owner:
         stop = settings.command("stop", name)
         raise StudyOwned(f"study {name!r} is being run by {reports[0].audit.owner} and left alone: `{stop}` first")
-    found = [_with_need(each, sum(report.need for report in reports)) for each in found]
+    folder = _with_need(surroundings.checkpoints(settings), sum(report.need for report in reports))
+    uris = dict.fromkeys([report.mlflow for report in reports if report.mlflow] or [settings.mlflow])
+    found = [storage, *(surroundings.tracking(uri) for uri in uris), folder]
     if as_json:
         print(json.dumps(_plain(name, found, reports), indent=2))
     else:
@@ -66,8 +70,7 @@ def doctor(name: str | None, settings: Settings, *, fix: bool, dry_run: bool, as
     return 0 if all(report.audit.agrees for report in reports) else DISAGREE
 
 
-def _names(name: str | None, settings: Settings, found: Sequence[Store]) -> list[str]:
-    store = found[0]
+def _names(name: str | None, settings: Settings, store: Store) -> list[str]:
     if store.problem:
         return []
     if name is None:
@@ -92,8 +95,10 @@ def _report(name: str, settings: Settings, *, fix: bool) -> Report:
         study = Study.load(name, settings) if not any(each.kind == "study" for each in seen.findings) else None
     except SpecError:
         study = None
-    trials, need = (words(study.counts()), _need(study)) if study else ("", 0)
-    return Report(audit=seen, trials=trials, mended=mended, alone=alone, need=need)
+    if study is None:
+        return Report(audit=seen, mended=mended, alone=alone)
+    trials, need, mlflow = words(study.counts()), _need(study), study.settings.mlflow
+    return Report(audit=seen, trials=trials, mended=mended, alone=alone, need=need, mlflow=mlflow)
 
 
 def _need(study: Study) -> int:
@@ -150,7 +155,8 @@ def _show(
 
 
 def _about(finding: Finding) -> str:
-    return str(finding).removeprefix(f"study {finding.study}, ").removeprefix(f"study {finding.study}: ")
+    text = str(finding).removeprefix(f"study {finding.study}, ").removeprefix(f"study {finding.study}: ")
+    return "".join(each if each.isprintable() else " " for each in text)  # a trial's error may hold anything
 
 
 def _verdict(report: Report) -> str:
@@ -158,8 +164,8 @@ def _verdict(report: Report) -> str:
     said = [f"{count} finding{'s' if count > 1 else ''}" if count else "" if seen.silent else "agrees"]
     if seen.owner:
         said.append(f"run by {seen.owner}, so that only trials that have ended were looked at")
-        if report.alone:
-            said.append("left alone")
+    if report.alone:
+        said.append("left alone")
     if seen.silent:
         said.append(seen.silent)
     return "; ".join(filter(None, [*said, report.trials]))

@@ -22,15 +22,21 @@ class Retention:
         self._best = max((self._sign * value for value in finished.values()), default=None)
         saved = {row["number"] for row in study.ledger.trials(study.id) if row["checkpoint"]}
         self._kept = {number: value for number, value in finished.items() if number in saved}
+        self._catch_up()
+
+    def _catch_up(self) -> None:
+        """Remove what a driver that died between the end of a trial and its checkpoints left of finished trials."""
+        for trial in self._study.frozen_trials():
+            if trial.state.is_finished() and trial.number not in self._kept:
+                self.drop(trial.number)
+        for number in self._kept:
+            self._tidy(number)
 
     def keep(self, number: int, value: float) -> bool:
         """Keep a finished trial's last checkpoint and drop what it displaces; returns whether it is the best so far."""
-        newest = self._study.checkpoint(number)
-        if newest is not None:
+        if self._study.checkpoint(number) is not None:
             self._kept[number] = value
-            # a worker keeps the epoch before the last one too, until the last is on record
-            for path in set(newest.parent.glob("epoch-*")) - {newest}:
-                path.unlink()
+            self._tidy(number)
         while len(self._kept) > self._limit:
             worst = min(self._kept, key=lambda each: (self._sign * self._kept[each], -each))  # of equals the latest
             del self._kept[worst]
@@ -39,6 +45,12 @@ class Retention:
         if is_best:
             self._best = self._sign * value
         return is_best
+
+    def _tidy(self, number: int) -> None:
+        """Leave only the newest: a worker keeps the epoch before the last one too, until the last is on record."""
+        newest = self._study.checkpoint(number)
+        for path in set((self._study.folder / f"{number:06d}").glob("epoch-*")) - {newest}:
+            path.unlink()
 
     def drop(self, number: int) -> None:
         """Remove a trial's checkpoints."""

@@ -18,7 +18,7 @@ from hpo import database
 from hpo.errors import Unavailable
 from hpo.settings import Settings, masked
 
-__all__ = ["Gpu", "Store", "gpus", "stores", "versions"]
+__all__ = ["Gpu", "Store", "checkpoints", "gpus", "sql_store", "tracking", "versions"]
 
 PACKAGES = ("torch", "ray", "optuna", "mlflow", "sqlalchemy")
 SMI = ["nvidia-smi", "--query-gpu=index,name,memory.total,memory.used,driver_version", "--format=csv,noheader,nounits"]
@@ -78,12 +78,8 @@ def _gpu(line: str) -> Gpu:
     return Gpu(index=int(index), name=name, memory_mib=total, used_mib=taken, driver=driver)
 
 
-def stores(settings: Settings) -> list[Store]:
-    """The database, MLflow and the checkpoint folder."""
-    return [_database(settings), _mlflow(settings), _checkpoints(settings)]
-
-
-def _database(settings: Settings) -> Store:
+def sql_store(settings: Settings) -> Store:
+    """The database of the studies."""
     where = masked(settings.storage)
     file = settings.storage_file
     if file is not None and not file.exists():  # to open it would create it
@@ -105,18 +101,20 @@ def _database(settings: Settings) -> Store:
         engine.dispose()
 
 
-def _mlflow(settings: Settings) -> Store:
+def tracking(uri: str) -> Store:
+    """An MLflow."""
     from hpo.runs import ping  # imports MLflow
 
-    where = masked(settings.mlflow)
+    where = masked(uri)
     try:
-        seconds = ping(settings.mlflow)
+        seconds = ping(uri)
     except Unavailable as error:
         return Store(store="mlflow", where=where, problem=str(error))
     return Store(store="mlflow", where=where, seconds=seconds, note="not there yet" if seconds is None else None)
 
 
-def _checkpoints(settings: Settings) -> Store:
+def checkpoints(settings: Settings) -> Store:
+    """The folder of all checkpoints."""
     folder = settings.checkpoints
     free = shutil.disk_usage(_existing(folder)).free
     return Store(store="checkpoints", where=str(folder), problem=_unwritable(folder), free_bytes=free)
