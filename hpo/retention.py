@@ -47,9 +47,12 @@ class Retention:
         return is_best
 
     def _tidy(self, number: int) -> None:
-        """Leave only the newest: a worker keeps the epoch before the last one too, until the last is on record."""
-        newest = self._study.checkpoint(number)
-        for path in set((self._study.folder / f"{number:06d}").glob("epoch-*")) - {newest}:
+        """Leave only the newest: a worker keeps the epoch before the last one too, until the last is on record.
+
+        A worker that was killed while it wrote leaves a file with a dot in front.
+        """
+        folder = self._study.folder / f"{number:06d}"
+        for path in {*folder.glob("epoch-*"), *folder.glob(".epoch-*")} - {self._study.checkpoint(number)}:
             path.unlink()
 
     def drop(self, number: int) -> None:

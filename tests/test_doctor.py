@@ -25,6 +25,7 @@ from hpo.lease import Lease
 from hpo.repair import mend
 from hpo.searcher import Searcher
 from hpo.study import Study
+from hpo.surroundings import gpus
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +93,7 @@ def test_one_query_tells_that_there_is_no_orphan(home: Path, storage: str) -> No
         began = time.perf_counter()
         orphans.close(study.settings)
         seconds.append(time.perf_counter() - began)
-    assert min(seconds) < 0.01, seconds
+    assert min(seconds) < (0.01 if storage.startswith("sqlite") else 0.03), seconds  # most of it to connect
     assert orphans.close(settings.resolve(home=home / "nowhere")) == []
     assert not (home / "nowhere").exists()
 
@@ -128,7 +129,7 @@ def test_after_a_kill_the_next_command_closes_what_was_open(killed: Path) -> Non
     study = Study.load("study", settings.resolve(home=killed))
     assert study.counts() == {"WAITING": 2}
     wait_until(lambda: study.ledger.pending_count(study.id) == 0)
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 60  # seconds on a quiet machine
     assert statuses(killed) == ["SCHEDULED"] * 3
     assert audit(study).agrees, audit(study)
     done = typed("status", home=killed)
@@ -157,7 +158,7 @@ def statuses(home: Path) -> list[str]:
     return found
 
 
-def wait_until(what: Callable[[], bool], seconds: float = 60) -> None:
+def wait_until(what: Callable[[], bool], seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < deadline, f"waited for {seconds} s"
@@ -204,6 +205,44 @@ def test_stores_that_cannot_be_reached_end_with_4_and_show_no_password(settled: 
     stores = {each["store"]: each for each in json.loads(done.out)["stores"]}
     assert "refused" in stores["database"]["problem"]
     assert stores["mlflow"]["seconds"] > 0
+
+
+def test_stores_that_are_damaged_end_with_4(settled: Study, doctor: Command) -> None:
+    home = settled.settings.home
+    (home / "other.db").write_text("this is no database")
+    done = doctor(MLFLOW_TRACKING_URI=f"sqlite:///{home}/other.db")
+    assert (done.code, "does not answer" in done.out) == (4, True), done.out
+    done = doctor(OPTUNA_STORAGE=f"sqlite:///{home}/other.db")
+    assert (done.code, "not a database" in done.out) == (4, True), done.out
+
+
+def test_a_study_finds_its_mlflow_after_its_home_has_moved(settled: Study) -> None:
+    elsewhere = settled.settings.home.rename(settled.settings.home.with_name("elsewhere"))
+    study = Study.load("study", settings.resolve(home=elsewhere))
+    assert study.settings.mlflow == f"sqlite:///{elsewhere}/mlflow.db"
+    assert study.knows_mlflow
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ("echo '0, NVIDIA H100, 81559, 4, 550.1'; echo '1, Orin, [N/A], [N/A], 540.2'", ["0 4 81559", "1 0 0"]),
+        ("echo 'No devices were found'; exit 6", "none: nvidia-smi says: No devices were found"),
+        ("exit 0", "none"),
+    ],
+    ids=["two", "failed", "none"],
+)
+def test_gpus_are_those_that_nvidia_smi_names(
+    script: str, said: str | list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "nvidia-smi"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o700)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    found = gpus()
+    assert said == (
+        found if isinstance(found, str) else [f"{each.index} {each.used_mib} {each.memory_mib}" for each in found]
+    )
 
 
 def test_a_new_home_is_healthy_and_stays_empty(home: Path) -> None:
