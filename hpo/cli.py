@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hpo import cli_data, cli_models, cli_train
+from hpo import cli_data, cli_doctor, cli_models, cli_train
 from hpo.errors import HpoError, StudyOwned
 
 if TYPE_CHECKING:
@@ -94,6 +94,7 @@ def resume(
     as_json: Json = False,
 ) -> None:
     """Go on with a study that was interrupted, killed, or has budget left."""
+    _settings(home, storage, mlflow, but=name)
     import hpo
     from hpo.summary import closing
 
@@ -179,7 +180,7 @@ def delete(
     from hpo.lease import holder
     from hpo.study import Study
 
-    settings = _settings(home, storage, mlflow)
+    settings = _settings(home, storage, mlflow, but=name)
     study = Study.load(name, settings)
     owner = holder(study.row)
     if owner:
@@ -197,14 +198,15 @@ def delete(
     typer.echo(f"deleted study {name}")
 
 
-for command in (cli_train.train, cli_train.evaluate, cli_train.predict):
+for command in (cli_doctor.doctor, cli_train.train, cli_train.evaluate, cli_train.predict):
     app.command()(command)
 
 
-def _settings(home: Path | None, storage: str | None, mlflow: str | None = None) -> Settings:
+def _settings(home: Path | None, storage: str | None, mlflow: str | None = None, *, but: str | None = None) -> Settings:
+    """Where everything is, after what dead drivers left there has been closed, `but` for one study."""
     from hpo import settings
 
-    return settings.resolve(home=home, storage=storage, mlflow=mlflow)
+    return cli_doctor.close_orphans(settings.resolve(home=home, storage=storage, mlflow=mlflow), but=but)
 
 
 def _version(wanted: bool) -> None:

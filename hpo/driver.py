@@ -21,7 +21,8 @@ from hpo.scheduler import Event, Scheduler
 from hpo.searcher import Searcher
 from hpo.settings import masked
 from hpo.sharing import Sharing
-from hpo.study import STORAGE_ERRORS, Study
+from hpo.storage import STORAGE_ERRORS
+from hpo.study import Study
 from hpo.tracking import Tracking
 from hpo.trial import Assignment, Report
 

@@ -10,14 +10,17 @@ import socket
 import time
 import uuid
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 import psutil
 import sqlalchemy as sql
 from sqlalchemy.engine import RowMapping
 
 from hpo.errors import StudyOwned
-from hpo.study import Study
 from hpo.tables import studies
+
+if TYPE_CHECKING:
+    from hpo.study import Study
 
 __all__ = ["Lease", "holder"]
 

@@ -210,6 +210,14 @@ class Ledger:
             self._post(connection, study, number, kind, payload)
 
     @patient
+    def post_all(self, study: int, number: int | None, records: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
+        """Queue records for MLflow, kind and payload of each, all or none."""
+        read = list(records)  # before the transaction, in which nobody else could write
+        with self.begin() as connection:
+            for kind, payload in read:
+                self._post(connection, study, number, kind, payload)
+
+    @patient
     def pending(self, study: int, limit: int) -> Sequence[RowMapping]:
         """The oldest `limit` records that MLflow has not got."""
         query = sql.select(outbox).where(outbox.c.study == study).order_by(outbox.c.id).limit(limit)
@@ -221,6 +229,13 @@ class Ledger:
         query = sql.select(sql.func.count()).select_from(outbox).where(outbox.c.study == study)
         with self.engine.connect() as connection:
             return int(connection.execute(query).scalar_one())
+
+    @patient
+    def pending_by_trial(self, study: int) -> dict[int | None, int]:
+        """How many records of each trial wait; None: about the study itself."""
+        query = sql.select(outbox.c.number, sql.func.count()).where(outbox.c.study == study).group_by(outbox.c.number)
+        with self.engine.connect() as connection:
+            return {row[0]: row[1] for row in connection.execute(query)}
 
     @patient
     def delivered(self, ids: Iterable[int]) -> None:

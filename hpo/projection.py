@@ -170,7 +170,7 @@ class Projection:
             )
             self._runs[number] = run.info.run_id
         # all of it again after a crash or for another attempt: what is there already stays as it is
-        run_id, tags = self._runs[number], {**tags, "hpo.state": "RUNNING"}
+        run_id, tags = self._runs[number], {**tags, "hpo.state": "RUNNING", PARENT: self._parent}
         self._client.update_run(run_id, status="RUNNING")
         self._client.log_batch(run_id, params=_params(payload["params"]), tags=[RunTag(*tag) for tag in tags.items()])
         self._client.log_text(run_id, yaml.safe_dump(payload["config"], sort_keys=False), "config.yaml")

@@ -20,15 +20,21 @@ class Retention:
         self._best = max((self._sign * value for value in finished.values()), default=None)
         saved = {row["number"] for row in study.ledger.trials(study.id) if row["checkpoint"]}
         self._kept = {number: value for number, value in finished.items() if number in saved}
+        self._catch_up()
+
+    def _catch_up(self) -> None:
+        """Remove what a driver that died between the end of a trial and its checkpoints left of finished trials."""
+        for trial in self._study.frozen_trials():
+            if trial.state.is_finished() and trial.number not in self._kept:
+                self.drop(trial.number)
+        for number in self._kept:
+            self._tidy(number)
 
     def keep(self, number: int, value: float) -> bool:
         """Keep a finished trial's last checkpoint and drop what it displaces; returns whether it is the best so far."""
-        newest = self._study.checkpoint(number)
-        if newest is not None:
+        if self._study.checkpoint(number) is not None:
             self._kept[number] = value
-            # a worker keeps the epoch before the last one too, until the last is on record
-            for path in set(newest.parent.glob("epoch-*")) - {newest}:
-                path.unlink()
+            self._tidy(number)
         while len(self._kept) > self._limit or (len(self._kept) > 1 and self._too_large()):
             worst = min(self._kept, key=lambda each: (self._sign * self._kept[each], -each))  # of equals the latest
             del self._kept[worst]
@@ -43,6 +49,15 @@ class Retention:
             return False
         folders = [self._study.folder / f"{number:06d}" for number in self._kept]
         return sum(path.stat().st_size for folder in folders for path in folder.glob("epoch-*")) > self._room
+
+    def _tidy(self, number: int) -> None:
+        """Leave only the newest: a worker keeps the epoch before the last one too, until the last is on record.
+
+        A worker that was killed while it wrote leaves a file with a dot in front.
+        """
+        folder = self._study.folder / f"{number:06d}"
+        for path in {*folder.glob("epoch-*"), *folder.glob(".epoch-*")} - {self._study.checkpoint(number)}:
+            path.unlink()
 
     def drop(self, number: int) -> None:
         """Remove a trial's checkpoints."""

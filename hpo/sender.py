@@ -15,6 +15,8 @@ from pathlib import Path
 
 from hpo.projection import Projection, Task
 
+__all__ = ["only_one"]
+
 RETRY = 2.0  # seconds between tries while MLflow does not answer
 LINGER = 30.0  # seconds to go on trying once the driver has gone; shorter than its lease
 
@@ -27,7 +29,7 @@ def main() -> None:
     closed: float | None = None
     projection: Projection | None = None
     pause = 0.0
-    with _only_one(task):
+    with only_one(task):
         while True:
             closed = closed or _wait(sys.stdin.fileno(), pause)
             try:
@@ -59,7 +61,7 @@ def _wait(descriptor: int, seconds: float) -> float | None:
 
 
 @contextmanager
-def _only_one(task: Task) -> Iterator[None]:
+def only_one(task: Task) -> Iterator[None]:
     """Wait until the sender of a driver that was killed has ended: two would create runs twice."""
     with Path(task.home, f".tracking-{task.study}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

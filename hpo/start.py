@@ -19,10 +19,12 @@ __all__ = ["run"]
 
 def run(space: SearchSpec, settings: Settings, *, concurrency: int | None, progress: bool) -> Study:
     """Create or open the study and run it; arguments and errors as for `hpo.run`."""
+    shown = Progress.on_stderr() if progress else Progress.silent()
+    for line in _close_others(space, settings):
+        shown.note(line)
     if not _is_new(space, settings):
         # it may be finished, owned, or over another space: that is answered at once, without Ray
         return _go(_open(space, settings), concurrency, progress)
-    shown = Progress.on_stderr() if progress else Progress.silent()
     shown.note("starting Ray")
     sharing = space.resources.may_share
     try:
@@ -32,6 +34,15 @@ def run(space: SearchSpec, settings: Settings, *, concurrency: int | None, progr
         raise Interrupted(
             f"interrupted before the first trial; go on with: {settings.command('resume', space.name)}"
         ) from error
+
+
+def _close_others(space: SearchSpec, settings: Settings) -> list[str]:
+    """Close what dead drivers of other studies left; a line for each."""
+    if settings.storage_file is not None and not settings.storage_file.exists():
+        return []
+    from hpo import orphans  # imports SQLAlchemy
+
+    return orphans.close(settings, but=space.name)
 
 
 def _is_new(space: SearchSpec, settings: Settings) -> bool:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from optuna.exceptions import UpdateFinishedTrialError
+from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import TrialState
+from sqlalchemy.exc import InterfaceError, OperationalError
 
 from hpo.patience import Patience, patient
 
-__all__ = ["PatientStorage"]
+__all__ = ["STORAGE_ERRORS", "PatientStorage"]
+
+STORAGE_ERRORS = (OperationalError, InterfaceError, StorageInternalError)
+"""What a database that went away raises."""
 
 
 class PatientStorage(RDBStorage):

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import optuna
-import sqlalchemy
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.engine import RowMapping
 
@@ -28,13 +27,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["Study", "open_ledger"]
-
-STORAGE_ERRORS = (
-    sqlalchemy.exc.OperationalError,
-    sqlalchemy.exc.InterfaceError,
-    optuna.exceptions.StorageInternalError,
-)
-"""What a database that went away raises."""
 
 # MLflow's word for each of Optuna's states. SCHEDULED: interrupted, and in the queue to go on.
 RUN_STATUS = {
@@ -122,7 +114,7 @@ class Study:
         space = spec.from_mapping(json.loads(row["canonical"]), overrides=overrides, folder=folder, trusted=True)
         if space.hash() != row["hash"]:
             raise SpecError(_difference(space, json.loads(row["canonical"])))
-        settings = settings.filled(mlflow=space.mlflow, ray=space.ray)
+        settings = settings.filled(mlflow=_recorded_mlflow(row, settings) or space.mlflow, ray=space.ray)
         return cls(space, settings, ledger, _open_storage(settings))
 
     # -- reading ------------------------------------------------------------------------------------------------------
@@ -135,6 +127,11 @@ class Study:
     def folder(self) -> Path:
         """Where this study's checkpoints lie."""
         return self.settings.checkpoints / str(self.id)
+
+    @property
+    def knows_mlflow(self) -> bool:
+        """Whether `settings` lead to where the last driver sent its records, as far as that is on record."""
+        return self.row["mlflow"] in (None, _place(self.settings))
 
     @property
     def import_paths(self) -> tuple[str, ...]:
@@ -248,7 +245,7 @@ class Study:
         row = self.ledger.study(self.name)
         assert row is not None
         self.row = row
-        self.ledger.update_study(self.id, canonical=json.dumps(self.spec.canonical()))
+        self.ledger.update_study(self.id, canonical=json.dumps(self.spec.canonical()), mlflow=_place(self.settings))
 
     def recover(self) -> int:
         """Put what a dead driver left behind into the queue; only the holder of the lease may call it.
@@ -269,7 +266,9 @@ class Study:
                 state = TrialState.WAITING if trial.state == TrialState.RUNNING else trial.state
                 reason = trial.user_attrs.get("reason")
                 outcome = "its driver was gone" if state == TrialState.WAITING else reason or state.name.lower()
-                record = end_record(state)
+                said = {"hpo.best_epoch": row["best_epoch"], "hpo.error": reason}
+                tags = {name: value for name, value in said.items() if value is not None} if state.is_finished() else {}
+                record = end_record(state, **tags)
                 self.ledger.end_trial(self.id, trial.number, outcome=outcome, error=reason, record=record)
         return back
 
@@ -305,6 +304,17 @@ def open_ledger(settings: Settings) -> Ledger:
             "Start one with `hpo run --space FILE`, or say where they are with --storage, OPTUNA_STORAGE or HPO_HOME"
         )
     return Ledger.open(settings.storage)
+
+
+def _place(settings: Settings) -> str:
+    """Where MLflow is, as it is kept on record: without a password, and the same after the home folder has moved."""
+    return masked(settings.mlflow).replace(str(settings.home), "{home}")
+
+
+def _recorded_mlflow(row: RowMapping, settings: Settings) -> str | None:
+    """Where the last driver sent its records; None where that is not on record, or took a password."""
+    place = row["mlflow"]
+    return place.replace("{home}", str(settings.home)) if place and "***" not in place else None
 
 
 def _open_storage(settings: Settings) -> PatientStorage:

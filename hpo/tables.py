@@ -29,6 +29,7 @@ studies = sql.Table(
     sql.Column("outcome", sql.Text),  # how the last driver ended; NULL while one is at work or after a kill
     sql.Column("experiment_id", sql.String(64)),
     sql.Column("run_id", sql.String(64)),  # MLflow parent run
+    sql.Column("mlflow", sql.Text),  # where the last driver sent its records; no password, {home} for the home folder
     sql.Column("owner", sql.String(32)),
     sql.Column("host", sql.String(255)),
     sql.Column("pid", sql.Integer),

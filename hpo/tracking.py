@@ -12,12 +12,29 @@ import json
 import subprocess
 import sys
 import time
+from typing import Any
 
 from hpo.study import Study
 
-__all__ = ["Tracking"]
+__all__ = ["Tracking", "task_of"]
 
 RESTART_SECONDS = 5.0  # a sender that dies at once is not started for every record
+
+
+_left: list[subprocess.Popen[bytes]] = []  # senders that nobody waits for; forgotten, Python warns that they still run
+
+
+def task_of(study: Study) -> dict[str, Any]:
+    """What a sender is told: the fields of `hpo.projection.Task`."""
+    settings = study.settings
+    return {
+        "study": study.name,
+        "storage": settings.storage,
+        "mlflow": settings.mlflow,
+        "artifacts": settings.artifacts,
+        "checkpoints": str(settings.checkpoints),
+        "home": str(settings.home),
+    }
 
 
 class Tracking:
@@ -42,17 +59,7 @@ class Tracking:
 
     def _start(self) -> None:
         self._started = time.monotonic()
-        settings = self._study.settings
-        # through standard input: a process list shows arguments, and the URLs may hold passwords
-        task = {
-            "study": self._study.name,
-            "storage": settings.storage,
-            "mlflow": settings.mlflow,
-            "artifacts": settings.artifacts,
-            "checkpoints": str(settings.checkpoints),
-            "home": str(settings.home),
-        }
-        log = settings.home.joinpath("tracking.log").open("ab")
+        log = self._study.settings.home.joinpath("tracking.log").open("ab")
         with log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "hpo.sender"],
@@ -62,7 +69,18 @@ class Tracking:
                 start_new_session=True,  # Ctrl-C is the driver's to handle
             )
         assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(task).encode() + b"\n")
+        # through standard input: a process list shows arguments, and the URLs may hold passwords
+        self._process.stdin.write(json.dumps(task_of(self._study)).encode() + b"\n")
+
+    def leave(self) -> None:
+        """Let a sender send what there is; nobody waits for it, and it ends by itself."""
+        self.wake()
+        assert self._process is not None
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+        _left.append(self._process)
+        self._process = None
 
     def close(self, timeout: float) -> int:
         """Let the sender finish within `timeout` seconds; returns how many records still wait in the outbox."""

@@ -4,12 +4,16 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # `synthetic` and others that tests share
 
 from servers import Postgres
+
+if TYPE_CHECKING:
+    from hpo.study import Study
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 for name in ("HPO_HOME", "OPTUNA_STORAGE", "MLFLOW_TRACKING_URI", "RAY_ADDRESS"):
@@ -78,6 +82,24 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         return f"sqlite:///{tmp_path}/home/studies.db"
     server: Postgres = request.getfixturevalue("postgresql")
     return server.database()
+
+
+@pytest.fixture(scope="session")
+def empty_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tracking database with its tables, which take seconds to make."""
+    from mlflow import MlflowClient
+
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def settled(home: Path, empty_mlflow: Path) -> "Study":
+    """A study in which all records agree."""
+    from damage import settle
+
+    return settle(home, empty_mlflow)
 
 
 @pytest.fixture

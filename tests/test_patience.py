@@ -18,7 +18,8 @@ from hpo.errors import Unavailable
 from hpo.lease import Lease
 from hpo.patience import Patience
 from hpo.searcher import Searcher
-from hpo.study import STORAGE_ERRORS, Study
+from hpo.storage import STORAGE_ERRORS
+from hpo.study import Study
 
 
 @contextmanager

@@ -10,9 +10,11 @@ import sqlalchemy as sql
 from optuna.trial import TrialState
 from study_samples import open_study, report, scheduler_of
 
+from hpo.audit import audit
 from hpo.errors import StudyOwned
 from hpo.lease import Lease, holder
 from hpo.searcher import Searcher
+from hpo.study import Study
 from hpo.tables import studies
 from hpo.trial import Checkpoint
 
@@ -145,6 +147,19 @@ def test_a_trial_put_back_takes_its_newest_epoch_along(home: Path) -> None:
     scheduler.requeue(0, "Ctrl-C")  # Ctrl-C came between our table and Optuna's
     frozen = study.frozen_trials()[0]
     assert (frozen.state, frozen.intermediate_values) == (TrialState.WAITING, {1: 0.5})
+
+
+def test_checkpoints_that_a_dead_driver_had_no_time_to_remove_go_with_the_next(settled: Study) -> None:
+    gone = [settled.folder / "000000" / "epoch-0003.json", settled.folder / "000001" / "epoch-0002.json"]
+    gone += [settled.folder / "000000" / ".epoch-0004.json.ab12_x9"]  # of a worker that was killed while it wrote
+    for path in gone:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("{}")
+    settled.ledger.update_trial(settled.id, 1, checkpoint=f"{settled.id}/000001/epoch-0002.json", sha256="0" * 64)
+    assert {each.kind for each in audit(settled).findings} == {"checkpoint", "leftover"}
+    scheduler_of(settled)
+    assert not any(path.exists() for path in gone)
+    assert audit(settled).agrees
 
 
 def test_a_driver_that_slept_past_its_lease_keeps_the_study_while_it_lives(home: Path) -> None:

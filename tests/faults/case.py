@@ -21,7 +21,8 @@ from audit import disagreements, mlflow_runs
 
 import hpo
 from hpo.errors import HpoError
-from hpo.study import STORAGE_ERRORS, Study
+from hpo.storage import STORAGE_ERRORS
+from hpo.study import Study
 
 Point = tuple[float, float]
 PATIENCE = 150.0

@@ -1,0 +1,206 @@
+"""`hpo doctor`: the audit of all studies and of what they stand on, and its repair."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from hpo import surroundings
+from hpo.audit import Audit, examine
+from hpo.checkpoints import state_files
+from hpo.errors import SpecError, StudyOwned, Unavailable
+from hpo.finding import Finding
+from hpo.settings import Settings, masked
+from hpo.storage import STORAGE_ERRORS
+from hpo.study import Study, open_ledger
+from hpo.surroundings import Gpu, Store, gpus, versions
+from hpo.wording import words
+
+__all__ = ["DISAGREE", "doctor"]
+
+DISAGREE = 3
+"""Exit code: an audit is a gate, and it failed. 1 is left for a doctor that fails itself."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What the doctor has to say of one study."""
+
+    audit: Audit  # of what is left, after a repair
+    trials: str = ""
+    mended: Sequence[Finding] = ()
+    alone: bool = False  # --fix left it alone, a driver is at work on it
+    mlflow: str | None = None  # where its runs are
+    need: int = 0  # bytes that its checkpoints may still take
+
+
+def doctor(name: str | None, settings: Settings, *, fix: bool, dry_run: bool, as_json: bool) -> int:
+    """Audit a study, or all with the surroundings; with `fix` mend them. Prints, and returns the exit code.
+
+    Raises:
+        SpecError: there is no study of that name.
+        Unavailable: the database went away meanwhile.
+        StudyOwned: `fix` was asked for a study that a driver is at work on.
+    """
+    storage = surroundings.sql_store(settings)
+    try:
+        reports = [_report(each, settings, fix=fix and not dry_run) for each in _names(name, settings, storage)]
+    except STORAGE_ERRORS as error:
+        raise Unavailable(f"{masked(settings.storage)} went away: {error}") from error
+    if fix and name is not None and reports and reports[0].audit.owner:
+        stop = settings.command("stop", name)
+        raise StudyOwned(f"study {name!r} is being run by {reports[0].audit.owner} and left alone: `{stop}` first")
+    folder = _with_need(surroundings.checkpoints(settings), sum(report.need for report in reports))
+    uris = dict.fromkeys([report.mlflow for report in reports if report.mlflow] or [settings.mlflow])
+    found = [storage, *(surroundings.tracking(uri) for uri in uris), folder]
+    if as_json:
+        print(json.dumps(_plain(name, found, reports), indent=2))
+    else:
+        _show(name, found, reports, settings, dry_run=dry_run, fix=fix)
+    if any(store.problem for store in found) or any(report.audit.silent for report in reports):
+        return Unavailable.exit_code
+    return 0 if all(report.audit.agrees for report in reports) else DISAGREE
+
+
+def _names(name: str | None, settings: Settings, store: Store) -> list[str]:
+    if store.problem:
+        return []
+    if name is None:
+        return [] if store.note else [row["name"] for row in open_ledger(settings).studies()]
+    return [name]
+
+
+def _report(name: str, settings: Settings, *, fix: bool) -> Report:
+    seen = examine(name, settings)
+    mended: list[Finding] = []
+    alone = fix and seen.owner is not None
+    if fix and not alone and any(each.mend for each in seen.findings):
+        from hpo.repair import mend
+
+        try:
+            done, left = mend(Study.load(name, settings))
+            mended = [each for each in seen.findings if each.kind == "study"] + done
+            seen = left
+        except StudyOwned:  # a driver began meanwhile
+            alone = True
+    try:
+        study = Study.load(name, settings) if not any(each.kind == "study" for each in seen.findings) else None
+    except SpecError:
+        study = None
+    if study is None:
+        return Report(audit=seen, mended=mended, alone=alone)
+    trials, need, mlflow = words(study.counts()), _need(study), study.settings.mlflow
+    return Report(audit=seen, trials=trials, mended=mended, alone=alone, need=need, mlflow=mlflow)
+
+
+def _need(study: Study) -> int:
+    """Bytes that the rest of a study's checkpoints may take: two of each trial at work, and those that are kept."""
+    largest = max((path.stat().st_size for path in state_files(study.folder)), default=0)
+    counts = study.counts()
+    begun = sum(count for state, count in counts.items() if state != "WAITING")
+    left = max(counts.get("WAITING", 0), (study.spec.budget.trials or 0) - begun)
+    kept = study.spec.checkpoints_kept
+    return largest * (2 * min(left, os.cpu_count() or 1) + kept) if left else 0
+
+
+def _with_need(store: Store, need: int) -> Store:
+    if store.free_bytes is None:
+        return store
+    note = f"{_bytes(store.free_bytes)} free"
+    if need:
+        note += f", unfinished studies may take {_bytes(need)}"
+    if store.free_bytes < 2 * need:
+        note += ": less than twice as much is free, a full disk stops the search until there is room"
+    return replace(store, note=note)
+
+
+# -- printing ---------------------------------------------------------------------------------------------------------
+
+
+def _show(
+    name: str | None, found: Sequence[Store], reports: Sequence[Report], settings: Settings, *, dry_run: bool, fix: bool
+) -> None:
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    if name is None:
+        table.add_row("versions", Text(", ".join(f"{each} {said or 'missing'}" for each, said in versions().items())))
+        cards = gpus()
+        for line in [cards] if isinstance(cards, str) else [_card(each) for each in cards]:
+            table.add_row("GPU", Text(line))
+    for store in found:
+        table.add_row(store.store, Text(f"{store.where}: {_store(store)}"))
+    if name is None and not reports and not found[0].problem:
+        table.add_row("studies", "none yet")
+    for report in reports:
+        table.add_row("study", Text(f"{report.audit.study}: {_verdict(report)}"))
+        for each in report.mended:
+            table.add_row("", Text(f"mended: {_about(each)}"))
+        for each in report.audit.findings:
+            would = f"; --fix {each.mend}" if each.mend else "; nothing that --fix could mend without guessing"
+            table.add_row("", Text(_about(each) + would))
+    # a file or a pipe has no margin; a terminal's is kept by folding, never by cutting
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 10_000)
+    console.print(table)
+    if dry_run:
+        console.print(Text("nothing was changed; the same without --dry-run does what is said after --fix"))
+    elif not fix and any(each.mend for report in reports for each in report.audit.findings):
+        console.print(Text(f"mend with: {settings.command('doctor', *([name] if name else []), '--fix')}"))
+
+
+def _about(finding: Finding) -> str:
+    text = str(finding).removeprefix(f"study {finding.study}, ").removeprefix(f"study {finding.study}: ")
+    return "".join(each if each.isprintable() else " " for each in text)  # a trial's error may hold anything
+
+
+def _verdict(report: Report) -> str:
+    seen, count = report.audit, len(report.audit.findings)
+    said = [f"{count} finding{'s' if count > 1 else ''}" if count else "" if seen.silent else "agrees"]
+    if seen.owner:
+        said.append(f"run by {seen.owner}, so that only trials that have ended were looked at")
+    if report.alone:
+        said.append("left alone")
+    if seen.silent:
+        said.append(seen.silent)
+    return "; ".join(filter(None, [*said, report.trials]))
+
+
+def _store(store: Store) -> str:
+    answer = f"answers in {1000 * store.seconds:.0f} ms" if store.seconds is not None else None
+    return "; ".join(filter(None, [store.problem, answer, store.note]))
+
+
+def _card(card: Gpu) -> str:
+    memory = f"{card.used_mib} of {card.memory_mib} MiB in use"
+    return f"{card.index}: {card.name}, {memory}, driver {card.driver}"
+
+
+def _bytes(count: int) -> str:
+    return f"{count / 1e9:,.1f} GB" if count >= 1e8 else f"{count / 1e6:,.1f} MB"
+
+
+def _plain(name: str | None, found: Sequence[Store], reports: Sequence[Report]) -> dict[str, Any]:
+    """For programs."""
+    around: dict[str, Any] = {}
+    if name is None:
+        cards = gpus()
+        around = {"versions": versions(), "gpus": [] if isinstance(cards, str) else [asdict(each) for each in cards]}
+    studies = [
+        {
+            "study": report.audit.study,
+            "agrees": report.audit.agrees,
+            "run_by": report.audit.owner,
+            "mlflow_problem": report.audit.silent,
+            "findings": [each.plain() for each in report.audit.findings],
+            "mended": [each.plain() for each in report.mended],
+            "checkpoint_bytes_needed": report.need,
+        }
+        for report in reports
+    ]
+    return {**around, "stores": [asdict(each) for each in found], "studies": studies}

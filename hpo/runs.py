@@ -1,0 +1,137 @@
+"""A study's runs as MLflow shows them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import sqlalchemy
+
+from hpo.errors import Unavailable
+from hpo.projection import client  # it also sets how patiently MLflow's client waits
+from hpo.settings import masked
+
+from mlflow import MlflowClient  # isort: skip
+from mlflow.entities import ViewType  # isort: skip
+from mlflow.exceptions import MlflowException  # isort: skip
+
+__all__ = ["Run", "Shown", "answering", "clear", "ping"]
+
+ERRORS = (MlflowException, sqlalchemy.exc.SQLAlchemyError, OSError)  # OSError: requests' are
+PAGE = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One run with our tags."""
+
+    id: str
+    number: int | None  # trial; None: the study's own
+    status: str
+    tags: Mapping[str, str]
+    params: Mapping[str, str]
+    metrics: frozenset[str]
+    deleted: bool
+    began: int  # ms since the epoch
+
+
+class Shown:
+    """What MLflow has of one study."""
+
+    def __init__(self, uri: str, name: str, uid: str) -> None:
+        """Read the experiment and its runs.
+
+        Raises:
+            Unavailable: MLflow does not answer.
+        """
+        self.experiment: str | None = None
+        self.deleted = False
+        self.runs: list[Run] = []
+        if _is_absent(uri):  # to open it would create it
+            return
+        self._uri = uri
+        with answering(uri):
+            self._client = client(uri)
+            found = self._client.get_experiment_by_name(name)
+            if found is not None:
+                self.experiment = str(found.experiment_id)
+                self.deleted = found.lifecycle_stage != "active"
+                self.runs = list(self._read(uid))
+
+    def _read(self, uid: str) -> Iterator[Run]:
+        token: str | None = None
+        query = f"tags.`hpo.uid` = '{uid}'"
+        while True:
+            page = self._client.search_runs(
+                [self.experiment], query, run_view_type=ViewType.ALL, max_results=PAGE, page_token=token
+            )
+            for run in page:
+                number = run.data.tags.get("hpo.trial")
+                yield Run(
+                    id=run.info.run_id,
+                    number=int(number) if number is not None else None,
+                    status=run.info.status,
+                    tags=run.data.tags,
+                    params=run.data.params,
+                    metrics=frozenset(run.data.metrics),
+                    deleted=run.info.lifecycle_stage != "active",
+                    began=run.info.start_time,
+                )
+            token = page.token
+            if not token:
+                return
+
+    def of(self, number: int | None, *, deleted: bool = False) -> list[Run]:
+        """The runs of a trial, the oldest first."""
+        found = [run for run in self.runs if run.number == number and run.deleted == deleted]
+        return sorted(found, key=lambda run: (run.began, run.id))
+
+    def curve(self, run: Run, metric: str) -> list[tuple[int, float]]:
+        """Steps and values of a metric, in order of steps; a step may be there twice."""
+        if metric not in run.metrics:
+            return []
+        with answering(self._uri):
+            return sorted((each.step, each.value) for each in self._client.get_metric_history(run.id, metric))
+
+
+def ping(uri: str) -> float | None:
+    """Seconds that MLflow takes to answer; None for a database that is not there yet.
+
+    Raises:
+        Unavailable: it does not answer.
+    """
+    if _is_absent(uri):
+        return None
+    with answering(uri):
+        there = client(uri)
+        began = time.perf_counter()
+        there.search_experiments(max_results=1)
+        return time.perf_counter() - began
+
+
+def clear(shown: Shown, uri: str, *, restore: list[Run], delete: list[Run]) -> None:
+    """Take runs out of MLflow's bin, or put them there; the experiment first, where that was deleted."""
+    with answering(uri):
+        there: MlflowClient = client(uri)
+        if shown.experiment is not None and shown.deleted:
+            there.restore_experiment(shown.experiment)
+        for run in restore:
+            there.restore_run(run.id)
+        for run in delete:
+            there.delete_run(run.id)
+
+
+@contextmanager
+def answering(uri: str) -> Iterator[None]:
+    """Turn what MLflow raises into Unavailable."""
+    try:
+        yield
+    except ERRORS as error:
+        raise Unavailable(f"MLflow at {masked(uri)} does not answer: {masked(str(error))}") from error
+
+
+def _is_absent(uri: str) -> bool:
+    return uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists()

@@ -1,0 +1,83 @@
+"""What SQL says of a study at one moment: Optuna's side and ours."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy.engine import RowMapping
+
+from hpo.finding import Finding, Kind
+from hpo.lease import holder
+from hpo.study import Study
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+__all__ = ["Curve", "Snapshot"]
+
+Curve = Mapping[int, Mapping[str, float]]
+"""Epoch -> its metrics."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """Read in an order that allows for a driver at work: what has ended on both sides will not change."""
+
+    study: Study
+    owner: str | None  # the driver at work
+    abandoned: bool  # by a driver that died with the lease in its hands
+    trials: Mapping[int, FrozenTrial]  # Optuna's
+    rows: Mapping[int, RowMapping]  # ours
+    curves: Mapping[int, Curve]
+    pending: Mapping[int | None, int]  # records in the outbox; None: about the study itself
+
+    @classmethod
+    def take(cls, study: Study, *, held: bool = False) -> Snapshot:
+        """`held`: the caller holds the study's lease itself."""
+        study = Study.load(study.name, study.settings)  # afresh: Optuna caches what has ended
+        before = study.ledger.pending_by_trial(study.id)  # what was sent meanwhile was not there yet when we looked
+        trials = {trial.number: trial for trial in study.frozen_trials()}
+        rows = {row["number"]: row for row in study.ledger.trials(study.id)}
+        curves: dict[int, dict[int, dict[str, float]]] = {}
+        for row in study.ledger.epochs(study.id):
+            curves.setdefault(row["number"], {})[row["epoch"]] = json.loads(row["metrics"])
+        pending = (
+            study.ledger.pending_by_trial(study.id) if held else {**before, **study.ledger.pending_by_trial(study.id)}
+        )
+        owner = None if held else holder(study.row)
+        abandoned = not held and owner is None and study.row["owner"] is not None
+        return cls(
+            study=study, owner=owner, abandoned=abandoned, trials=trials, rows=rows, curves=curves, pending=pending
+        )
+
+    def is_open(self, number: int) -> bool:
+        """Whether a trial is at work by either side."""
+        trial, row = self.trials.get(number), self.rows.get(number)
+        return (trial is not None and trial.state.name == "RUNNING") or (row is not None and row["ended"] is None)
+
+    @property
+    def settled(self) -> list[int]:
+        """Trials that both sides have, and that nobody is about to change."""
+        both = sorted(self.trials.keys() & self.rows.keys())
+        closed = [number for number in both if not self.is_open(number)]
+        return [number for number in closed if self.owner is None or self.trials[number].state.is_finished()]
+
+    @property
+    def best(self) -> float | None:
+        """The best value of a COMPLETE trial."""
+        values = [
+            each.value for each in self.trials.values() if each.state.name == "COMPLETE" and each.value is not None
+        ]
+        return (max if self.study.spec.metric.goal == "maximize" else min)(values) if values else None
+
+    def objective(self, number: int) -> dict[int, float]:
+        """The objective of each epoch of a trial, by our tables."""
+        name = self.study.spec.metric.name
+        curve = self.curves.get(number, {})
+        return {epoch: metrics[name] for epoch, metrics in curve.items() if name in metrics}
+
+    def finding(self, number: int | None, kind: Kind, what: str, mend: str | None, **sides: Any) -> Finding:
+        return Finding(study=self.study.name, trial=number, kind=kind, what=what, mend=mend, sides=sides)
