@@ -13,6 +13,7 @@ from sqlalchemy.engine import Engine, make_url
 
 from hpo.errors import Unavailable
 from hpo.settings import driver_url, masked
+from trainers.folders import private, private_file
 
 __all__ = ["creating", "engine_options", "open_engine", "prepare"]
 
@@ -39,8 +40,8 @@ def prepare(url: str) -> None:
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite" and parsed.database and parsed.database != ":memory:":
         path = Path(parsed.database)
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path.touch(mode=0o600)
+        private(path.parent)
+        private_file(path)
     engine = open_engine(url)
     try:
         with engine.connect() as connection:

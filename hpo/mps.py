@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from hpo.settings import MPS_FOLDER, cards_are_hidden, mps_is_chosen
+from hpo.settings import MPS_FOLDER, cards_are_hidden, mps_is_chosen, open_environment
 
 __all__ = ["service"]
 
@@ -79,7 +79,7 @@ class _Control:
         self.place = {MPS_FOLDER: str(folder), "CUDA_MPS_LOG_DIRECTORY": str(folder)} if folder else {}
 
     def environment(self) -> dict[str, str]:
-        return {**os.environ, **self.place}
+        return {**open_environment(), **self.place}
 
     def answers(self) -> bool:
         """Whether a service runs."""

@@ -21,7 +21,8 @@ from hpo.errors import NoUsableTrial, SpecError
 from hpo.ledger import Ledger
 from hpo.settings import Settings, driver_url, masked
 from hpo.spec import SearchSpec
-from hpo.wording import words
+from hpo.wording import csv_cell, words
+from trainers.folders import inside
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -118,7 +119,7 @@ class Study:
         space = spec.from_mapping(json.loads(row["canonical"]), overrides=overrides, folder=folder, trusted=True)
         if space.hash() != row["hash"]:
             raise SpecError(_difference(space, json.loads(row["canonical"])))
-        settings = settings.filled(mlflow=space.mlflow, ray=space.ray)
+        settings = settings.filled(mlflow=space.mlflow, ray=space.ray, insecure_cluster=space.insecure_cluster)
         return cls(space, settings, ledger, _open_storage(settings))
 
     # -- reading ------------------------------------------------------------------------------------------------------
@@ -198,7 +199,7 @@ class Study:
         best = sorted(values, key=values.__getitem__, reverse=self.spec.metric.goal == "maximize")[:10]
         params = {trial.number: str(trial.params) for trial in self.frozen_trials()}
         return {
-            "csv": self.trials.to_csv(index=False),
+            "csv": self.trials.map(csv_cell).rename(columns=csv_cell).to_csv(index=False),
             "best": [{"number": each, "value": values[each], "params": params[each]} for each in best],
             "objective": self.spec.metric.name,
             "text": self.row["text"],
@@ -215,7 +216,12 @@ class Study:
     def checkpoint(self, number: int) -> Path | None:
         """The newest checkpoint of a trial that is still kept."""
         row = self.ledger.trial(self.id, number)
-        return self.settings.checkpoints / row["checkpoint"] if row and row["checkpoint"] else None
+        if not row or not row["checkpoint"]:
+            return None
+        try:
+            return inside(self.settings.checkpoints, row["checkpoint"])
+        except ValueError:  # nobody may have files elsewhere read or deleted by a line in SQL
+            return None
 
     def counts(self) -> dict[str, int]:
         """Trials by state; states without a trial are left out."""

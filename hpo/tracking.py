@@ -14,6 +14,7 @@ import sys
 import time
 
 from hpo.study import Study
+from trainers.folders import private_file
 
 __all__ = ["Tracking"]
 
@@ -52,7 +53,7 @@ class Tracking:
             "checkpoints": str(settings.checkpoints),
             "home": str(settings.home),
         }
-        log = settings.home.joinpath("tracking.log").open("ab")
+        log = private_file(settings.home / "tracking.log").open("ab")
         with log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "hpo.sender"],
