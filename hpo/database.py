@@ -11,7 +11,7 @@ import sqlalchemy
 from filelock import FileLock
 from sqlalchemy.engine import Engine, make_url
 
-from hpo.errors import Unavailable
+from hpo.errors import SpecError, Unavailable
 from hpo.settings import driver_url, masked
 from trainers.folders import private, private_file
 
@@ -35,9 +35,13 @@ def prepare(url: str) -> None:
     A SQLite file is created readable for this user only and switched to WAL, which stays with the file.
 
     Raises:
+        SpecError: this is no address of a database.
         Unavailable: the database does not answer.
     """
-    parsed = make_url(url)
+    try:
+        parsed = make_url(url)
+    except (ValueError, sqlalchemy.exc.ArgumentError):
+        raise SpecError(f"{masked(url)} is no URL of a database: write postgresql://USER@HOST:PORT/DATABASE") from None
     if parsed.get_backend_name() == "sqlite" and parsed.database and parsed.database != ":memory:":
         path = Path(parsed.database)
         private(path.parent)

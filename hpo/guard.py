@@ -91,8 +91,10 @@ def _wants_token(address: str) -> bool:
     if found is None:
         raise Unavailable(f"no Ray cluster answers at {address!r}")
     host, _, port = found.rpartition(":")
-    with contextlib.closing(socket.create_connection((host.strip("[]"), int(port)), timeout=PATIENCE)):
-        pass  # Ray's client would wait longer for nobody
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=PATIENCE).close()
+    except OSError as error:  # Ray's client would wait longer for nobody
+        raise Unavailable(f"no Ray cluster answers at {address!r}: {error}") from error
     try:
         with environment(RAY_AUTH_MODE="disabled"):
             Config.initialize("")
