@@ -1,11 +1,12 @@
 # make demo   install into .venv and run a first search, about a minute after the install
 # make test   install what tests need and run them
 # make lint types   ruff and mypy, as CI does
+# make audit  known weaknesses of what is installed; skipped where PyPI does not answer
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test lint types clean
+.PHONY: demo test lint types audit clean
 
 demo: $(VENV)/installed
 	$(BIN)/hpo run --space search_spaces/quickstart.yaml
@@ -19,6 +20,9 @@ lint: $(VENV)/installed-dev
 
 types: $(VENV)/installed-dev
 	$(BIN)/mypy
+
+audit: $(VENV)/installed-dev
+	@.ci/audit $(BIN)/python
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "hpo needs Python 3.11 or newer; make PYTHON=python3.12 ..."'
