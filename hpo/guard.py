@@ -15,7 +15,7 @@ from ray._raylet import (  # type: ignore[attr-defined]
     GcsClient,
     get_authentication_mode,
 )
-from ray.exceptions import AuthenticationError
+from ray.exceptions import AuthenticationError, RayError
 
 from hpo.errors import SpecError, Unavailable
 from hpo.settings import environment
@@ -101,6 +101,8 @@ def _wants_token(address: str) -> bool:
             GcsClient(address=found).internal_kv_keys(b"", namespace=None, timeout=PATIENCE)
     except AuthenticationError:
         return True
+    except RayError as error:
+        raise Unavailable(f"no Ray cluster answers at {address!r}: {error}") from error
     finally:
         Config.initialize("")  # with the user's own mode again
     return False

@@ -67,8 +67,8 @@ def cluster(
     Half of Ray's start is waiting for processes. Ray itself starts in the caller's thread, the main one: it hangs in
     any other. Yields what the cluster has, as {"CPU": 2.0, "GPU": 1.0}, and what `meanwhile` returned.
     A cluster that this process is in already is used and left running. `insecure`: the one at `address` may be one that
-    asks for no token. `sharing`: trials may share cards, for which
-    one that starts here gets NVIDIA's service where it can be had; `say` is told where it does not work.
+    asks for no token. `sharing`: trials may share cards, for which one that starts here gets NVIDIA's service where it
+    can be had; `say` is told where it does not work.
 
     Raises:
         SpecError: the cluster asks for no token and is not to be `insecure`, or asks for one and none is at hand.

@@ -114,9 +114,7 @@ class Attempt:
             if not path.exists():
                 return 0
             state = checkpoint.load(path, saved.sha256)
-        except (
-            ValueError
-        ):  # damaged, or not below the folder of checkpoints: what is recorded is trained again, and the curve goes on
+        except ValueError:  # damaged, or elsewhere: what is recorded is trained again, and the curve goes on
             return 0
         self._trainer.load_state_dict(state)
         return saved.epoch

@@ -8,10 +8,8 @@ __all__ = ["inside", "private", "private_file"]
 
 
 def private(folder: Path) -> Path:
-    """Make a folder, and those above it that are missing, for this user only (0700); what is there stays as it is.
-
-    `Path.mkdir(mode=...)` gives its mode to the last folder alone.
-    """
+    """Make a folder, and those above it that are missing, for this user only (0700); what is there stays as it is."""
+    # mkdir(mode=..., parents=True) would give its mode to the last folder alone
     missing = [each for each in (folder, *folder.parents) if not each.exists()]
     for each in reversed(missing):
         each.mkdir(mode=0o700, exist_ok=True)

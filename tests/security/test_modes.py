@@ -1,7 +1,9 @@
 """Whatever the umask: what lies in the home folder is its owner's alone."""
 
 import os
+import pickle
 import tarfile
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +16,16 @@ from hpo.training import Training
 from trainers import downloaded
 from trainers.cache import remembered
 from trainers.config import DatasetConfig
+from trainers.folders import private
+
+MARK = Path(tempfile.gettempdir(), f"hpo-bomb-{os.getpid()}")
+
+
+class Bomb:
+    """A pickle of it leaves a mark when it is read."""
+
+    def __reduce__(self):
+        return Path.touch, (MARK,)
 
 
 @pytest.fixture(params=[0o022, 0o000], ids=["umask 022", "umask 000"])
@@ -39,6 +51,9 @@ def test_a_search_a_training_and_an_evaluation_leave_nothing_for_others(ray_clus
     np.savez(root, **arrays, **labels)
     trainer = {"model": "linear", "dataset": {"name": "npz", "root": str(root)}, "epochs": 2, "batch_size": 16}
     tree = {"name": "modes", "metric": "val/accuracy", "sampler": "grid", "parameters": {"lr": {"values": [0.1, 0.2]}}}
+    planted = private(home / ".tune" / "1" / "search")
+    for name in ("tuner.pkl", "trainable.pkl", "searcher-state.pkl", "experiment_state.json"):
+        (planted / name).write_bytes(pickle.dumps(Bomb()))
     before = os.umask(0o022)
     try:
         study = hpo.run({**tree, "trainer": trainer}, home=home)
@@ -51,6 +66,7 @@ def test_a_search_a_training_and_an_evaluation_leave_nothing_for_others(ray_clus
         os.umask(before)
 
     assert study.counts() == {"COMPLETE": 2}
+    assert not MARK.exists(), "a pickle of Ray Tune was read"
     written = {path.relative_to(home).parts[0] for path in home.rglob("*")}
     assert written >= {
         "studies.db",

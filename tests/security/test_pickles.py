@@ -2,6 +2,8 @@
 
 import ast
 import hashlib
+import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -56,19 +58,22 @@ def test_no_file_reads_a_pickle(path: Path) -> None:
         assert name not in ("read_pickle", "pd.read_pickle", "pandas.read_pickle", "torch.jit.load"), where
 
 
+MARK = Path(tempfile.gettempdir(), f"hpo-mark-{os.getpid()}")
+
+
 class Bomb:
     """A pickle of it runs code when it is read."""
 
     def __reduce__(self):
-        return Path.touch, (Path("/tmp/hpo-must-not-be-there"),)
+        return Path.touch, (MARK,)
 
 
 def test_a_state_file_with_code_in_it_is_refused_and_the_code_not_run(tmp_path: Path) -> None:
-    path, mark = tmp_path / "epoch-0001.pt", Path("/tmp/hpo-must-not-be-there")
+    path = tmp_path / "epoch-0001.pt"
     torch.save({"model": Bomb()}, path)
     with pytest.raises(checkpoint.CheckpointError, match="not a readable"):
         checkpoint.load(path, hashlib.sha256(path.read_bytes()).hexdigest())
-    assert not mark.exists()
+    assert not MARK.exists()
 
 
 def test_an_array_of_objects_is_refused(tmp_path: Path) -> None:
@@ -78,7 +83,7 @@ def test_an_array_of_objects_is_refused(tmp_path: Path) -> None:
     np.savez(path, train_images=np.array([Bomb()], dtype=object), train_labels=np.zeros(1, int))
     with pytest.raises(ValueError, match="objects are not loaded"):
         read_npz(path, "train", cache=tmp_path / "cache")
-    assert not Path("/tmp/hpo-must-not-be-there").exists()
+    assert not MARK.exists()
 
 
 @pytest.mark.parametrize("at", [0, 0.3, 0.7, -1])

@@ -184,6 +184,7 @@ def test_no_password_in_a_process_list_or_a_worker(seen: Seen) -> None:
 def test_what_we_start_listens_on_loopback(seen: Seen) -> None:
     assert {name for _, name in seen.sockets} >= {"gcs_server", "raylet"}
     assert {ip for ip, _ in seen.sockets} == {"127.0.0.1"}
+    assert {worker["environment"]["RAY_AUTH_MODE"] for worker in seen.journal} == {"token"}
 
 
 def test_the_token_of_the_cluster_is_this_users_alone(seen: Seen) -> None:
