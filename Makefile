@@ -3,11 +3,12 @@
 # make faults  a short round of every fault, as CI does: kills, locks, servers that stop, a full disk
 # make soak    faults at random, on larger studies, until Ctrl-C or for SOAK="--rounds N"; prints counts
 # make lint types   ruff and mypy, as CI does
+# make audit  known weaknesses of what is installed; skipped where PyPI does not answer
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test faults soak lint types clean
+.PHONY: demo test faults soak lint types audit clean
 
 demo: $(VENV)/installed
 	$(BIN)/hpo run --space search_spaces/quickstart.yaml
@@ -27,6 +28,9 @@ lint: $(VENV)/installed-dev
 
 types: $(VENV)/installed-dev
 	$(BIN)/mypy
+
+audit: $(VENV)/installed-dev
+	@.ci/audit $(BIN)/python
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "hpo needs Python 3.11 or newer; make PYTHON=python3.12 ..."'

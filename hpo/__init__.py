@@ -33,6 +33,7 @@ def run(
     storage: str | None = None,
     mlflow: str | None = None,
     ray: str | None = None,
+    insecure_cluster: bool = False,
     concurrency: int | None = None,
     progress: bool = True,
 ) -> Study:
@@ -44,6 +45,7 @@ def run(
         storage: SQLAlchemy URL of the studies; SQLite or PostgreSQL.
         mlflow: MLflow tracking URI.
         ray: address of a running Ray cluster; without one a local cluster is started for the run.
+        insecure_cluster: the running cluster may be one that asks for no token, which anybody in reach may take over.
         concurrency: trials at a time at most; as many as fit by default.
         progress: show on stderr what happens: a live table on a terminal, a line a trial elsewhere.
 
@@ -63,7 +65,9 @@ def run(
     else:
         parsed = spec.from_mapping(space, overrides=overrides) if isinstance(space, Mapping) else space
     parsed.require_sources()
-    settings = settings_for(parsed, home=home, storage=storage, mlflow=mlflow, ray=ray)
+    settings = settings_for(
+        parsed, home=home, storage=storage, mlflow=mlflow, ray=ray, insecure_cluster=insecure_cluster
+    )
     return start.run(parsed, settings, concurrency=concurrency, progress=progress)
 
 
@@ -75,6 +79,7 @@ def load(
     storage: str | None = None,
     mlflow: str | None = None,
     ray: str | None = None,
+    insecure_cluster: bool = False,
 ) -> Study:
     """Open a study that exists, to read it or to resume it with another budget or other resources.
 
@@ -84,14 +89,21 @@ def load(
     from hpo import settings
     from hpo.study import Study
 
-    return Study.load(name, settings.resolve(home=home, storage=storage, mlflow=mlflow, ray=ray), overrides)
+    where = settings.resolve(home=home, storage=storage, mlflow=mlflow, ray=ray, insecure_cluster=insecure_cluster)
+    return Study.load(name, where, overrides)
 
 
 def settings_for(space: SearchSpec, **given: Any) -> Settings:
     """Where a space's study is stored: arguments beat the environment, which beats the file."""
     from hpo import settings
 
-    return settings.resolve(file_storage=space.storage, file_mlflow=space.mlflow, file_ray=space.ray, **given)
+    return settings.resolve(
+        file_storage=space.storage,
+        file_mlflow=space.mlflow,
+        file_ray=space.ray,
+        file_insecure_cluster=space.insecure_cluster,
+        **given,
+    )
 
 
 def __getattr__(name: str) -> Any:

@@ -10,6 +10,7 @@ import typer
 
 from hpo import cli_data, cli_doctor, cli_models, cli_train
 from hpo.errors import HpoError, StudyOwned
+from hpo.wording import plain
 
 if TYPE_CHECKING:
     from hpo.settings import Settings
@@ -33,6 +34,7 @@ Home = Annotated[Path | None, typer.Option(help="Folder of all files (default hp
 Storage = Annotated[str | None, typer.Option(metavar="URL", help="Database of the studies (or OPTUNA_STORAGE).")]
 Mlflow = Annotated[str | None, typer.Option(metavar="URI", help="MLflow tracking URI (or MLFLOW_TRACKING_URI).")]
 Ray = Annotated[str | None, typer.Option(metavar="ADDRESS", help="A running Ray cluster (or RAY_ADDRESS).")]
+Insecure = Annotated[bool, typer.Option("--insecure-cluster", help="Accept a Ray cluster that asks for no token.")]
 Concurrency = Annotated[int | None, typer.Option(min=1, help="Trials at a time, at most. By default as many as fit.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -54,6 +56,7 @@ def run(
     storage: Storage = None,
     mlflow: Mlflow = None,
     ray: Ray = None,
+    insecure_cluster: Insecure = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -73,6 +76,7 @@ def run(
         storage=storage,
         mlflow=mlflow,
         ray=ray,
+        insecure_cluster=insecure_cluster,
         concurrency=concurrency,
         progress=not quiet,
     )
@@ -90,6 +94,7 @@ def resume(
     storage: Storage = None,
     mlflow: Mlflow = None,
     ray: Ray = None,
+    insecure_cluster: Insecure = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -98,7 +103,15 @@ def resume(
     import hpo
     from hpo.summary import closing
 
-    study = hpo.load(name, overrides=overrides or [], home=home, storage=storage, mlflow=mlflow, ray=ray)
+    study = hpo.load(
+        name,
+        overrides=overrides or [],
+        home=home,
+        storage=storage,
+        mlflow=mlflow,
+        ray=ray,
+        insecure_cluster=insecure_cluster,
+    )
     closing(study.resume(concurrency=concurrency, progress=not quiet), as_json=as_json)
 
 
@@ -238,12 +251,13 @@ def main() -> None:
     except HpoError as error:
         if _debug:
             raise
-        print(error, file=sys.stderr)
+        print(plain(str(error)), file=sys.stderr)
         sys.exit(error.exit_code)
     except Exception as error:
         if _debug:
             raise
         print(
-            f"{type(error).__name__}: {error}\nThis is a fault of hpo; `hpo --debug ...` shows where.", file=sys.stderr
+            f"{plain(f'{type(error).__name__}: {error}')}\nThis is a fault of hpo; `hpo --debug ...` shows where.",
+            file=sys.stderr,
         )
         sys.exit(HpoError.exit_code)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hpo.errors import SpecError
+from hpo.wording import plain
 
 if TYPE_CHECKING:
     from trainers.config import DatasetConfig
@@ -162,7 +163,7 @@ def _print_survey(found: Survey) -> None:
     more = f" and {len(found.sizes) - 5} others" if len(found.sizes) > 5 else ""
     weights = ", ".join(f"{name} {weight:.3g}" for name, weight in found.class_weights.items())
     print(f"\nimbalance   {found.imbalance:.3g} to 1")
-    print(f"weights     {weights}")
+    print(f"weights     {plain(weights)}")
     print(f"sizes       {', '.join(sizes)}{more}")
     print(f"mean        {' '.join(f'{value:.4f}' for value in found.mean)}, of {found.measured} training pictures")
     print(f"deviation   {' '.join(f'{value:.4f}' for value in found.std)}")
@@ -186,7 +187,7 @@ def _print_counts(counts: dict[str, dict[str, int]], as_json: bool) -> None:
     for part in counts:
         table.add_column(part, justify="right")
     for name in next(iter(counts.values())):
-        table.add_row(Text(name), *(str(each[name]) for each in counts.values()))
+        table.add_row(Text(plain(name)), *(str(each[name]) for each in counts.values()))
     table.add_row("all", *(str(sum(each.values())) for each in counts.values()))
     Console(highlight=False).print(table)
 
@@ -198,12 +199,13 @@ def _print_twins(title: str, twins: tuple[Twins, ...], what: str) -> None:
     print(f"{title:<12}{len(twins)} {what}:")
     for each in twins[:_SHOWN]:
         classes = f"  (labelled {', '.join(each.classes)})" if len(each.classes) > 1 else ""
-        print(f"            {', '.join(each.pictures[:4])}{', ...' if len(each.pictures) > 4 else ''}{classes}")
+        pictures = ", ".join(each.pictures[:4]) + (", ..." if len(each.pictures) > 4 else "")
+        print(f"            {plain(pictures + classes)}")
     if len(twins) > _SHOWN:
         print("            ... (all of them with --json)")
 
 
 def _print_skipped(files: tuple[str, ...]) -> None:
     if files:
-        named = ", ".join(files[:_SHOWN]) + (", ..." if len(files) > _SHOWN else "")
+        named = plain(", ".join(files[:_SHOWN])) + (", ..." if len(files) > _SHOWN else "")
         print(f"unreadable  {len(files)}: {named}")

@@ -11,8 +11,9 @@ import sqlalchemy
 from filelock import FileLock
 from sqlalchemy.engine import Engine, make_url
 
-from hpo.errors import Unavailable
+from hpo.errors import SpecError, Unavailable
 from hpo.settings import driver_url, masked
+from trainers.folders import private, private_file
 
 __all__ = ["creating", "engine_options", "open_engine", "prepare"]
 
@@ -34,13 +35,17 @@ def prepare(url: str) -> None:
     A SQLite file is created readable for this user only and switched to WAL, which stays with the file.
 
     Raises:
+        SpecError: this is no address of a database.
         Unavailable: the database does not answer.
     """
-    parsed = make_url(url)
+    try:
+        parsed = make_url(url)
+    except (ValueError, sqlalchemy.exc.ArgumentError):
+        raise SpecError(f"{masked(url)} is no URL of a database: write postgresql://USER@HOST:PORT/DATABASE") from None
     if parsed.get_backend_name() == "sqlite" and parsed.database and parsed.database != ":memory:":
         path = Path(parsed.database)
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path.touch(mode=0o600)
+        private(path.parent)
+        private_file(path)
     engine = open_engine(url)
     try:
         with engine.connect() as connection:

@@ -102,8 +102,10 @@ class Driver:
             return
         if not is_up():
             self._progress.note("starting Ray")
-        address, may_share = self._study.settings.ray, self._study.spec.resources.may_share
-        with cluster(address, _search, sharing=may_share, say=self._progress.note) as (there, search):
+        settings, may_share = self._study.settings, self._study.spec.resources.may_share
+        with cluster(
+            settings.ray, _search, insecure=settings.insecure_cluster, sharing=may_share, say=self._progress.note
+        ) as (there, search):
             sharing = Sharing(self._study, there, self._concurrency)
             self._progress.begin(self._study, sharing.placement)
             self._scheduler = Scheduler(self._study, self._notify)

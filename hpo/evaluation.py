@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from hpo.errors import SpecError
 from hpo.settings import Settings
-from hpo.wording import number
+from hpo.wording import number, plain
 from trainers import checkpoint
+from trainers.folders import private_file
 
 __all__ = ["evaluate", "predict", "show"]
 
@@ -108,7 +111,8 @@ def show(result: dict[str, Any]) -> None:
     for column in result["classes"][0]:
         table.add_column(column)
     for row in result["classes"]:
-        table.add_row(*(number(value) if isinstance(value, float) else str(value) for value in row.values()))
+        cells = (number(value) if isinstance(value, float) else plain(str(value)) for value in row.values())
+        table.add_row(*map(Text, cells))
     table.add_section()
     for kind in ("macro", "weighted"):
         scores = [number(result[f"{kind}_{score}"]) for score in ("precision", "recall", "f1")]
@@ -117,7 +121,7 @@ def show(result: dict[str, Any]) -> None:
     console.print(table)
     if len(result["classes"]) > SHOWN_CLASSES:
         return
-    names = [row["class"] for row in result["classes"]]
+    names = [escape(plain(row["class"])) for row in result["classes"]]
     confusion = Table("true \\ predicted", *names, box=None, padding=(0, 1, 0, 0))
     for name, counts in zip(names, result["confusion"], strict=True):
         confusion.add_row(name, *map(str, counts))
@@ -157,5 +161,5 @@ def _write_down(paths: Sequence[Path], data: str, settings: Settings) -> None:
         "data": data,
         "checkpoints": [{"path": str(path), "sha256": checkpoint.digest(path)} for path in paths],
     }
-    with (settings.home / OPENINGS).open("a") as file:
+    with private_file(settings.home / OPENINGS).open("a") as file:
         file.write(json.dumps(line) + "\n")

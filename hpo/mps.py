@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -14,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from hpo.settings import MPS_FOLDER, cards_are_hidden, mps_is_chosen
+from hpo.settings import MPS_FOLDER, cards_are_hidden, mps_is_chosen, open_environment
 
 __all__ = ["service"]
 
@@ -50,6 +51,10 @@ def service(say: Callable[[str], None], *, cards: Path = CARDS, check: Sequence[
     control = _Control(program, folder)
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
+        there = folder.lstat()
+        if not stat.S_ISDIR(there.st_mode) or there.st_uid != os.getuid() or there.st_mode & 0o077:
+            # somebody else could have files of this user overwritten through links in it, and lead the service
+            raise PermissionError(f"{folder} is not a folder of this user's alone; remove it")
         users = (folder / "users").open("w")
     except OSError as error:
         say(f"trials that share a card take turns on it, without NVIDIA MPS: {error}")
@@ -79,7 +84,7 @@ class _Control:
         self.place = {MPS_FOLDER: str(folder), "CUDA_MPS_LOG_DIRECTORY": str(folder)} if folder else {}
 
     def environment(self) -> dict[str, str]:
-        return {**os.environ, **self.place}
+        return {**open_environment(), **self.place}
 
     def answers(self) -> bool:
         """Whether a service runs."""

@@ -14,7 +14,7 @@ from hpo.errors import SpecError
 from hpo.settings import Settings, masked
 from hpo.space.parameters import Choice, Parameter
 from hpo.spec import SearchSpec
-from hpo.wording import literal, number
+from hpo.wording import literal, number, plain
 
 __all__ = ["plan"]
 
@@ -28,7 +28,7 @@ def plan(space: SearchSpec, settings: Settings, *, as_json: bool) -> None:
     console = Console(highlight=False, soft_wrap=True)
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     for key, value in facts.items():
-        table.add_row(key, Text(value))
+        table.add_row(key, Text(plain(value)))
     console.print(table)
     console.print()
     varied = Table(box=None, padding=(0, 2, 0, 0))
@@ -38,7 +38,7 @@ def plan(space: SearchSpec, settings: Settings, *, as_json: bool) -> None:
         when = ", ".join(
             f"{key} is {' or '.join(map(literal, values))}" for key, values in (parameter.when or {}).items()
         )
-        varied.add_row(name, _values(parameter) + (f", where {when}" if when else ""))
+        varied.add_row(Text(plain(name)), Text(plain(_values(parameter) + (f", where {when}" if when else ""))))
     console.print(varied)
 
 
@@ -55,7 +55,7 @@ def _facts(space: SearchSpec, settings: Settings) -> dict[str, str]:
         "MLflow": masked(settings.mlflow),
         "checkpoints": f"{settings.checkpoints}, {_kept(space)}",
         "datasets": str(settings.datasets),
-        "Ray": settings.ray or "a local cluster, for the run",
+        "Ray": masked(settings.ray) if settings.ray else "a local cluster, for the run",
         "identity": f"{space.hash()} (a study of this name runs with this space only)",
         **_missing(space),
     }

@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from hpo.wording import assignments, number, words
+from hpo.wording import assignments, number, plain, words
 
 if TYPE_CHECKING:
     from hpo.resources import Placement
@@ -71,7 +71,7 @@ class Progress:
         """One line, above the table."""
         self._spoke = time.monotonic()
         if self._console is not None:
-            self._console.print(Text(text), soft_wrap=not self._console.is_terminal)
+            self._console.print(Text(plain(text)), soft_wrap=not self._console.is_terminal)
 
     def __enter__(self) -> Progress:
         if self._console is not None and self._console.is_terminal:
@@ -133,7 +133,9 @@ class Progress:
             head += f"   best {number(self._best_value)}"
         table = Table(box=None, padding=(0, 2, 0, 0))
         for column in ("trial", "epoch", self._study.spec.metric.name, "parameters"):
-            table.add_column(column)
+            table.add_column(Text(column))
         for event in sorted(self._running.values(), key=lambda each: each.number):
-            table.add_row(str(event.number), str(event.epoch), number(event.value), Text(assignments(event.params)))
+            table.add_row(
+                str(event.number), str(event.epoch), number(event.value), Text(plain(assignments(event.params)))
+            )
         return Group(Text(head, style="bold"), table)

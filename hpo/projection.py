@@ -23,6 +23,7 @@ from sqlalchemy.engine import RowMapping
 from hpo.errors import HpoError, Unavailable
 from hpo.ledger import Ledger
 from hpo.settings import masked
+from trainers.folders import inside, private, private_file
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # the outbox is the retry
@@ -148,7 +149,7 @@ class Projection:
                 case "table":
                     self._table(payload)
                 case "checkpoint":
-                    self._client.log_artifact(self._runs[number], str(Path(self._task.checkpoints, payload["path"])))
+                    self._client.log_artifact(self._runs[number], str(self._checkpoint(payload["path"])))
         self._flush(number, metrics)
 
     def _flush(self, number: int | None, metrics: list[Metric]) -> list[Metric]:
@@ -188,6 +189,12 @@ class Projection:
             dataset = Dataset(name=str(facts["dataset"]), digest=digest, source_type="hpo", source=source)
             self._client.log_inputs(run_id, [DatasetInput(dataset)])
 
+    def _checkpoint(self, path: str) -> Path:
+        try:
+            return inside(Path(self._task.checkpoints), path)
+        except ValueError as error:
+            raise FileNotFoundError(str(error)) from error
+
     def _table(self, payload: Mapping[str, Any]) -> None:
         """The trials as an artifact of the parent run, and the ten best with links in its note."""
         self._client.log_text(self._parent, payload["csv"], "trials.csv")
@@ -216,8 +223,8 @@ def client(uri: str) -> MlflowClient:
     """An MLflow client; a local database gets its tables, and is this user's alone."""
     if uri.startswith("sqlite:///"):
         path = Path(uri.removeprefix("sqlite:///"))
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path.touch(mode=0o600)
+        private(path.parent)
+        private_file(path)
     return MlflowClient(uri)  # not mlflow.set_tracking_uri, which writes into this process's environment
 
 

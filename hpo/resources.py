@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import ray
 
-from hpo import mps
+from hpo import guard, mps
 from hpo.errors import SpecError, Unavailable
 from hpo.settings import without_secrets
 from hpo.space.sections import Resources
@@ -55,26 +55,34 @@ def is_up() -> bool:
 
 @contextmanager
 def cluster(
-    address: str | None, meanwhile: Callable[[], T], *, sharing: bool = False, say: Callable[[str], None] = print
+    address: str | None,
+    meanwhile: Callable[[], T],
+    *,
+    insecure: bool = False,
+    sharing: bool = False,
+    say: Callable[[str], None] = print,
 ) -> Iterator[tuple[dict[str, float], T]]:
     """Join the cluster at `address`, or start one on this machine, and call `meanwhile` in a thread beside.
 
     Half of Ray's start is waiting for processes. Ray itself starts in the caller's thread, the main one: it hangs in
     any other. Yields what the cluster has, as {"CPU": 2.0, "GPU": 1.0}, and what `meanwhile` returned.
-    A cluster that this process is in already is used and left running. `sharing`: trials may share cards, for which
-    one that starts here gets NVIDIA's service where it can be had; `say` is told where it does not work.
+    A cluster that this process is in already is used and left running. `insecure`: the one at `address` may be one that
+    asks for no token. `sharing`: trials may share cards, for which one that starts here gets NVIDIA's service where it
+    can be had; `say` is told where it does not work.
 
     Raises:
+        SpecError: the cluster asks for no token and is not to be `insecure`, or asks for one and none is at hand.
         Unavailable: nothing answers at the address.
         Whatever `meanwhile` raises.
     """
+    address = None if address == "local" else address  # Ray's word for one that starts here
     if is_up():
         yield ray.cluster_resources(), meanwhile()
         return
     with mps.service(say) if sharing and not address else nullcontext():
         with ThreadPoolExecutor(1) as beside:
             result = beside.submit(_yielding, meanwhile)
-            _start(address)
+            _start(address, insecure=insecure)
         try:
             yield ray.cluster_resources(), result.result()
         finally:
@@ -88,14 +96,16 @@ def _yielding(work: Callable[[], T]) -> T:
     return work()
 
 
-def _start(address: str | None) -> None:
+def _start(address: str | None, *, insecure: bool) -> None:
     _ray_environment()
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
         if address:
+            guard.check(address, insecure=insecure)
             ray.init(address=address, **quiet)
         else:
-            with without_secrets():  # workers inherit the environment of the Ray processes that start here
+            # workers inherit the environment of the Ray processes that start here
+            with without_secrets(), guard.loopback(), guard.private_token():
                 # the store holds no data sets: 100 MB are plenty, where Ray would take 30% of the memory
                 ray.init(address="local", include_dashboard=False, object_store_memory=100 * 2**20, **quiet)
     except ConnectionError as error:

@@ -23,6 +23,7 @@ LINGER = 30.0  # seconds to go on trying once the driver has gone; shorter than 
 
 def main() -> None:
     """Send whenever woken, at least once a second; end once standard input has closed and nothing is left."""
+    os.umask(0o077)  # artifacts of a local tracking database are this user's alone
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     task = Task(**json.loads(_first_line(sys.stdin.fileno())))
@@ -63,7 +64,7 @@ def _wait(descriptor: int, seconds: float) -> float | None:
 @contextmanager
 def only_one(task: Task) -> Iterator[None]:
     """Wait until the sender of a driver that was killed has ended: two would create runs twice."""
-    with Path(task.home, f".tracking-{task.study}.lock").open("w") as lock:
+    with Path(task.home, f".tracking-{task.study}.lock").open("w") as lock:  # private by the umask
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

@@ -17,20 +17,25 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from hpo.errors import SpecError
+from trainers.folders import private
 
 __all__ = ["Settings", "masked", "resolve"]
 
 
 DEFAULT_HOME = "hpo-data"
 MPS_FOLDER = "CUDA_MPS_PIPE_DIRECTORY"
-SECRETS = (
-    "OPTUNA_STORAGE",
-    "PGPASSWORD",
-    "MLFLOW_TRACKING_URI",
-    "MLFLOW_TRACKING_USERNAME",
-    "MLFLOW_TRACKING_PASSWORD",
-    "MLFLOW_TRACKING_TOKEN",
+ADDRESSES = frozenset({"OPTUNA_STORAGE", "MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME"})
+"""What only the driver and the sender to MLflow have business with."""
+SECRET_NAME = re.compile(
+    r"PASSWORD|PASSWD|PASSPHRASE|SECRET|CREDENTIAL|TOKENS?(_|$)|(API|ACCESS|PRIVATE|ACCOUNT)_?KEY|_KEY(_ID)?$",
+    re.IGNORECASE,
 )
+SECRET_VALUE = re.compile(r"://[^/@\s]*:[^/@\s]+@")
+"""A URL with a password in it."""
+NEEDED = re.compile(r"RAY_.*|.*_proxy", re.IGNORECASE)
+"""A worker talks to its own cluster, and fetches data sets through the proxy there is."""
+SHARED = "HPO_WORKER_ENV"
+TRUE = frozenset({"1", "true", "yes"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +46,7 @@ class Settings:
     storage: str  # SQLAlchemy URL of the studies
     mlflow: str  # MLflow tracking URI
     ray: str | None  # address of a running cluster; None starts one for the run
+    insecure_cluster: bool = False  # whether a running cluster may be one that anybody may enter
 
     @property
     def checkpoints(self) -> Path:
@@ -73,16 +79,35 @@ class Settings:
                 line += ["--mlflow", masked(self.mlflow)]
             if self.ray and self.ray != os.environ.get("RAY_ADDRESS"):
                 line += ["--ray", self.ray]
+            if self.insecure_cluster and not _says_insecure():
+                line += ["--insecure-cluster"]
         return shlex.join(line)
 
-    def filled(self, *, mlflow: str | None, ray: str | None) -> Settings:
-        """The same with what a study's space file says of MLflow and Ray, where nothing else was said."""
+    def filled(self, *, mlflow: str | None, ray: str | None, insecure_cluster: bool = False) -> Settings:
+        """The same with what a study's space file says of MLflow and Ray, where nothing else was said.
+
+        The file's `insecure_cluster` is about the file's own cluster.
+        """
         unsaid = self.mlflow == default_mlflow(self.home)
-        return replace(self, mlflow=mlflow if mlflow and unsaid else self.mlflow, ray=self.ray or ray)
+        return replace(
+            self,
+            mlflow=mlflow if mlflow and unsaid else self.mlflow,
+            ray=self.ray or ray,
+            insecure_cluster=self.insecure_cluster or (insecure_cluster and self.ray in (None, ray)),
+        )
+
+    @property
+    def mlflow_place(self) -> str:
+        """Where MLflow is, as it is kept on record: without a password, and the same after the home folder has moved."""
+        return masked(self.mlflow).replace(str(self.home), "{home}")
+
+    def mlflow_at(self, place: str | None) -> str | None:
+        """The tracking URI that is on record as this place; None where none is, or it took a password."""
+        return place.replace("{home}", str(self.home)) if place and "***" not in place else None
 
     def make_home(self) -> None:
         """Create the folder for this user only (0700)."""
-        self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private(self.home)
 
 
 def resolve(
@@ -91,9 +116,11 @@ def resolve(
     storage: str | None = None,
     mlflow: str | None = None,
     ray: str | None = None,
+    insecure_cluster: bool = False,
     file_storage: str | None = None,
     file_mlflow: str | None = None,
     file_ray: str | None = None,
+    file_insecure_cluster: bool = False,
 ) -> Settings:
     """Settle every location; arguments named `file_*` come from the space file.
 
@@ -105,10 +132,15 @@ def resolve(
         home=folder,
         storage=storage or os.environ.get("OPTUNA_STORAGE") or file_storage or default_storage(folder),
         mlflow=mlflow or os.environ.get("MLFLOW_TRACKING_URI") or file_mlflow or default_mlflow(folder),
-        ray=ray or os.environ.get("RAY_ADDRESS") or file_ray,
-    )
+        ray=ray or os.environ.get("RAY_ADDRESS"),
+        insecure_cluster=insecure_cluster or _says_insecure(),
+    ).filled(mlflow=None, ray=file_ray, insecure_cluster=file_insecure_cluster)
     _refuse(settings)
     return settings
+
+
+def _says_insecure() -> bool:
+    return os.environ.get("HPO_INSECURE_CLUSTER", "").lower() in TRUE
 
 
 def _refuse(settings: Settings) -> None:
@@ -152,14 +184,50 @@ def default_mlflow(home: Path) -> str:
     return f"sqlite:///{home / 'mlflow.db'}"
 
 
+def is_secret(name: str, value: str = "") -> bool:
+    """Whether a variable looks like what a worker has no business with: by its name, or by a password in its URL."""
+    if NEEDED.fullmatch(name):
+        return False
+    return name in ADDRESSES or bool(SECRET_NAME.search(name) or SECRET_VALUE.search(value))
+
+
 @contextmanager
 def without_secrets() -> Iterator[None]:
-    """Take addresses and passwords out of the environment, which every process started meanwhile inherits."""
-    hidden = {name: os.environ.pop(name) for name in SECRETS if name in os.environ}
+    """Take addresses and passwords out of the environment, which every process started meanwhile inherits.
+
+    HPO_WORKER_ENV names those that stay, with commas between them: what a trainer of the user's own needs.
+    """
+    hidden = {name: os.environ.pop(name) for name in _secrets()}
     try:
         yield
     finally:
         os.environ.update(hidden)
+
+
+def open_environment() -> dict[str, str]:
+    """A copy of the environment as `without_secrets` leaves it, for one process."""
+    hidden = _secrets()
+    return {name: value for name, value in os.environ.items() if name not in hidden}
+
+
+def _secrets() -> list[str]:
+    stay = {name.strip() for name in os.environ.get(SHARED, "").split(",")}
+    return [name for name, value in os.environ.items() if name not in stay and is_secret(name, value)]
+
+
+@contextmanager
+def environment(**values: str) -> Iterator[None]:
+    """Have these variables meanwhile, and then what there was before."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def mps_is_chosen() -> bool:

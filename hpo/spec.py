@@ -27,9 +27,9 @@ from hpo.space.reader import MAX_BYTES, read
 from hpo.space.sections import READ_BY, URLS, Budget, Metric, Pruner, Resources, Sampler, Winner
 from hpo.space.tree import leaves, place, without
 
-__all__ = ["SearchSpec", "changes", "from_mapping", "load", "parse"]
+__all__ = ["SearchSpec", "changes", "checked_name", "from_mapping", "load", "parse"]
 
-_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_NAME = re.compile(r"(?!\.+$)[A-Za-z0-9._-]{1,64}")
 _NOT_IDENTITY = {"dataset.root", "dataset.download"}
 """Where the pictures come from: the same study may go on on a machine that has them elsewhere."""
 KEPT = 3  # checkpoints of finished trials, if `winner.top` asks for no more
@@ -56,6 +56,8 @@ class SearchSpec(BaseModel):
     storage: str | None = None
     mlflow: str | None = None
     ray: str | None = None
+    insecure_cluster: bool = False
+    """Whether the cluster at `ray` may be one that asks for no token."""
     text: str = Field(default="", repr=False, exclude=True)
     """The file as read, without overrides."""
     overrides: tuple[str, ...] = Field(default=(), exclude=True)
@@ -65,10 +67,7 @@ class SearchSpec(BaseModel):
     @field_validator("name")
     @classmethod
     def _fits_everywhere(cls, name: str) -> str:
-        if not _NAME.fullmatch(name):
-            better = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-")[:64]
-            hint = f"; `{better}` would do" if better else ""
-            raise ValueError(f"{name!r} is no name: 1 to 64 of letters, digits, dot, underscore and hyphen{hint}")
+        checked_name(name)
         if name == "Default":
             raise ValueError("`Default` is MLflow's own experiment; choose another name")
         return name
@@ -93,6 +92,8 @@ class SearchSpec(BaseModel):
         tree["resources"] = self.resources.model_dump()
         if self.winner:
             tree["winner"] = self.winner.model_dump()
+        if self.insecure_cluster:
+            tree["insecure_cluster"] = True
         return tree | {key: getattr(self, key) for key in URLS if getattr(self, key) is not None}
 
     def identity(self) -> dict[str, Any]:
@@ -150,6 +151,18 @@ class SearchSpec(BaseModel):
         from hpo.space import builtin
 
         return without(tree, builtin.unread(tree))
+
+
+def checked_name(name: str) -> str:
+    """Return a name that every store and file system takes, and that leads to no other folder.
+
+    Raises ValueError, with a name that would do.
+    """
+    if not _NAME.fullmatch(name):
+        better = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[:64]
+        hint = f"; `{better}` would do" if better else ""
+        raise ValueError(f"{name!r} is no name: 1 to 64 of letters, digits, dot, underscore and hyphen{hint}")
+    return name
 
 
 def load(path: Path, overrides: Sequence[str] = ()) -> SearchSpec:

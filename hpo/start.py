@@ -28,7 +28,13 @@ def run(space: SearchSpec, settings: Settings, *, concurrency: int | None, progr
     shown.note("starting Ray")
     sharing = space.resources.may_share
     try:
-        with cluster(settings.ray, lambda: _open(space, settings), sharing=sharing, say=shown.note) as (_, study):
+        with cluster(
+            settings.ray,
+            lambda: _open(space, settings),
+            insecure=settings.insecure_cluster,
+            sharing=sharing,
+            say=shown.note,
+        ) as (_, study):
             return _go(study, concurrency, progress)
     except KeyboardInterrupt as error:  # before the driver took over Ctrl-C
         raise Interrupted(

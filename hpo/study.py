@@ -21,7 +21,8 @@ from hpo.ledger import Ledger
 from hpo.settings import Settings, driver_url, masked
 from hpo.spec import SearchSpec
 from hpo.storage import PatientStorage
-from hpo.wording import words
+from hpo.wording import csv_cell, words
+from trainers.folders import inside
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -114,7 +115,8 @@ class Study:
         space = spec.from_mapping(json.loads(row["canonical"]), overrides=overrides, folder=folder, trusted=True)
         if space.hash() != row["hash"]:
             raise SpecError(_difference(space, json.loads(row["canonical"])))
-        settings = settings.filled(mlflow=_recorded_mlflow(row, settings) or space.mlflow, ray=space.ray)
+        mlflow = settings.mlflow_at(row["mlflow"]) or space.mlflow
+        settings = settings.filled(mlflow=mlflow, ray=space.ray, insecure_cluster=space.insecure_cluster)
         return cls(space, settings, ledger, _open_storage(settings))
 
     # -- reading ------------------------------------------------------------------------------------------------------
@@ -131,7 +133,7 @@ class Study:
     @property
     def knows_mlflow(self) -> bool:
         """Whether `settings` lead to where the last driver sent its records, as far as that is on record."""
-        return self.row["mlflow"] in (None, _place(self.settings))
+        return self.row["mlflow"] in (None, self.settings.mlflow_place)
 
     @property
     def import_paths(self) -> tuple[str, ...]:
@@ -199,7 +201,7 @@ class Study:
         best = sorted(values, key=values.__getitem__, reverse=self.spec.metric.goal == "maximize")[:10]
         params = {trial.number: str(trial.params) for trial in self.frozen_trials()}
         return {
-            "csv": self.trials.to_csv(index=False),
+            "csv": self.trials.map(csv_cell).rename(columns=csv_cell).to_csv(index=False),
             "best": [{"number": each, "value": values[each], "params": params[each]} for each in best],
             "objective": self.spec.metric.name,
             "text": self.row["text"],
@@ -216,7 +218,12 @@ class Study:
     def checkpoint(self, number: int) -> Path | None:
         """The newest checkpoint of a trial that is still kept."""
         row = self.ledger.trial(self.id, number)
-        return self.settings.checkpoints / row["checkpoint"] if row and row["checkpoint"] else None
+        if not row or not row["checkpoint"]:
+            return None
+        try:
+            return inside(self.settings.checkpoints, row["checkpoint"])
+        except ValueError:  # nobody may have files elsewhere read or deleted by a line in SQL
+            return None
 
     def counts(self) -> dict[str, int]:
         """Trials by state; states without a trial are left out."""
@@ -245,7 +252,9 @@ class Study:
         row = self.ledger.study(self.name)
         assert row is not None
         self.row = row
-        self.ledger.update_study(self.id, canonical=json.dumps(self.spec.canonical()), mlflow=_place(self.settings))
+        self.ledger.update_study(
+            self.id, canonical=json.dumps(self.spec.canonical()), mlflow=self.settings.mlflow_place
+        )
 
     def recover(self) -> int:
         """Put what a dead driver left behind into the queue; only the holder of the lease may call it.
@@ -304,17 +313,6 @@ def open_ledger(settings: Settings) -> Ledger:
             "Start one with `hpo run --space FILE`, or say where they are with --storage, OPTUNA_STORAGE or HPO_HOME"
         )
     return Ledger.open(settings.storage)
-
-
-def _place(settings: Settings) -> str:
-    """Where MLflow is, as it is kept on record: without a password, and the same after the home folder has moved."""
-    return masked(settings.mlflow).replace(str(settings.home), "{home}")
-
-
-def _recorded_mlflow(row: RowMapping, settings: Settings) -> str | None:
-    """Where the last driver sent its records; None where that is not on record, or took a password."""
-    place = row["mlflow"]
-    return place.replace("{home}", str(settings.home)) if place and "***" not in place else None
 
 
 def _open_storage(settings: Settings) -> PatientStorage:

@@ -16,7 +16,7 @@ from hpo.errors import NoUsableTrial
 from hpo.lease import holder
 from hpo.settings import Settings, is_server, masked, program
 from hpo.study import Study, open_ledger
-from hpo.wording import assignments, number, words
+from hpo.wording import assignments, number, plain, words
 
 __all__ = ["best", "closing", "status", "trials"]
 
@@ -62,7 +62,7 @@ def best(study: Study, *, as_json: bool) -> None:
     if found["best_epoch"] != found["epoch"]:
         reached += f" ({number(found['best_value'])} at epoch {found['best_epoch']})"
     print(f"best trial  {found['number']}: {reached}")
-    print(f"parameters  {assignments(found['params'])}")
+    print(f"parameters  {plain(assignments(found['params']))}")
     if found["checkpoint"]:
         print(f"checkpoint  {found['checkpoint']}")
 
@@ -84,7 +84,7 @@ def closing(study: Study, *, as_json: bool) -> None:
 def _mlflow_ui(settings: Settings) -> str:
     """The command that opens the curves; for a server, its address."""
     if is_server(settings.mlflow):
-        return settings.mlflow
+        return masked(settings.mlflow)
     return shlex.join([program("mlflow"), "ui", "--backend-store-uri", masked(settings.mlflow)])
 
 
@@ -152,7 +152,7 @@ def _cell(value: Any) -> str:
         return ""
     if isinstance(value, dict):
         return words(value)
-    return number(value) if isinstance(value, float) else str(value)
+    return number(value) if isinstance(value, float) else plain(str(value))
 
 
 def _finite(value: Any) -> Any:

@@ -15,6 +15,7 @@ import time
 from typing import Any
 
 from hpo.study import Study
+from trainers.folders import private_file
 
 __all__ = ["Tracking", "task_of"]
 
@@ -59,7 +60,7 @@ class Tracking:
 
     def _start(self) -> None:
         self._started = time.monotonic()
-        log = self._study.settings.home.joinpath("tracking.log").open("ab")
+        log = private_file(self._study.settings.home / "tracking.log").open("ab")
         with log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "hpo.sender"],

@@ -15,9 +15,10 @@ from hpo.settings import Settings
 from hpo.space.document import near
 from hpo.space.reader import scalar
 from hpo.space.tree import place
-from hpo.spec import SearchSpec
+from hpo.spec import SearchSpec, checked_name
 from hpo.trial import Assignment, Attempt, Checkpoint, Report, bad_metric, load_object
 from trainers import checkpoint
+from trainers.folders import private
 
 __all__ = ["Journal", "Training", "split_overrides", "values"]
 
@@ -98,7 +99,12 @@ class Training:
     def __init__(
         self, space: SearchSpec, trainer: Mapping[str, Any], settings: Settings, *, name: str, seed: int
     ) -> None:
-        self._space, self._settings, self.name = space, settings, name
+        """Raises SpecError for a name that is none."""
+        try:
+            self.name = checked_name(name)
+        except ValueError as error:
+            raise SpecError(f"--name: {error}") from error
+        self._space, self._settings = space, settings
         self.folder = settings.home / "trainings" / name
         self._path = self.folder / "training.json"
         self.journal = Journal(trainer=dict(trainer), seed=seed, metric=space.metric.name, goal=space.metric.goal)
@@ -113,7 +119,7 @@ class Training:
         if not self._path.exists():
             if resume:
                 raise SpecError(f"there is no training {self.name!r} in {self.folder.parent} to resume")
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            private(self.folder)
             return
         if not resume:
             raise SpecError(

@@ -22,6 +22,7 @@ from typing import Any, Literal
 
 from hpo.imports import uncollected
 from trainers import checkpoint
+from trainers.folders import inside, private
 
 __all__ = ["Assignment", "Attempt", "Checkpoint", "Report", "bad_metric", "build", "failure", "load_object"]
 
@@ -114,12 +115,12 @@ class Attempt:
         saved = self._assignment.checkpoint
         if saved is None or not hasattr(self._trainer, "load_state_dict"):
             return 0
-        path = self._assignment.checkpoints / saved.path
-        if not path.exists():
-            return 0
         try:
+            path = inside(self._assignment.checkpoints, saved.path)
+            if not path.exists():
+                return 0
             state = checkpoint.load(path, saved.sha256)
-        except checkpoint.CheckpointError:  # damaged: what is recorded is trained again, and the curve goes on
+        except ValueError:  # damaged, or elsewhere: what is recorded is trained again, and the curve goes on
             return 0
         self._trainer.load_state_dict(state)
         return saved.epoch
@@ -159,7 +160,6 @@ class Attempt:
             return None
         state = self._trainer.state_dict()
         folder = self._assignment.checkpoints / self._assignment.folder
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = folder / f"epoch-{self._epoch:04d}{'.json' if _is_json(state) else '.pt'}"
         digest = checkpoint.save(state, path)
         if not self._saved:  # a state that cannot be loaded is found now and not after an interruption
@@ -180,7 +180,7 @@ def build(assignment: Assignment) -> Any:
 
         torch.set_num_threads(max(1, int(assignment.cpu)))
         # what one trial has compiled serves the others of the study, in other processes too
-        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(assignment.checkpoints.parent / "compiled"))
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(private(assignment.checkpoints.parent / "compiled")))
         if assignment.gpu and not torch.cuda.is_available():
             warnings.warn("PyTorch finds no GPU where this trial was given one; it trains on the CPU", stacklevel=2)
         config = TrainConfig.model_validate(assignment.trainer)

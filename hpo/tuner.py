@@ -20,8 +20,10 @@ from hpo.clock import Clock
 from hpo.resources import Placement, tune_environment
 from hpo.scheduler import Scheduler
 from hpo.searcher import Searcher
+from hpo.settings import is_secret
 from hpo.trial import Assignment, Report
 from hpo.worker import TrialWorker
+from trainers.folders import private
 
 __all__ = ["Search"]
 
@@ -31,6 +33,8 @@ GRACE = 3.0  # seconds that running epochs get to end once the search is asked t
 # An actor with environment variables of its own cannot have a worker that is up already, and starts 0.6 s later.
 # Tune gives every actor one variable, which TrialWorker sets as well.
 class_cache.DEFAULT_ENV_VARS.clear()
+# Tune would send the driver's AWS keys to every worker, that is over the network to a running cluster.
+class_cache.ENV_VARS_TO_PROPAGATE -= {name for name in class_cache.ENV_VARS_TO_PROPAGATE if is_secret(name)}
 
 
 class Search:
@@ -70,6 +74,7 @@ class Search:
         tune_environment(self.placement.slots)
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a trial that fails is ours to report
         shutil.rmtree(self.folder, ignore_errors=True)  # what a killed driver left
+        private(self.folder)
         try:
             tune.Tuner(
                 tune.with_resources(TrialWorker, {"cpu": self.placement.cpu, "gpu": self.placement.gpu}),

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["assignments", "literal", "number", "words"]
+from hpo.space.document import printable
+
+__all__ = ["assignments", "csv_cell", "literal", "number", "plain", "words"]
 
 
 def number(value: float | None) -> str:
@@ -25,6 +27,22 @@ def literal(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return number(value) if isinstance(value, float) else str(value)
+
+
+def plain(text: str) -> str:
+    """Text for a terminal: what would steer it is written out, such as \\x1b; only line breaks and tabs stay."""
+    return "\n".join("\t".join(map(printable, line.split("\t"))) for line in text.split("\n"))
+
+
+def csv_cell(value: Any) -> Any:
+    """A cell that no spreadsheet takes for a formula: text that begins like one gets an apostrophe before it."""
+    if not isinstance(value, str) or not value.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return value
+    try:
+        float(value)
+    except ValueError:
+        return f"'{value}"
+    return value
 
 
 def words(counts: Mapping[str, int]) -> str:

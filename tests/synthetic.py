@@ -173,3 +173,19 @@ def greedy(lr: float, marks: str, room: int, epochs: int = 3) -> Iterator[Metric
             yield {"val/accuracy": lr * epoch / epochs}
     finally:
         mine.unlink()
+
+
+def witness(lr: float, journal: str, epochs: int = 3) -> Iterator[Metrics]:
+    """Note the environment of the worker; the smallest learning rate goes wrong with an error that steers terminals."""
+    note(journal, environment=dict(os.environ), umask=_umask())
+    for epoch in range(1, epochs + 1):
+        time.sleep(0.4)
+        if lr < 0.05 and epoch == 2:
+            raise RuntimeError("\x1b[31mred\x1b]0;title\x07 and =cmd()")
+        yield {"val/accuracy": lr * epoch}
+
+
+def _umask() -> int:
+    umask = os.umask(0)
+    os.umask(umask)
+    return umask

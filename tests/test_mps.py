@@ -57,6 +57,26 @@ def test_it_runs_while_it_is_needed(journal: Path) -> None:
     assert said == []
 
 
+@pytest.mark.parametrize("kind", ["open", "link"])
+def test_a_folder_that_others_can_write_is_not_used(journal: Path, kind: str) -> None:
+    """Its name is known and its place is everybody's: through a link in it, files of this user would be overwritten."""
+    folder = journal.parent / f"hpo-mps-{os.getuid()}"
+    if kind == "link":
+        (journal.parent / "elsewhere").mkdir(mode=0o700)
+        folder.symlink_to(journal.parent / "elsewhere")
+    else:
+        folder.mkdir()
+        folder.chmod(0o777)
+    mine = journal.parent / "mine"
+    mine.write_text("precious")
+    (folder / "users").symlink_to(mine)
+    said: list[str] = []
+    with mps.service(said.append, cards=journal.parent / "cards", check=["true"]):
+        assert "CUDA_MPS_PIPE_DIRECTORY" not in os.environ
+    assert mine.read_text() == "precious"
+    assert "is not a folder of this user's alone" in said[0]
+
+
 def test_drivers_share_it_and_the_last_one_stops_it(journal: Path) -> None:
     other = f"""
 import sys

@@ -1,7 +1,6 @@
 """Opening, reading and scheduling a study; over SQLite and PostgreSQL where it matters."""
 
 import json
-import os
 import sqlite3
 import subprocess
 import sys
@@ -170,14 +169,6 @@ def test_of_equal_trials_the_first_is_best_and_keeps_its_checkpoint(home: Path) 
 )
 def test_every_spelling_of_a_password_is_masked(url: str) -> None:
     assert "s3cr3t" not in settings.masked(url)
-
-
-def test_what_starts_meanwhile_inherits_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in settings.SECRETS:
-        monkeypatch.setenv(name, "s3cr3t")
-    with settings.without_secrets():
-        assert "s3cr3t" not in os.environ.values()
-    assert all(os.environ[name] == "s3cr3t" for name in settings.SECRETS)
 
 
 def test_a_study_keeps_to_the_mlflow_of_its_file(home: Path) -> None:

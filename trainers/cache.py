@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from filelock import FileLock
 
+from trainers.folders import private, private_file
 from trainers.pictures import Pictures
 
 __all__ = ["Allocate", "Build", "cached", "derived_name", "new_array", "remembered", "shrink"]
@@ -43,8 +44,8 @@ def cached(folder: Path, name: str, key: str, build: Build) -> Pictures:
     if found is not None:
         return found
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / f"{name}.lock")
+        private(folder)
+        lock = FileLock(folder / f"{name}.lock", mode=0o600)
         lock.acquire()
     except OSError:
         return _in_memory(build)
@@ -67,7 +68,7 @@ def remembered(folder: Path, name: str, compute: Callable[[], Any]) -> Any:
         return json.loads(path.read_text())
     value = compute()
     with suppress(OSError):
-        folder.mkdir(parents=True, exist_ok=True)
+        private(folder)
         _write(path, json.dumps(value))
     return value
 
@@ -81,7 +82,7 @@ def new_array(path: Path, shape: tuple[int, ...]) -> Array:
     """Make a .npy file of bytes and map it for writing; raises OSError where the disk has no room for it."""
     needed = int(np.prod(shape, dtype=np.int64))
     try:
-        array = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+        array = np.lib.format.open_memmap(private_file(path), mode="w+", dtype=np.uint8, shape=shape)
         if hasattr(os, "posix_fallocate"):  # a full disk would kill the process on writing to the map
             with path.open("r+b") as stream:
                 os.posix_fallocate(stream.fileno(), 0, max(path.stat().st_size, 1))
@@ -201,7 +202,7 @@ def _sampled(images: npt.NDArray[np.uint8]) -> int:
 
 def _write(path: Path, text: str) -> None:
     partial = path.with_suffix(f".{os.getpid()}.part")
-    with partial.open("w") as stream:
+    with private_file(partial).open("w") as stream:
         stream.write(text)
         stream.flush()
         os.fsync(stream.fileno())

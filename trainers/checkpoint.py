@@ -6,13 +6,15 @@ import hashlib
 import io
 import json
 import os
-import pickle
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, BinaryIO
 
-__all__ = ["CheckpointError", "digest", "load", "save"]
+from trainers.folders import private
+
+__all__ = ["CheckpointError", "digest", "load", "load_tensors", "save"]
 
 SUFFIXES = (".pt", ".json")
 
@@ -28,7 +30,7 @@ def save(state: Mapping[str, Any], path: Path) -> str:
     may read it. Raises ValueError for another suffix, OSError where the disk is full; `path` then stands as before.
     """
     _check_suffix(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    private(path.parent)
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mode 0600
     beside = Path(name)
     try:
@@ -64,6 +66,19 @@ def load(path: Path, sha256: str | None) -> dict[str, Any]:
     return _read(content, path)
 
 
+def load_tensors(file: BinaryIO | Path) -> Any:
+    """What torch.save wrote, of tensors and plain values: PyTorch's weights_only, without a way around it.
+
+    Raises ValueError for anything else.
+    """
+    import torch
+
+    try:
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, UnpicklingError) as error:
+        raise ValueError(str(error)) from error
+
+
 def digest(path: Path) -> str:
     """The SHA-256 of a file in hex."""
     with path.open("rb") as file:
@@ -86,13 +101,8 @@ def _write(state: Mapping[str, Any], file: BinaryIO, suffix: str) -> None:
 
 def _read(content: bytes, path: Path) -> dict[str, Any]:
     try:
-        if path.suffix == ".json":
-            state = json.loads(content)
-        else:
-            import torch
-
-            state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except (ValueError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        state = json.loads(content) if path.suffix == ".json" else load_tensors(io.BytesIO(content))
+    except ValueError as error:
         raise CheckpointError(
             f"{path} is not a readable {path.suffix} state file: delete it and retry the trial from its start"
         ) from error

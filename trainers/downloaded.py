@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,8 @@ import numpy as np
 
 from trainers.cache import Allocate, cached
 from trainers.config import DatasetConfig
-from trainers.downloads import DownloadError, fetch, has_md5
+from trainers.downloads import DownloadError, fetch, has_md5, unpack
+from trainers.folders import private
 from trainers.pictures import Pictures
 
 __all__ = ["read_downloaded"]
@@ -78,13 +79,20 @@ def _make_whole(config: DatasetConfig, root: Path) -> None:
     try:
         if config.download:
             for archive in archives:
-                archive.path.parent.mkdir(parents=True, exist_ok=True)
+                if config.root is None:
+                    private(archive.path.parent)
+                else:
+                    archive.path.parent.mkdir(parents=True, exist_ok=True)
         if config.download or not absent:
             # Workers start together; two that download into one folder would spoil each other's files.
-            with FileLock(root / f".{config.name}.lock") if config.download else nullcontext():
+            with (
+                FileLock(root / f".{config.name}.lock", mode=0o600 if config.root is None else 0o644)
+                if config.download
+                else nullcontext()
+            ):
                 for archive in absent:
                     fetch(archive.urls, archive.path, md5=archive.md5)
-                dataset(root, train=True, download=True)
+                _unpack(config, archives, root)
                 return
     except DownloadError as error:
         cause = f"could not be downloaded ({error})"
@@ -95,6 +103,21 @@ def _make_whole(config: DatasetConfig, root: Path) -> None:
         f"{config.name} is not whole in {root}, and {cause}: put there {wanted}, "
         "or use dataset: {name: imagefolder, root: ...} with pictures of your own"
     )
+
+
+def _unpack(config: DatasetConfig, archives: Sequence[Archive], root: Path) -> None:
+    """Unpack what was fetched. In the home folder it is this user's alone; a `root` of the user's may be for many."""
+    tars = [archive.path for archive in archives if archive.path.name.endswith(".tar.gz")]
+    folder = root / _FOLDERS[config.name]
+    if config.root is None:
+        private(folder)
+    for path in tars:
+        unpack(path, root)  # torchvision would extract it without a filter
+    if not tars:
+        _dataset(config.name)(root, train=True, download=True)  # single files under names that it knows
+    if config.root is None:
+        for path in (*(archive.path for archive in archives), *folder.iterdir()):
+            path.chmod(0o600)
 
 
 def _archives(dataset: Any, root: Path) -> Iterator[Archive]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
+import tarfile
 from collections.abc import Sequence
 from http.client import HTTPException
 from pathlib import Path
@@ -14,7 +15,7 @@ from urllib.request import Request, urlopen
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-__all__ = ["DownloadError", "fetch", "has_md5"]
+__all__ = ["DownloadError", "fetch", "has_md5", "unpack"]
 
 _CHUNK = 1 << 16
 _TIMEOUT = 30.0
@@ -55,6 +56,19 @@ def has_md5(path: Path, md5: str) -> bool:
         return False
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest() == md5
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """Extract a tar file into a folder.
+
+    Raises DownloadError for a member that would come to lie outside, be it by its name or through a link, or is no
+    file, folder or link.
+    """
+    try:
+        with tarfile.open(archive) as opened:
+            opened.extractall(folder, filter="data")
+    except tarfile.TarError as error:
+        raise DownloadError(f"{archive} is not unpacked: {error}") from error
 
 
 def _complete(url: str, partial: Path, md5: str, progress: Progress, task: Any) -> None:

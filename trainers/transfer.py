@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from trainers import checkpoint
 from trainers.config import TransferConfig
 from trainers.models import stages
 
@@ -118,8 +117,8 @@ def _read(path: Path) -> dict[str, Tensor]:
 
 def _read_torch(path: Path) -> Any:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (ValueError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        return checkpoint.load_tensors(path)
+    except ValueError as error:
         raise WeightsError(
             f"{path} cannot be read with weights_only=True, and nothing else is run: it is damaged or holds more than "
             "tensors; save it anew with torch.save(model.state_dict(), path)"

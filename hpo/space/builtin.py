@@ -165,7 +165,7 @@ def _point(parameters: Mapping[str, Parameter], wanted: Mapping[str, Any]) -> di
     point: dict[str, Any] = {}
     for name, parameter in parameters.items():
         if name in forced or parameter.active(point):
-            point[name] = forced.get(name, next(iter(parameter.probes().values())))
+            point[name] = forced.get(name, parameter.probe)
     return point
 
 

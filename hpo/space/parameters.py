@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any
@@ -67,6 +66,11 @@ class FloatRange(Conditional):
         low, step = Decimal(str(self.min)), Decimal(str(self.step))
         return [float(low + step * index) for index in _steps(self.min, self.max, self.step)]
 
+    @property
+    def probe(self) -> float:
+        """The first of `probes`."""
+        return self.min
+
     def probes(self) -> dict[str, float]:
         """Values worth checking, by the key that is at fault: the bounds, and one between that is no integer."""
         inner = self.min + (self.step or (self.max - self.min) * 0.382)
@@ -98,6 +102,10 @@ class IntRange(Conditional):
         step = self.step or 1
         return [self.min + step * index for index in _steps(self.min, self.max, step)]
 
+    @property
+    def probe(self) -> int:
+        return self.min
+
     def probes(self) -> dict[str, int]:
         return {"min": self.min, "max": self.max}
 
@@ -119,9 +127,12 @@ class Choice(Conditional):
                 raise ValueError("a mapping cannot be a choice; search its keys by their dotted paths")
             if isinstance(option, list | tuple):  # Optuna's database has no column for it
                 raise ValueError(f"the list {option!r} cannot be a choice; give it a name that the trainer knows")
-        for first, second in itertools.combinations(options[:1000], 2):
-            if same(first, second):
-                raise ValueError(f"{second!r} stands twice in `values`")
+        seen = set()
+        for option in options:
+            alike = isinstance(option, bool), option  # two of a kind are the `same`
+            if alike in seen:
+                raise ValueError(f"{option!r} stands twice in `values`")
+            seen.add(alike)
         return tuple(options)
 
     @property
@@ -134,6 +145,10 @@ class Choice(Conditional):
 
     def values(self) -> list[Any]:
         return list(self.options)
+
+    @property
+    def probe(self) -> Any:
+        return self.options[0]
 
     def probes(self) -> dict[str, Any]:
         return {f"values[{index}]": option for index, option in enumerate(self.options)}
