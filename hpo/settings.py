@@ -98,7 +98,7 @@ class Settings:
 
     @property
     def mlflow_place(self) -> str:
-        """Where MLflow is, as it is kept on record: without a password, and the same after the home folder has moved."""
+        """Where MLflow is, as kept on record: without a password, and the same after the home folder has moved."""
         return masked(self.mlflow).replace(str(self.home), "{home}")
 
     def mlflow_at(self, place: str | None) -> str | None:
