@@ -128,7 +128,12 @@ class Study:
     @property
     def folder(self) -> Path:
         """Where this study's checkpoints lie."""
-        return self.settings.checkpoints / str(self.id)
+        return self.settings.checkpoints / self.folder_name
+
+    @property
+    def folder_name(self) -> str:
+        """Its name: the number alone is not enough, another database may share the home folder."""
+        return f"{self.id}-{self.row['uid'][:8]}"
 
     @property
     def knows_mlflow(self) -> bool:

@@ -57,7 +57,7 @@ def begin(scheduler: Scheduler, searcher: Searcher) -> int:
 
 
 def save(study: Study, number: int, epoch: int) -> Checkpoint:
-    name = f"{study.id}/{number:06d}/epoch-{epoch:04d}.json"
+    name = f"{study.folder_name}/{number:06d}/epoch-{epoch:04d}.json"
     digest = checkpoint.save({"epoch": epoch}, study.settings.checkpoints / name)
     for old in sorted((study.settings.checkpoints / name).parent.iterdir())[:-2]:
         old.unlink()

@@ -155,7 +155,9 @@ def test_checkpoints_that_a_dead_driver_had_no_time_to_remove_go_with_the_next(s
     for path in gone:
         path.parent.mkdir(exist_ok=True)
         path.write_text("{}")
-    settled.ledger.update_trial(settled.id, 1, checkpoint=f"{settled.id}/000001/epoch-0002.json", sha256="0" * 64)
+    settled.ledger.update_trial(
+        settled.id, 1, checkpoint=f"{settled.folder_name}/000001/epoch-0002.json", sha256="0" * 64
+    )
     assert {each.kind for each in audit(settled).findings} == {"checkpoint", "leftover"}
     scheduler_of(settled)
     assert not any(path.exists() for path in gone)

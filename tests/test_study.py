@@ -148,6 +148,12 @@ def test_load_lists_what_there_is_and_refuses_a_changed_space(home: Path) -> Non
     assert json.loads(row["canonical"])["name"] == "study"
 
 
+def test_two_databases_may_share_a_home(home: Path) -> None:
+    one, other = (open_study(home, f"sqlite:///{home}/{name}.db") for name in ("one", "other"))
+    assert one.id == other.id
+    assert one.folder != other.folder
+
+
 def test_of_equal_trials_the_first_is_best_and_keeps_its_checkpoint(home: Path) -> None:
     study = open_study(home, budget={"trials": 9})
     scheduler, searcher = scheduler_of(study), Searcher(study)
@@ -158,7 +164,7 @@ def test_of_equal_trials_the_first_is_best_and_keeps_its_checkpoint(home: Path) 
         path = study.folder / f"{number:06d}" / "epoch-0001.json"
         path.parent.mkdir(parents=True)
         path.touch()
-        saved = Checkpoint(path=f"{study.id}/{number:06d}/{path.name}", sha256="0" * 64, epoch=1)
+        saved = Checkpoint(path=f"{study.folder_name}/{number:06d}/{path.name}", sha256="0" * 64, epoch=1)
         scheduler.report(report(number, 1, 0.9, last=True, checkpoint=saved))
     assert study.best_trial.number == 0
     assert [study.checkpoint(number) is not None for number in range(5)] == [True, True, True, False, False]

@@ -54,7 +54,8 @@ def main() -> None:
             print("ended after Ctrl-C")
     print(f"{rounds} rounds, {broken} broke a promise")
     if arguments.table:
-        write_table(outcomes, arguments.table)
+        lines = arguments.out.read_text().splitlines() if arguments.out else []
+        write_table([Outcome(**json.loads(line)) for line in lines] or outcomes, arguments.table)
     sys.exit(broken > 0)
 
 
@@ -131,7 +132,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--sleep", type=float, default=0.1, help="seconds an epoch")
     parser.add_argument("--out", type=Path, help="file of JSON lines")
-    parser.add_argument("--table", type=Path, help="write the table of docs/reliability.md here")
+    parser.add_argument("--table", type=Path, help="write what --out holds into docs/reliability.md, or another file")
     return parser.parse_args()
 
 
