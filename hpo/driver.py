@@ -57,7 +57,7 @@ def run(study: Study, *, concurrency: int | None = None, progress: bool = True) 
                 raise
     except STORAGE_ERRORS as error:
         where, again = masked(study.settings.storage), study.settings.command("resume", study.name)
-        raise Unavailable(f"{where} went away: {error}; go on with: {again}") from error
+        raise Unavailable(f"{where} went away: {patience.reason(error)}; go on with: {again}") from error
     return study
 
 

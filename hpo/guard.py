@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -80,6 +82,20 @@ def check(address: str, *, insecure: bool) -> None:
         )
 
 
+@contextmanager
+def _without_stderr() -> Iterator[None]:
+    """Ray's native code warns there that it was turned away, which is the answer that is hoped for."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "w") as nowhere:  # noqa: PTH123 - a descriptor is wanted
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
 def _wants_token(address: str) -> bool:
     """Whether a call without a token is turned away; of Ray's client protocol, ray://, that cannot be told."""
     if "://" in address:
@@ -96,7 +112,7 @@ def _wants_token(address: str) -> bool:
     except OSError as error:  # Ray's client would wait longer for nobody
         raise Unavailable(f"no Ray cluster answers at {address!r}: {error}") from error
     try:
-        with environment(RAY_AUTH_MODE="disabled"):
+        with environment(RAY_AUTH_MODE="disabled"), _without_stderr():
             Config.initialize("")
             GcsClient(address=found).internal_kv_keys(b"", namespace=None, timeout=PATIENCE)
     except AuthenticationError:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, PendingRollbackError
 
 __all__ = ["SECONDS", "Patience", "patient", "reason"]
 
@@ -85,6 +85,8 @@ def _of_database(error: BaseException) -> DBAPIError | None:
 
 def _passing(error: BaseException) -> bool:
     """Whether it may be over in a while: a lock, a lost connection, a server that is not up."""
+    if any(isinstance(each, PendingRollbackError) for each in (error, error.__cause__)):
+        return True  # its connection broke in a query before, from which Optuna went on to another
     found = _of_database(error)
     if found is None or any(word in reason(error) for word in LASTING):
         return False

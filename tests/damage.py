@@ -41,7 +41,7 @@ def settle(home: Path, empty_mlflow: Path, storage: str | None = None) -> Study:
                 value = 0.1 * (epoch + number)
                 scheduler.report(report(number, epoch, value, last=epoch == 4, facts=facts, checkpoint=saved))
         scheduler.fail(FAILED, "ValueError: a hole", "its traceback")
-        scheduler.requeue(WAITING)
+        scheduler.requeue(WAITING, "Ctrl-C")
         study.ledger.post(study.id, None, "end", {"status": "SCHEDULED", "tags": {}, "time": time.time()})
         lease.outcome = "interrupted"
     send(study)

@@ -82,7 +82,7 @@ def test_an_mlflow_that_is_gone_is_rebuilt_with_curves_params_and_tags(settled: 
     settled.ledger.post(settled.id, WAITING, "tags", {"tags": {"hpo.warnings": "the step runs slower"}})
     settled.ledger.post(settled.id, None, "tags", {"tags": {"hpo.trials_per_card": 2}})
     settled.ledger.add_packing(settled.id, card="none", asked="auto", per_card=2, reason="it fits", measured=[])
-    settled.ledger.post(settled.id, COMPLETE, "checkpoint", {"path": "1/000000/epoch-0004.json"})
+    settled.ledger.post(settled.id, COMPLETE, "checkpoint", {"path": f"{settled.folder_name}/000000/epoch-0004.json"})
     settled.ledger.post(settled.id, None, "table", settled.table())
     send(settled)
     before = pictures(settled.settings.mlflow)
@@ -120,7 +120,7 @@ def test_records_that_wait_are_found_and_sent(home: Path, empty_mlflow: Path, st
     scheduler = scheduler_of(study)
     begin(scheduler, Searcher(study))
     scheduler.report(report(WAITING, 3, 0.9, checkpoint=save(study, WAITING, 3)))
-    scheduler.requeue(WAITING)
+    scheduler.requeue(WAITING, "Ctrl-C")
     assert kinds(study) == {"outbox"}
     mended, left = mend(study)
     assert [each.kind for each in mended] == ["outbox"]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy
+from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState
 from servers import Postgres
 from study_samples import open_study, report, scheduler_of
@@ -113,6 +114,20 @@ def test_patience_has_an_end_and_nobody_waits_for_what_lasts(home: Path, monkeyp
         connection.exec_driver_sql("ALTER TABLE hpo_outbox RENAME TO lost")
     with pytest.raises(sqlalchemy.exc.OperationalError, match="no such table"):
         study.ledger.pending_count(study.id)
+
+
+def test_a_connection_that_broke_in_an_earlier_query_is_tried_again() -> None:
+    """Optuna answers some errors with another query on the same connection, and reports what that one ends in."""
+    patience, calls = Patience(), []
+    patience.seconds = 60
+
+    def broken_once() -> str:
+        calls.append(1)
+        if len(calls) == 1:
+            raise StorageInternalError("in the commit") from sqlalchemy.exc.PendingRollbackError("reconnect first")
+        return "done"
+
+    assert patience.call(broken_once) == "done"
 
 
 def test_a_fault_of_the_caller_is_not_tried_again() -> None:

@@ -116,7 +116,7 @@ def waiting_trial(home: Path, path: str, sha256: str) -> tuple[Study, Attempt]:
     assert trial is not None
     scheduler.start(trial, cpu=1, gpu=0)
     study.ledger.update_trial(study.id, 0, checkpoint=path, sha256=sha256, checkpoint_epoch=2, epoch=2)
-    scheduler.requeue(0)
+    scheduler.requeue(0, "Ctrl-C")
     again = Scheduler(study, lambda event: None)
     trial = Searcher(study).next()
     assert trial is not None

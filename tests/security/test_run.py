@@ -17,6 +17,7 @@ import psycopg
 import pytest
 import synthetic
 import yaml
+from servers import Postgres
 
 from hpo import settings
 from hpo.errors import SpecError, Unavailable
@@ -61,17 +62,17 @@ class Seen:
 
 
 @pytest.fixture(scope="module")
-def role(postgresql: str) -> Iterator[str]:
+def role(postgresql: Postgres) -> Iterator[str]:
     """URL of a database whose owner has to give a password: the sentinel."""
     name = f"keeper{uuid.uuid4().hex[:8]}"
-    with psycopg.connect(f"{postgresql}/postgres", autocommit=True) as connection:
+    with psycopg.connect(f"{postgresql.url}/postgres", autocommit=True) as connection:
         connection.execute(f"CREATE ROLE {name} LOGIN PASSWORD '{SENTINEL}'")
         connection.execute(f"CREATE DATABASE {name} OWNER {name}")
         rules = Path(connection.execute("SHOW hba_file").fetchone()[0])
         before = rules.read_text()
         rules.write_text(f"host all {name} 127.0.0.1/32 scram-sha-256\n{before}")
         connection.execute("SELECT pg_reload_conf()")
-        yield f"postgresql://{name}:{SENTINEL}@{postgresql.removeprefix('postgresql://hpo@')}/{name}"
+        yield f"postgresql://{name}:{SENTINEL}@{postgresql.url.removeprefix('postgresql://hpo@')}/{name}"
         rules.write_text(before)
         connection.execute("SELECT pg_reload_conf()")
 
@@ -239,7 +240,7 @@ def test_an_address_that_does_not_work_is_named_without_its_password(role: str, 
     assert SENTINEL not in "".join(traceback.format_exception(caught.value))
 
 
-def test_a_server_that_goes_away_is_named_without_its_password(role: str, postgresql: str, tmp_path: Path) -> None:
+def test_a_server_that_goes_away_is_named_without_its_password(role: str, postgresql: Postgres, tmp_path: Path) -> None:
     name = role.rpartition("/")[2]
     trainer = {"import": "synthetic:Resumable", "journal": str(tmp_path / "journal"), "epochs": 40, "sleep": 0.2}
     (tmp_path / "space.yaml").write_text(yaml.safe_dump({**SPACE, "name": "lost", "trainer": trainer}))
@@ -247,7 +248,7 @@ def test_a_server_that_goes_away_is_named_without_its_password(role: str, postgr
     process = command(
         "run", "--space", "space.yaml", "--home", tmp_path / "home", environment=environment, folder=tmp_path
     )
-    with psycopg.connect(f"{postgresql}/postgres", autocommit=True) as connection:
+    with psycopg.connect(f"{postgresql.url}/postgres", autocommit=True) as connection:
         deadline = time.monotonic() + 60
         while not synthetic.read(tmp_path / "journal"):
             assert time.monotonic() < deadline
