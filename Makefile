@@ -3,7 +3,7 @@
 # make faults  a short round of every fault, as CI does: kills, locks, servers that stop, a full disk
 # make soak    faults at random, on larger studies, until Ctrl-C or for SOAK="--rounds N"; prints counts
 # make lint types   ruff and mypy, as CI does
-# make audit  known weaknesses of what is installed; skipped where PyPI does not answer
+# make audit  known weaknesses of what is installed; skipped where their database does not answer
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin

@@ -27,9 +27,9 @@ def test_an_audit_without_its_source_is_one_line_and_no_failure() -> None:
         capture_output=True,
         text=True,
         timeout=60,
-        env={**os.environ, "AUDIT_SOURCE": "http://127.0.0.1:1/pypi/pip/24.0/json"},
+        env={**os.environ, "AUDIT_SOURCE": "http://127.0.0.1:1/v1/query"},
         check=False,
     )
     assert done.returncode == 0
-    assert done.stdout == "audit skipped: http://127.0.0.1:1/pypi does not answer with what is known of packages\n"
+    assert done.stdout == "audit skipped: http://127.0.0.1:1/v1/query does not answer\n"
     assert done.stderr == ""
