@@ -1,5 +1,6 @@
 # make demo   install into .venv and run a first search, about a minute after the install
-# make test   install what tests need and run them
+# make test   install what tests need and run them, but for the slow ones
+# make slow   those: CI runs them too
 # make faults  a short round of every fault, as CI does: kills, locks, servers that stop, a full disk
 # make soak    faults at random, on larger studies, until Ctrl-C or for SOAK="--rounds N"; prints counts
 # make lint types   ruff and mypy, as CI does
@@ -8,13 +9,16 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test faults soak lint types audit clean
+.PHONY: demo test slow faults soak lint types audit clean
 
 demo: $(VENV)/installed
 	$(BIN)/hpo run --space search_spaces/quickstart.yaml
 
 test: $(VENV)/installed-dev
 	$(BIN)/python -m pytest
+
+slow: $(VENV)/installed-dev
+	$(BIN)/python -m pytest -m slow
 
 faults: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -m slow tests/faults

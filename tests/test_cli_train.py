@@ -77,6 +77,7 @@ def test_from_training_to_a_prediction(hpo, home: Path) -> None:
     assert broken[0]["error"]
 
 
+@pytest.mark.slow
 def test_resumed_training_equals_one_that_was_never_interrupted(hpo, home: Path) -> None:
     hpo(*QUICK, "--set", "epochs=5", "--name", "whole")
     command = [sys.executable, "-m", "hpo", *QUICK, "--set", "epochs=5", "--name", "cut"]

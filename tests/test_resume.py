@@ -69,6 +69,7 @@ def drivers(ray_cluster: str, home: Path) -> Iterator[Drivers]:
         process.communicate()
 
 
+@pytest.mark.slow
 def test_a_grid_killed_twice_ends_with_exactly_its_nine_points(drivers: Drivers) -> None:
     path = drivers.write("grid")
     first = drivers.start("run", "--space", path)

@@ -43,6 +43,7 @@ def greedy(name: str, marks: Path, room: int, gpu: float) -> dict[str, Any]:
     return digits(name, trainer=trainer, resources={"gpu": gpu, "cpu": 0.5})
 
 
+@pytest.mark.slow
 def test_auto_measures_with_the_first_trial_and_records_what_it_chose(
     home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

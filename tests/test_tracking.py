@@ -127,6 +127,7 @@ os.kill(os.getpid(), signal.SIGKILL)
     assert disagreements(study) == []
 
 
+@pytest.mark.slow
 def test_a_server_that_is_down_delays_records_and_loses_none(home: Path) -> None:
     port = _free_port()
     where = settings.resolve(home=home, mlflow=f"http://127.0.0.1:{port}")

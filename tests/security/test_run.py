@@ -23,6 +23,8 @@ from hpo import settings
 from hpo.errors import SpecError, Unavailable
 from hpo.study import open_ledger
 
+pytestmark = pytest.mark.slow  # real searches with a PostgreSQL role of their own
+
 SENTINEL = f"sesame-{uuid.uuid4().hex}"
 SECRETS = {
     "AWS_SECRET_ACCESS_KEY": SENTINEL,
