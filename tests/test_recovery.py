@@ -177,3 +177,35 @@ def test_a_driver_that_slept_past_its_lease_keeps_the_study_while_it_lives(home:
     row = study.ledger.study("study")
     assert row is not None
     assert (row["owner"], row["outcome"]) == ("somebody else", None)
+
+
+@pytest.mark.parametrize("pruner", ["asha", "median"])
+def test_a_search_that_is_killed_again_and_again_decides_as_an_undisturbed_one(home: Path, pruner: str) -> None:
+    def search(name: str, kills: set[int]) -> list[tuple[str, int | None, dict[str, Any]]]:
+        """Run a search of one trial at a time, killed after those reports; returns what became of each trial."""
+        options = {"min_epochs": 1} | ({"reduction": 2} if pruner == "asha" else {"startup_trials": 2})
+        study = open_study(
+            home,
+            name=name,
+            sampler={"type": "tpe", "seed": 3, "startup_trials": 3},
+            pruner={"type": pruner, **options},
+            budget={"trials": 10},
+        )
+        reports = 0
+        while not Searcher(study).exhausted:
+            killed, searcher, scheduler = False, Searcher(study), scheduler_of(study)
+            while not killed and (trial := searcher.next()) is not None:
+                assignment = scheduler.start(trial, cpu=1, gpu=0)
+                epoch, goes_on = (assignment.recorded, True) if assignment is not None else (0, False)
+                while goes_on and not killed:
+                    epoch, reports = epoch + 1, reports + 1
+                    value = (1 - abs(trial.params["lr"] - 0.3)) * (1 - 0.5**epoch)
+                    goes_on = scheduler.report(report(trial.number, epoch, value, last=epoch == 4))
+                    killed = reports in kills
+            study = Study.load(name, study.settings)
+            study.recover()
+        return [(trial.state.name, trial.last_step, trial.params) for trial in study.frozen_trials()]
+
+    undisturbed = search("undisturbed", set())
+    assert {state for state, _, _ in undisturbed} == {"COMPLETE", "PRUNED"}
+    assert search("killed", {1, 2, 5, 9, 10, 14, 17}) == undisturbed
