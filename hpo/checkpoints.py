@@ -39,7 +39,8 @@ def compare(seen: Snapshot) -> Iterator[Finding]:
 def _problem(seen: Snapshot, number: int) -> str | None:
     row = seen.rows[number]
     path = seen.study.settings.checkpoints / row["checkpoint"]
-    if not inside(path, seen.study.folder):
+    earlier = seen.study.settings.checkpoints / str(seen.study.id)  # where studies of an earlier version have theirs
+    if not inside(path, seen.study.folder) and not inside(path, earlier):
         return "lies outside of the study's folder"
     try:
         content = path.read_bytes()

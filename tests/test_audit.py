@@ -268,3 +268,19 @@ def test_files_that_sql_does_not_name_are_removed_and_others_are_not(settled: St
     assert "lies elsewhere" in str(left.findings[0])
     assert not any(path.exists() for path in gone)
     assert all(path.exists() for path in stay)
+
+
+def test_checkpoints_of_an_earlier_version_stay_where_they_are(settled: Study) -> None:
+    """Whose folders were named by the number of the study alone."""
+    earlier = settled.settings.checkpoints / str(settled.id)
+    settled.folder.rename(earlier)
+    for row in settled.ledger.trials(settled.id):
+        if row["checkpoint"]:
+            path = str(row["checkpoint"]).replace(settled.folder_name, str(settled.id), 1)
+            settled.ledger.update_trial(settled.id, row["number"], checkpoint=path)
+    assert [each for each in audit(settled).findings if each.kind in ("checkpoint", "leftover")] == []
+    mend(settled)
+    path = Study.load("study", settled.settings).checkpoint(COMPLETE)
+    assert path is not None
+    assert path.is_relative_to(earlier)
+    assert path.exists()
