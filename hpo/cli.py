@@ -10,6 +10,7 @@ import typer
 
 from hpo import cli_data, cli_doctor, cli_models, cli_train
 from hpo.errors import HpoError, StudyOwned
+from hpo.options import Home, Json, Mlflow, Space, Storage
 from hpo.wording import plain
 
 if TYPE_CHECKING:
@@ -28,16 +29,11 @@ app.add_typer(cli_data.app, name="data")
 app.add_typer(cli_models.app, name="models")
 
 Name = Annotated[str, typer.Argument(help="Name of the study.", show_default=False)]
-Space = Annotated[Path, typer.Option("--space", "-s", help="The space file, YAML.", show_default=False)]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the file.")]
-Home = Annotated[Path | None, typer.Option(help="Folder of all files (default hpo-data, or HPO_HOME).")]
-Storage = Annotated[str | None, typer.Option(metavar="URL", help="Database of the studies (or OPTUNA_STORAGE).")]
-Mlflow = Annotated[str | None, typer.Option(metavar="URI", help="MLflow tracking URI (or MLFLOW_TRACKING_URI).")]
 Ray = Annotated[str | None, typer.Option(metavar="ADDRESS", help="A running Ray cluster (or RAY_ADDRESS).")]
 Insecure = Annotated[bool, typer.Option("--insecure-cluster", help="Accept a Ray cluster that asks for no token.")]
 Concurrency = Annotated[int | None, typer.Option(min=1, help="Trials at a time, at most. By default as many as fit.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hpo.errors import SpecError
+from hpo.options import Json
 from hpo.wording import plain
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ _SHOWN = 10
 Source = Annotated[Path, typer.Argument(metavar="SRC", show_default=False)]
 Out = Annotated[Path, typer.Argument(metavar="OUT", help="A new folder; nothing is overwritten.", show_default=False)]
 Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same choice.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command()

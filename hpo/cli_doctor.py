@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from hpo.errors import SpecError
+from hpo.options import Home, Json, Mlflow, Storage
 from hpo.settings import Settings
 
 __all__ = ["close_orphans", "doctor"]
-
-Home = Annotated[Path | None, typer.Option(help="Folder of all files (default hpo-data, or HPO_HOME).")]
-Storage = Annotated[str | None, typer.Option(metavar="URL", help="Database of the studies (or OPTUNA_STORAGE).")]
-Mlflow = Annotated[str | None, typer.Option(metavar="URI", help="MLflow tracking URI (or MLFLOW_TRACKING_URI).")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def doctor(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hpo.errors import SpecError
+from hpo.options import Json
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -21,7 +22,6 @@ __all__ = ["app"]
 
 app = typer.Typer(help="List the networks; describe one.", invoke_without_command=True)
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 LISTED_SHAPE = (3, 32, 32)
 LISTED_CLASSES = 10
 

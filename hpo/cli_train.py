@@ -9,11 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
+from hpo.options import Home, Json, Space
+
 __all__ = ["evaluate", "predict", "train"]
 
-Space = Annotated[Path, typer.Option("--space", "-s", help="The space file, YAML.", show_default=False)]
-Home = Annotated[Path | None, typer.Option(help="Folder of all files (default hpo-data, or HPO_HOME).")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Checkpoints = Annotated[
     list[Path],
     typer.Option("--checkpoint", "-c", help="State file of a trial or training; several are averaged."),
