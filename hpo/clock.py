@@ -13,6 +13,7 @@ TIMES = 10.0  # the median, that an epoch may take where no limit is given
 FLOOR = 60.0  # seconds that it may take in any case
 COMPILING_FLOOR = 600.0  # the same where the trainer may compile its network in the middle of it
 KNOWN = 3  # epochs from which there is a median
+STANDSTILL = 2.0  # seconds between two looks at the clock, after which the driver is known to have stood still itself
 
 
 @dataclass(kw_only=True)
@@ -25,13 +26,18 @@ class Lap:
 
 
 class Clock:
-    """Times the epochs of all running trials. First epochs of an attempt are compared with first ones only."""
+    """Times the epochs of all running trials. First epochs of an attempt are compared with first ones only.
+
+    A driver that stands still, because it waits for its database or is suspended, does not see that epochs end. Such
+    time counts against no trial.
+    """
 
     def __init__(self, limit: float | None, *, now: Callable[[], float] = time.monotonic) -> None:
         """`limit`: seconds that any epoch may take; None: ten times the median, at least a minute."""
         self._limit, self._now = limit, now
         self._laps: dict[int, Lap] = {}
         self._seconds: dict[bool, list[float]] = {True: [], False: []}
+        self._looked = now()
 
     def begin(self, number: int, *, compiles: bool = False) -> None:
         """A trial's attempt begins."""
@@ -42,10 +48,11 @@ class Clock:
         if number in self._laps:
             self._laps[number].began = self._now()
 
-    def lap(self, number: int) -> None:
-        """The trial has reported an epoch and goes on."""
+    def lap(self, number: int, seconds: float) -> None:
+        """The trial has reported an epoch, in which it trained for `seconds`, and goes on."""
         lap = self._laps[number]
-        self._seconds[lap.first].append(self._now() - lap.began)
+        # it may be trained already when it is asked for
+        self._seconds[lap.first].append(max(self._now() - lap.began, seconds))
         lap.began, lap.first = self._now(), False
 
     def end(self, number: int) -> None:
@@ -53,7 +60,8 @@ class Clock:
         self._laps.pop(number, None)
 
     def overdue(self) -> dict[int, float]:
-        """Trials whose epoch takes longer than it may: number -> seconds that it may take."""
+        """Trials whose epoch takes longer than it may: number -> seconds that it may take. Asked in every turn."""
+        self._forgive_standstill()
         limits = {number: self._limit_of(lap) for number, lap in self._laps.items()}
         now = self._now()
         return {
@@ -61,6 +69,13 @@ class Clock:
             for number, limit in limits.items()
             if limit is not None and now - self._laps[number].began > limit
         }
+
+    def _forgive_standstill(self) -> None:
+        stood = self._now() - self._looked
+        self._looked = self._now()
+        if stood > STANDSTILL:
+            for lap in self._laps.values():
+                lap.began = min(lap.began + stood, self._looked)
 
     def _limit_of(self, lap: Lap) -> float | None:
         if self._limit is not None:

@@ -125,8 +125,11 @@ class Attempt:
         self._trainer.load_state_dict(state)
         return saved.epoch
 
-    def next_report(self) -> Report:
-        """Train to the next epoch that is not on record yet."""
+    def next_report(self, *, keep_from: int | None = None) -> Report:
+        """Train to the next epoch that is not on record yet.
+
+        Of the checkpoints before it those from epoch `keep_from` on stay, by default the last one.
+        """
         while True:
             started = time.perf_counter()
             with _noting(self._warned):
@@ -137,7 +140,7 @@ class Attempt:
             if self._epoch > self._assignment.recorded:  # a trainer without state repeats what is on record
                 break
         checked = _checked(metrics)
-        saved = self._save()
+        saved = self._save(self._epoch - 1 if keep_from is None else keep_from)
         seconds = time.perf_counter() - started
         return self._report(epoch=self._epoch, metrics=checked, seconds=seconds, last=self._is_last(), checkpoint=saved)
 
@@ -154,8 +157,8 @@ class Attempt:
     def _is_last(self) -> bool:
         return bool(self._assignment.trainer.get("epochs") == self._epoch)
 
-    def _save(self) -> Checkpoint | None:
-        """Write this epoch's state and drop all but the one before, which SQL may still name."""
+    def _save(self, keep_from: int) -> Checkpoint | None:
+        """Write this epoch's state and drop those before epoch `keep_from`, the one that SQL may still name."""
         if not hasattr(self._trainer, "state_dict"):
             return None
         state = self._trainer.state_dict()
@@ -165,8 +168,9 @@ class Attempt:
         if not self._saved:  # a state that cannot be loaded is found now and not after an interruption
             checkpoint.load(path, digest)
             self._saved = True
-        for old in sorted(folder.glob("epoch-*"), key=_epoch_of)[:-2]:
-            old.unlink()
+        for old in folder.glob("epoch-*"):
+            if _epoch_of(old) < keep_from:
+                old.unlink()
         return Checkpoint(path=f"{self._assignment.folder}/{path.name}", sha256=digest, epoch=self._epoch)
 
 

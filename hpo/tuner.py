@@ -137,6 +137,7 @@ class Search:
         if report.number not in self.scheduler.running:  # it was ended for hanging in the same moment
             return str(TrialScheduler.STOP)
         assignment = self.scheduler.running[report.number].assignment
+        self._clock.lap(report.number, report.seconds)  # before the database is asked, which may take its time
         try:
             goes_on = self.scheduler.report(report)
             self.on_report(report, assignment)
@@ -146,7 +147,6 @@ class Search:
         if not goes_on or self.stopping:
             self._clock.end(report.number)
             return str(TrialScheduler.STOP)
-        self._clock.lap(report.number)
         trial.run_metadata.num_failures = 0  # only losses without an epoch between them count
         # a worker that dies is replaced from this config: keep it at the newest recorded state
         trial.config["assignment"] = self.scheduler.running[report.number].assignment

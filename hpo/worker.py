@@ -6,10 +6,12 @@ Workers hold no credentials and open no database: they train, report through Ray
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from hpo.imports import uncollected
-from hpo.trial import Assignment, Attempt, failure
+from hpo.runner import Runner
+from hpo.trial import Assignment
 
 with uncollected():
     from ray import tune
@@ -18,28 +20,29 @@ __all__ = ["TrialWorker"]
 
 
 class TrialWorker(tune.Trainable):  # type: ignore[misc]
-    """Trials follow each other in one process, so that what they import or decode is done once."""
+    """Trials follow each other in one process and one thread, so that what they import or decode is done once."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         # set here and not by the driver, see hpo.tuner
         os.environ.update(RAY_CHDIR_TO_TRIAL_DIR="0", PL_DISABLE_FORK="1")
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="training")
         super().__init__(*arguments, **named)
 
     def setup(self, config: dict[str, Any]) -> None:
         self._assignment: Assignment = config["assignment"]
-        self._attempt: Attempt | None = None
+        self._runner: Runner | None = None
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self.cleanup()
         self.setup(new_config)
         return True
 
     def step(self) -> dict[str, Any]:
         """Run one epoch. An exception becomes a report: raised, it would cost the warm process."""
-        try:
-            if self._attempt is None:
-                self._attempt = Attempt(self._assignment)
-            report = self._attempt.next_report()
-        # whatever the user's code raises is the trial's result, sys.exit() included
-        except (Exception, SystemExit, KeyboardInterrupt, GeneratorExit) as error:  # noqa: BLE001
-            report = failure(self._assignment, error)
-        return {"report": report}
+        if self._runner is None:
+            self._runner = Runner(self._assignment, self._pool)
+        return {"report": self._runner.next_report()}
+
+    def cleanup(self) -> None:
+        if self._runner is not None:
+            self._runner.stop()

@@ -3,6 +3,7 @@
 import sys
 import warnings
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
+from hpo.runner import Runner
 from hpo.trial import Assignment, Attempt, Checkpoint, Report, failure
-from hpo.worker import TrialWorker
 
 HERE = "test_trial"
 
@@ -37,9 +38,11 @@ def assignment(
 
 def step(work: Assignment) -> Report:
     """A worker's step, with all it does about errors."""
-    worker = TrialWorker.__new__(TrialWorker)
-    worker.setup({"assignment": work})
-    return worker.step()["report"]
+    with ThreadPoolExecutor(1) as pool:
+        runner = Runner(work, pool)
+        found = runner.next_report()
+        runner.stop()
+    return found
 
 
 class Stateful:
