@@ -20,6 +20,9 @@ from trainers.precision import autocast, grad_scaler
 
 __all__ = ["Step"]
 
+HOST_OUT_OF_MEMORY = ("can't allocate memory", "could not create a primitive", "could not create a memory")
+"""How PyTorch's allocator of a CPU, and oneDNN on top of it, say that there is no memory left."""
+
 
 class Step:
     """Trains a network on a batch at a time, in as many parts as fit into memory.
@@ -58,15 +61,15 @@ class Step:
     def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Train on uint8 pictures (B, C, H, W) with labels (B,); returns mean loss and logits (B, classes).
 
-        They may be overwritten by the next call. Raises torch.OutOfMemoryError when not even parts of two pictures fit,
-        or the batch must not be parted.
+        They may be overwritten by the next call. Raises torch.OutOfMemoryError, on a CPU RuntimeError or MemoryError,
+        when not even parts of two pictures fit, or the batch must not be parted.
         """
         while True:
             try:
                 result = self._run(images, labels)
                 break
-            except torch.OutOfMemoryError:
-                if not self._may_part or 4 * self.parts > len(labels):
+            except (RuntimeError, MemoryError) as error:
+                if not _is_lack_of_memory(error) or not self._may_part or 4 * self.parts > len(labels):
                     raise
             # not in the handler, where the exception would keep the failed pass's tensors alive
             self.parts *= 2
@@ -137,6 +140,13 @@ class Step:
             self.scaler.update()
         else:
             self._optimizer.step()
+
+
+def _is_lack_of_memory(error: RuntimeError | MemoryError) -> bool:
+    """Whether less of it would have done."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return any(words in str(error) for words in HOST_OUT_OF_MEMORY)
 
 
 def _split(parts: int, inputs: Tensor, labels: Tensor, *mixed: Tensor | None) -> Iterator[tuple[Any, ...]]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from capturable import Capturable
@@ -52,6 +55,31 @@ def test_memory_that_runs_out_halves_the_parts_and_nothing_is_lost(trainer, weig
     resumed = trainer(**base)
     resumed.load_state_dict(tight.state_dict())
     assert resumed.state_dict()["batch_parts"] == 4, "a resumed trial would run out of memory again"
+
+
+BOUNDED = """
+import resource, sys, torch
+from pathlib import Path
+from trainers.config import TrainConfig
+from trainers.train import Trainer
+
+torch.set_num_threads(1)
+config = {"model": "custom_cnn", "dataset": {"name": "digits", "image_size": 32}, "batch_size": 512, "epochs": 1}
+training = Trainer(TrainConfig.model_validate(config), seed=0, data_folder=Path(sys.argv[1]), device="cpu")
+epochs = training.fit()
+held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (held + 400 * 2**20, resource.RLIM_INFINITY))
+print(next(epochs)["batch_parts"])
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts the pages of a Linux process")
+def test_a_host_without_memory_computes_in_parts_as_well(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", BOUNDED, tmp_path], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert int(float(done.stdout)) >= 2
 
 
 def test_memory_for_less_than_two_pictures_is_an_error(trainer):
