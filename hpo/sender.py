@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import select
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from hpo.projection import Projection, Task
 __all__ = ["only_one"]
 
 RETRY = 2.0  # seconds between tries while MLflow does not answer
-LINGER = 30.0  # seconds to go on trying once the driver has gone; shorter than its lease
+LINGER = 3  # likewise, once the driver has no more for it
 
 
 def main() -> None:
@@ -27,25 +28,26 @@ def main() -> None:
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     task = Task(**json.loads(_first_line(sys.stdin.fileno())))
-    closed: float | None = None
+    closed = failing = ending = False
     projection: Projection | None = None
     pause = 0.0
     with only_one(task):
         while True:
             closed = closed or _wait(sys.stdin.fileno(), pause)
+            if closed and failing and not ending:
+                ending = True
+                signal.alarm(LINGER)  # which ends this process, in the midst of a call to a server that hangs too
             try:
                 projection = projection or Projection(task)
                 while projection.send():
                     pass
                 if closed:
                     return
-                pause = 1.0
+                pause, failing = 1.0, False
             except Exception as error:  # noqa: BLE001 - MLflow raises its own, requests' and SQLAlchemy's: all mean later
                 print(time.strftime("%F %T"), f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
-                if closed and time.monotonic() - closed > LINGER:
-                    sys.exit(1)
+                pause, failing = 0.0, True
                 time.sleep(RETRY)
-                pause = 0.0
 
 
 def _first_line(descriptor: int) -> bytes:
@@ -55,10 +57,10 @@ def _first_line(descriptor: int) -> bytes:
     return line
 
 
-def _wait(descriptor: int, seconds: float) -> float | None:
-    """Wait for a wake; returns the time when standard input is found closed."""
+def _wait(descriptor: int, seconds: float) -> bool:
+    """Wait for a wake; returns whether standard input is found closed."""
     ready, _, _ = select.select([descriptor], [], [], seconds)
-    return time.monotonic() if ready and not os.read(descriptor, 65536) else None
+    return bool(ready) and not os.read(descriptor, 65536)
 
 
 @contextmanager

@@ -10,6 +10,8 @@ import tempfile
 import time
 import urllib.request
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
@@ -91,6 +93,14 @@ class MlflowServer:
         while not self._answers():
             assert time.monotonic() < deadline, "the MLflow server did not come up in 120 s"
             time.sleep(0.1)
+
+    @contextmanager
+    def hanging(self) -> Iterator[None]:
+        """It takes connections meanwhile and answers none."""
+        assert self._process is not None
+        os.killpg(self._process.pid, signal.SIGSTOP)
+        yield
+        os.killpg(self._process.pid, signal.SIGCONT)
 
     def _answers(self) -> bool:
         try:

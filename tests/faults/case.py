@@ -69,6 +69,7 @@ class Case:
         self.environment = {**os.environ, **{name: value for name, value in places.items() if value}}
         self.driver: subprocess.Popen[str] | None = None
         self.seconds = 0.0
+        self.meanwhile = 0  # epochs trained while the fault lasted
         self._ended: dict[Point, float] = {}
         self._ran: Counter[Point] = Counter()
 
@@ -125,6 +126,12 @@ class Case:
         self.seconds = time.monotonic() - began
         code, said = self.finish()
         assert code == 0, said
+
+    def endure(self, seconds: float) -> None:
+        """Let a fault last for so long, and count the epochs that are trained in spite of it."""
+        before = self.epochs()
+        time.sleep(seconds)
+        self.meanwhile = self.epochs() - before
 
     def close(self) -> None:
         """Leave no process behind."""

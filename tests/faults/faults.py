@@ -19,6 +19,7 @@ from servers import MlflowServer, Postgres
 
 LOCKED_SECONDS = 20.0
 DOWN_SECONDS = 10.0
+HANGING_SECONDS = 15.0
 
 
 def none(case: Case) -> None:
@@ -91,7 +92,7 @@ def sqlite_locked(case: Case) -> None:
     case.remember()
     with closing(sqlite3.connect(case.storage.removeprefix("sqlite:///"), isolation_level=None, timeout=30)) as other:
         other.execute("BEGIN IMMEDIATE")
-        time.sleep(LOCKED_SECONDS)
+        case.endure(LOCKED_SECONDS)
         other.execute("COMMIT")
     _goes_on(case)
 
@@ -102,9 +103,25 @@ def postgres_stopped(case: Case, server: Postgres) -> None:
     case.wait_for_moment(until=0.5)
     case.remember()
     server.stop()
-    time.sleep(DOWN_SECONDS)
+    case.endure(DOWN_SECONDS)
     server.start()
     _goes_on(case)
+
+
+def mlflow_hangs(case: Case, server: MlflowServer) -> None:
+    """The MLflow server takes connections and answers none for 15 s, while a search of longer epochs goes on."""
+    case.start("run", "--space", case.write(options={"sleep": case.size.sleep + 1}))
+    case.wait_for_moment(until=0.2)
+    case.remember()
+    with server.hanging():
+        case.endure(HANGING_SECONDS)
+    back, study = time.monotonic(), case.load()
+    waited = {row["payload"] for row in study.ledger.pending(study.id, 10_000)}
+    assert waited
+    case.wait_for(lambda: waited.isdisjoint(row["payload"] for row in study.ledger.pending(study.id, 10_000)))
+    case.seconds = time.monotonic() - back
+    code, said = case.finish()
+    assert code == 0, said
 
 
 def mlflow_stopped(case: Case, server: MlflowServer) -> None:
@@ -116,6 +133,8 @@ def mlflow_stopped(case: Case, server: MlflowServer) -> None:
     code, said = case.finish()
     assert code == 0, said
     assert "records wait for MLflow" in said
+    took = time.time() - synthetic.read(case.journal)[-1]["ended"]
+    assert took < 20, "it may cost twenty trials a second each"
     server.start()
     began = time.monotonic()
     case.start("resume", "study")
@@ -211,6 +230,7 @@ ALL: dict[str, Callable[..., None]] = {
         second_driver,
         sqlite_locked,
         postgres_stopped,
+        mlflow_hangs,
         mlflow_stopped,
         disk_full,
         trial_hangs,

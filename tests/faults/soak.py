@@ -100,7 +100,7 @@ def _servers(fault: str, folder: Path) -> Iterator[tuple[dict[str, str], Postgre
         server = Postgres(programs)
         yield {"storage": server.database()}, server, True
         server.close()
-    elif fault == "mlflow_stopped":
+    elif fault in ("mlflow_hangs", "mlflow_stopped"):
         tracking = MlflowServer(folder)
         yield {"mlflow": tracking.url}, tracking, True
         tracking.stop()

@@ -12,6 +12,7 @@ from servers import MlflowServer, Postgres
 pytestmark = pytest.mark.slow
 
 SIZE = Size(trials=8, epochs=5, sleep=0.1)
+LONG = Size(trials=2, epochs=40, sleep=0.2)  # both at work from the first epoch to the last
 SEED = 0
 
 
@@ -33,13 +34,13 @@ def case(request: pytest.FixtureRequest, tmp_path: Path, ray_cluster: str) -> It
     case.close()
 
 
-def check(case: Case, *, redone: int = 0, trials: int = SIZE.trials) -> None:
+def check(case: Case, *, redone: int = 0) -> None:
     """What is promised whatever happens."""
     found = case.outcome()
     assert found.disagreements == []
     assert (found.lost, found.repeated, found.zombies) == (0, 0, 0)
     assert found.redone <= redone
-    assert len(case.table()) == trials
+    assert len(case.table()) == case.size.trials
 
 
 def test_driver_killed(case: Case) -> None:
@@ -69,25 +70,32 @@ def test_second_driver(case: Case) -> None:
 
 def test_sqlite_locked(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(faults, "LOCKED_SECONDS", 8.0)  # longer than SQLite's own patience
+    case.size = LONG
     faults.sqlite_locked(case)
     check(case)
+    assert case.meanwhile >= 12, "both trials go on well beyond the epoch at work"
     assert case.seconds < 2.5
 
 
 def test_postgres_stopped(case: Case, own_postgresql: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(faults, "DOWN_SECONDS", 3.0)
+    monkeypatch.setattr(faults, "DOWN_SECONDS", 6.0)
+    case.size = LONG
     case.storage = case.environment["OPTUNA_STORAGE"] = own_postgresql.database()
     faults.postgres_stopped(case, own_postgresql)
     check(case)
+    assert case.meanwhile >= 12, "both trials go on well beyond the epoch at work"
     assert case.seconds < 5
 
 
-def test_mlflow_stopped(case: Case, tmp_path: Path) -> None:
+@pytest.mark.parametrize("fault", ["mlflow_hangs", "mlflow_stopped"])
+def test_mlflow_server(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
+    monkeypatch.setattr(faults, "HANGING_SECONDS", 5.0)
     server = MlflowServer(tmp_path)
     case.environment["MLFLOW_TRACKING_URI"] = server.url
     try:
-        faults.mlflow_stopped(case, server)
+        faults.ALL[fault](case, server)
         check(case)
+        assert case.seconds < 30
     finally:
         server.stop()
 

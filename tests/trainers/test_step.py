@@ -73,6 +73,7 @@ print(next(epochs)["batch_parts"])
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="counts the pages of a Linux process")
 def test_a_host_without_memory_computes_in_parts_as_well(tmp_path):
     done = subprocess.run(
