@@ -142,7 +142,7 @@ def _tally(seen: Snapshot, number: int) -> Iterator[Finding]:
     row, curve, objective = seen.rows[number], seen.curves.get(number, {}), seen.objective(number)
     tally: dict[str, float] = {"epoch": max(curve, default=0)}
     if objective and all(map(math.isfinite, objective.values())):
-        sign = 1.0 if seen.study.spec.metric.goal == "maximize" else -1.0
+        sign = seen.study.spec.metric.sign
         best = max(objective, key=lambda epoch: (sign * objective[epoch], -epoch))
         tally |= {"best_epoch": best, "best_value": objective[best]}
     wrong = {name: value for name, value in tally.items() if row[name] != value}

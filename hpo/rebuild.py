@@ -74,7 +74,7 @@ def end_of_study(study: Study) -> dict[str, Any]:
 
 def best_points(study: Study) -> list[dict[str, Any]]:
     """The best value so far, after each trial that bettered it, by number of trials that had ended."""
-    sign = 1.0 if study.spec.metric.goal == "maximize" else -1.0
+    sign = study.spec.metric.sign
     ended = {row["number"]: row["ended"] or 0.0 for row in study.ledger.trials(study.id)}
     finished = [trial for trial in study.frozen_trials() if trial.state.is_finished() and trial.number in ended]
     points: list[dict[str, Any]] = []

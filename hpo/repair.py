@@ -101,7 +101,7 @@ def _agree(seen: Snapshot, number: int) -> None:
             curve[epoch] = value
     tally: dict[str, float] = {"epoch": max([*known, *curve], default=0)}
     if curve:
-        sign = 1.0 if study.spec.metric.goal == "maximize" else -1.0
+        sign = study.spec.metric.sign
         best = max(curve, key=lambda epoch: (sign * curve[epoch], -epoch))
         tally |= {"best_epoch": best, "best_value": curve[best]}
     reason = trial.user_attrs.get("reason") or seen.rows[number]["error"]

@@ -14,7 +14,7 @@ class Retention:
 
     def __init__(self, study: Study) -> None:
         self._study = study
-        self._sign = 1.0 if study.spec.metric.goal == "maximize" else -1.0
+        self._sign = study.spec.metric.sign
         self._limit, self._room = study.spec.checkpoints_kept, study.spec.budget.disk
         finished = study.complete()
         self._best = max((self._sign * value for value in finished.values()), default=None)

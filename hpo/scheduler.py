@@ -63,7 +63,7 @@ class Scheduler:
         self._study = study
         self._spec = study.spec
         self._notify = notify
-        self._sign = 1.0 if self._spec.metric.goal == "maximize" else -1.0
+        self._sign = self._spec.metric.sign
         study.optuna.pruner = _pruner(self._spec)
         self.running: dict[int, Running] = {}
         counts = study.counts()

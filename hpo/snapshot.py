@@ -68,10 +68,9 @@ class Snapshot:
     @property
     def best(self) -> float | None:
         """The best value of a COMPLETE trial."""
-        values = [
-            each.value for each in self.trials.values() if each.state.name == "COMPLETE" and each.value is not None
-        ]
-        return (max if self.study.spec.metric.goal == "maximize" else min)(values) if values else None
+        complete = [each.value for each in self.trials.values() if each.state.name == "COMPLETE"]
+        sign = self.study.spec.metric.sign
+        return max((value for value in complete if value is not None), key=lambda value: sign * value, default=None)
 
     def objective(self, number: int) -> dict[int, float]:
         """The objective of each epoch of a trial, by our tables."""

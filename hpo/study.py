@@ -157,7 +157,7 @@ class Study:
         if not values:
             reasons = self.settings.command("trials", self.name)
             raise NoUsableTrial(f"study {self.name!r} has no complete trial: {words(self.counts())}; see {reasons}")
-        sign = 1.0 if self.spec.metric.goal == "maximize" else -1.0
+        sign = self.spec.metric.sign
         best = max(values, key=lambda number: (sign * values[number], -number))
         return next(trial for trial in self.frozen_trials() if trial.number == best)
 
@@ -202,8 +202,8 @@ class Study:
 
     def table(self) -> dict[str, Any]:
         """The outbox record that shows the trials in MLflow: all as CSV, the ten best with their parameters."""
-        values = self.complete()
-        best = sorted(values, key=values.__getitem__, reverse=self.spec.metric.goal == "maximize")[:10]
+        values, sign = self.complete(), self.spec.metric.sign
+        best = sorted(values, key=lambda number: -sign * values[number])[:10]
         params = {trial.number: str(trial.params) for trial in self.frozen_trials()}
         return {
             "csv": self.trials.map(csv_cell).rename(columns=csv_cell).to_csv(index=False),
