@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sql
 from sqlalchemy.engine import Connection, Engine, RowMapping
 
-from hpo import database
+from hpo import database, records
 from hpo.patience import Patience, patient
 from hpo.tables import attempts, create, epochs, outbox, packings, studies, trials
 
@@ -20,7 +20,7 @@ __all__ = ["Ledger"]
 
 
 class Ledger:
-    """Reads and writes of the tables above; each method is one transaction, tried again as `patience` says.
+    """Reads and writes of `hpo.tables`; each method is one transaction, tried again as `patience` says.
 
     A transaction whose answer was lost may be done twice: it then finds what it was to write.
     """
@@ -138,7 +138,7 @@ class Ledger:
             self._update_trial(connection, study, number, epoch=epoch, **trial)
             if introduction is not None:
                 self._post(connection, study, number, "facts", introduction)
-            self._post(connection, study, number, "epoch", {"epoch": epoch, "time": now, "metrics": dict(metrics)})
+            self._post(connection, study, number, "epoch", records.epoch(epoch, time=now, metrics=metrics))
 
     @patient
     def update_trial(self, study: int, number: int, **values: Any) -> None:
@@ -182,7 +182,6 @@ class Ledger:
         self, study: int, *, card: str, asked: str, per_card: int, reason: str, measured: Sequence[Any]
     ) -> None:
         """Record how many trials share a card from now on, and why."""
-        tags = {"hpo.trials_per_card": per_card, "hpo.packing": reason}
         found = {
             "card": card,
             "asked": asked,
@@ -192,7 +191,7 @@ class Ledger:
         }
         with self.begin() as connection:
             connection.execute(sql.insert(packings).values(study=study, time=time.time(), **found))
-            self._post(connection, study, None, "tags", {"tags": tags})
+            self._post(connection, study, None, "tags", records.packing(per_card, reason))
 
     @patient
     def packings(self, study: int) -> Sequence[RowMapping]:

@@ -12,10 +12,11 @@ from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner,
 from optuna.trial import Trial, TrialState
 from sqlalchemy.engine import RowMapping
 
+from hpo import records
 from hpo.retention import Retention
 from hpo.searcher import TRIAL, derive_seed
 from hpo.spec import SearchSpec
-from hpo.study import Study, end_record, last_value
+from hpo.study import Study, last_value
 from hpo.trial import Assignment, Checkpoint, Report, bad_metric
 
 __all__ = ["Event", "Running", "Scheduler"]
@@ -135,11 +136,7 @@ class Scheduler:
         return number in self.running
 
     def _start_record(self, trial: Trial, seed: int, resolved: dict[str, Any]) -> dict[str, Any]:
-        return {
-            "params": trial.params,
-            "config": {"trainer": resolved, "seed": seed, "metric": self._spec.metric.model_dump()},
-            "tags": {"hpo.trial": trial.number, "hpo.seed": seed},
-        }
+        return records.start(trial.number, seed=seed, params=trial.params, trainer=resolved, metric=self._spec.metric)
 
     # -- epochs -------------------------------------------------------------------------------------------------------
 
@@ -194,9 +191,7 @@ class Scheduler:
         }
         if report.facts is not None and not run.told_facts:
             changed["facts"] = json.dumps(report.facts)
-            # MLflow takes a parameter once: what is searched is there already
-            facts = {key: fact for key, fact in report.facts.items() if key not in run.trial.params}
-            introduction = {"facts": facts, "config": report.config}
+            introduction = records.facts(report.facts, params=run.trial.params, config=report.config)
         if report.checkpoint:
             saved = report.checkpoint
             changed |= {"checkpoint": saved.path, "sha256": saved.sha256, "checkpoint_epoch": saved.epoch}
@@ -224,8 +219,7 @@ class Scheduler:
         if not fresh:
             return
         run.trial.set_user_attr("warnings", [*known, *fresh])
-        tags = {"hpo.warnings": "\n".join([*known, *fresh])}
-        self._study.ledger.post(self._study.id, run.trial.number, "tags", {"tags": tags})
+        self._study.ledger.post(self._study.id, run.trial.number, "tags", records.warned([*known, *fresh]))
         for text in [text for text in fresh if text not in self._warned]:
             self._warned.add(text)
             self._tell_progress("warning", run, "RUNNING", text)
@@ -250,8 +244,7 @@ class Scheduler:
         run = self.running.pop(number)
         self._study.report_missing(run.trial._get_latest_trial())
         self._study.storage.set_trial_state_values(run.trial._trial_id, TrialState.WAITING)
-        record = end_record(TrialState.WAITING)
-        self._study.ledger.end_trial(self._study.id, number, outcome=why, record=record)
+        self._study.ledger.end_trial(self._study.id, number, outcome=why, record=records.end("WAITING"))
         self._tell_progress("end", run, "WAITING")
 
     def restart(self, number: int, why: str) -> Assignment:
@@ -278,8 +271,7 @@ class Scheduler:
         number = run.trial.number
         self._describe(run, error)
         self._study.optuna.tell(run.trial, run.value if state == TrialState.COMPLETE else None, state=state)
-        tags = {"hpo.best_epoch": run.best_epoch, "hpo.error": error}
-        record = end_record(state, **_present(tags)) | {"traceback": traceback}
+        record = records.end(state.name, best_epoch=run.best_epoch, error=error, traceback=traceback)
         self._study.ledger.end_trial(
             self._study.id, number, outcome=error or state.name.lower(), error=error, traceback=traceback, record=record
         )
@@ -289,11 +281,7 @@ class Scheduler:
         if state != TrialState.COMPLETE or run.value is None:
             self._checkpoints.drop(number)
         elif self._checkpoints.keep(number, run.value):
-            record = {
-                "epoch": self._ended,
-                "time": time.time(),
-                "metrics": {f"best/{self._spec.metric.name}": run.value},
-            }
+            record = records.best(self._ended, metric=self._spec.metric.name, value=run.value, time=time.time())
             self._study.ledger.post(self._study.id, None, "epoch", record)
 
     def _describe(self, run: Running, error: str | None) -> None:
@@ -305,8 +293,9 @@ class Scheduler:
             "reason": error,
             "mlflow_run_id": row["run_id"] if row else None,
         }
-        for name, value in _present(shown).items():
-            run.trial.set_user_attr(name, value)
+        for name, value in shown.items():
+            if value is not None:
+                run.trial.set_user_attr(name, value)
 
     def _tell_progress(self, kind: str, run: Running, state: str, error: str | None = None) -> None:
         value = run.value if run.value is not None else run.best_value
@@ -341,7 +330,3 @@ def _pruner(space: SearchSpec) -> BasePruner:
             reduction_factor=pruner.reduction,
         )
     return NopPruner()
-
-
-def _present(values: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if value is not None}

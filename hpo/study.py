@@ -15,7 +15,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.engine import RowMapping
 
-from hpo import database, spec
+from hpo import database, records, spec
 from hpo.errors import NoUsableTrial, SpecError
 from hpo.ledger import Ledger
 from hpo.settings import Settings, driver_url, masked
@@ -28,15 +28,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["Study", "open_ledger"]
-
-# MLflow's word for each of Optuna's states. SCHEDULED: interrupted, and in the queue to go on.
-RUN_STATUS = {
-    TrialState.COMPLETE: "FINISHED",
-    TrialState.PRUNED: "KILLED",
-    TrialState.FAIL: "FAILED",
-    TrialState.WAITING: "SCHEDULED",
-    TrialState.RUNNING: "RUNNING",
-}
 
 
 class Study:
@@ -280,9 +271,7 @@ class Study:
                 state = TrialState.WAITING if trial.state == TrialState.RUNNING else trial.state
                 reason = trial.user_attrs.get("reason")
                 outcome = "its driver was gone" if state == TrialState.WAITING else reason or state.name.lower()
-                said = {"hpo.best_epoch": row["best_epoch"], "hpo.error": reason}
-                tags = {name: value for name, value in said.items() if value is not None} if state.is_finished() else {}
-                record = end_record(state, **tags)
+                record = records.end(state.name, best_epoch=row["best_epoch"], error=reason)
                 self.ledger.end_trial(self.id, trial.number, outcome=outcome, error=reason, record=record)
         return back
 
@@ -293,11 +282,6 @@ class Study:
                 value = json.loads(row["metrics"]).get(self.spec.metric.name)
                 if value is not None:
                     self.storage.set_trial_intermediate_value(trial._trial_id, row["epoch"], value)
-
-
-def end_record(state: TrialState, **tags: Any) -> dict[str, Any]:
-    """The outbox record that closes (or suspends) a trial's MLflow run."""
-    return {"status": RUN_STATUS[state], "tags": {"hpo.state": state.name, **tags}}
 
 
 def last_value(trial: FrozenTrial) -> float | None:
