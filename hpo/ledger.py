@@ -18,6 +18,9 @@ from hpo.tables import attempts, create, epochs, outbox, packings, studies, tria
 
 __all__ = ["Ledger"]
 
+# an earlier version recorded no `gpu_seconds`: its trials had one share throughout
+HELD = sql.func.coalesce(trials.c.gpu_seconds, trials.c.seconds * trials.c.gpu)
+
 
 class Ledger:
     """Reads and writes of `hpo.tables`; each method is one transaction, tried again as `patience` says.
@@ -92,8 +95,7 @@ class Ledger:
     @patient
     def gpu_seconds(self, study: int) -> float:
         """Training time of all trials by the share of a GPU that each held at the time."""
-        held = sql.func.coalesce(trials.c.gpu_seconds, trials.c.seconds * trials.c.gpu)
-        query = sql.select(sql.func.coalesce(sql.func.sum(held), 0.0)).where(trials.c.study == study)
+        query = sql.select(sql.func.coalesce(sql.func.sum(HELD), 0.0)).where(trials.c.study == study)
         with self.engine.connect() as connection:
             return float(connection.execute(query).scalar_one())
 
@@ -102,9 +104,9 @@ class Ledger:
         """Note the start of an attempt; returns the trial's row, with what an earlier attempt left."""
         with self.begin() as connection:
             here = (trials.c.study == study, trials.c.number == number)
-            again = sql.update(trials).where(*here).values(attempt=trials.c.attempt + 1, gpu=gpu, ended=None)
-            if connection.execute(again).rowcount == 0:
-                fresh = {"seed": seed, "attempt": 1, "started": time.time(), "gpu": gpu}
+            again = {"attempt": trials.c.attempt + 1, "gpu": gpu, "gpu_seconds": HELD, "ended": None}
+            if connection.execute(sql.update(trials).where(*here).values(**again)).rowcount == 0:
+                fresh = {"seed": seed, "attempt": 1, "started": time.time(), "gpu": gpu, "gpu_seconds": 0.0}
                 connection.execute(sql.insert(trials).values(study=study, number=number, **fresh))
             row = connection.execute(sql.select(trials).where(*here)).mappings().one()
             begun = {"attempt": row["attempt"], "from_epoch": row["epoch"], "started": time.time()}

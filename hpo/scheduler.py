@@ -10,7 +10,6 @@ from typing import Any
 
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
 from optuna.trial import Trial, TrialState
-from sqlalchemy.engine import RowMapping
 
 from hpo import records
 from hpo.retention import Retention
@@ -114,7 +113,7 @@ class Scheduler:
             best_epoch=row["best_epoch"],
             seconds=row["seconds"],
             gpu=gpu,
-            gpu_seconds=_gpu_seconds(row),
+            gpu_seconds=row["gpu_seconds"],
             told_facts=row["facts"] is not None,
         )
         self._tell_progress("start", self.running[trial.number], "RUNNING")
@@ -310,11 +309,6 @@ class Scheduler:
                 error=error,
             )
         )
-
-
-def _gpu_seconds(row: RowMapping) -> float:
-    held = row["gpu_seconds"]
-    return float(row["seconds"] * row["gpu"] if held is None else held)
 
 
 def _pruner(space: SearchSpec) -> BasePruner:

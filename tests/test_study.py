@@ -37,6 +37,8 @@ def test_a_database_of_an_earlier_version_gets_the_columns_that_came_since(home:
     study.ledger.start_trial(study.id, 0, seed=0, gpu=0.5, record={})
     study.ledger.update_trial(study.id, 0, seconds=8.0, gpu_seconds=None)
     assert scheduler_of(study).gpu_seconds == 4.0
+    study.ledger.start_trial(study.id, 0, seed=0, gpu=1.0, record={})
+    assert study.ledger.gpu_seconds(study.id) == 4.0, "by the share that it held, not by the next one"
     study.ledger.update_trial(study.id, 0, gpu_seconds=6.0)
     assert scheduler_of(study).gpu_seconds == 6.0
     assert study.ledger.packings(study.id) == []
