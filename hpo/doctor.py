@@ -18,11 +18,12 @@ from hpo.audit import Audit, examine
 from hpo.checkpoints import state_files
 from hpo.errors import SpecError, StudyOwned, Unavailable
 from hpo.finding import Finding
+from hpo.patience import reason
 from hpo.settings import Settings, masked
 from hpo.storage import STORAGE_ERRORS
 from hpo.study import Study, open_ledger
 from hpo.surroundings import Gpu, Store, gpus, versions
-from hpo.wording import words
+from hpo.wording import plain, words
 
 __all__ = ["DISAGREE", "doctor"]
 
@@ -54,7 +55,7 @@ def doctor(name: str | None, settings: Settings, *, fix: bool, dry_run: bool, as
     try:
         reports = [_report(each, settings, fix=fix and not dry_run) for each in _names(name, settings, storage)]
     except STORAGE_ERRORS as error:
-        raise Unavailable(f"{masked(settings.storage)} went away: {error}") from error
+        raise Unavailable(f"{masked(settings.storage)} went away: {reason(error)}") from error
     if fix and name is not None and reports and reports[0].audit.owner:
         stop = settings.command("stop", name)
         raise StudyOwned(f"study {name!r} is being run by {reports[0].audit.owner} and left alone: `{stop}` first")
@@ -128,23 +129,19 @@ def _with_need(store: Store, need: int) -> Store:
 def _show(
     name: str | None, found: Sequence[Store], reports: Sequence[Report], settings: Settings, *, dry_run: bool, fix: bool
 ) -> None:
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    if name is None:
-        table.add_row("versions", Text(", ".join(f"{each} {said or 'missing'}" for each, said in versions().items())))
-        cards = gpus()
-        for line in [cards] if isinstance(cards, str) else [_card(each) for each in cards]:
-            table.add_row("GPU", Text(line))
-    for store in found:
-        table.add_row(store.store, Text(f"{store.where}: {_store(store)}"))
+    lines = _around() if name is None else []
+    lines += [(store.store, f"{store.where}: {_store(store)}") for store in found]
     if name is None and not reports and not found[0].problem:
-        table.add_row("studies", "none yet")
+        lines.append(("studies", "none yet"))
     for report in reports:
-        table.add_row("study", Text(f"{report.audit.study}: {_verdict(report)}"))
-        for each in report.mended:
-            table.add_row("", Text(f"mended: {_about(each)}"))
+        lines.append(("study", f"{report.audit.study}: {_verdict(report)}"))
+        lines += [("", f"mended: {each.about}") for each in report.mended]
         for each in report.audit.findings:
-            would = f"; --fix {each.mend}" if each.mend else "; nothing that --fix could mend without guessing"
-            table.add_row("", Text(_about(each) + would))
+            would = f"--fix {each.mend}" if each.mend else "nothing that --fix could mend without guessing"
+            lines.append(("", f"{each.about}; {would}"))
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    for head, text in lines:
+        table.add_row(head, Text(plain(" ".join(text.splitlines()))))  # errors of others may hold anything
     # a file or a pipe has no margin; a terminal's is kept by folding, never by cutting
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 10_000)
     console.print(table)
@@ -154,9 +151,11 @@ def _show(
         console.print(Text(f"mend with: {settings.command('doctor', *([name] if name else []), '--fix')}"))
 
 
-def _about(finding: Finding) -> str:
-    text = str(finding).removeprefix(f"study {finding.study}, ").removeprefix(f"study {finding.study}: ")
-    return "".join(each if each.isprintable() else " " for each in text)  # a trial's error may hold anything
+def _around() -> list[tuple[str, str]]:
+    cards = gpus()
+    lines = [cards] if isinstance(cards, str) else [_card(each) for each in cards]
+    there = ", ".join(f"{each} {said or 'missing'}" for each, said in versions().items())
+    return [("versions", there), *(("GPU", line) for line in lines)]
 
 
 def _verdict(report: Report) -> str:
