@@ -63,9 +63,7 @@ def leftovers(seen: Snapshot) -> list[Path]:
     named = {seen.study.settings.checkpoints / row["checkpoint"] for row in seen.rows.values() if row["checkpoint"]}
     unfinished = {number for number, trial in seen.trials.items() if not trial.state.is_finished()}
     for number in unfinished & seen.rows.keys():
-        written = [
-            path for path in (seen.study.folder / f"{number:06d}").glob("epoch-*") if WRITTEN.fullmatch(path.name)
-        ]
+        written = [path for path in seen.study.trial_folder(number).glob("epoch-*") if WRITTEN.fullmatch(path.name)]
         named |= set(sorted(written, key=_epoch)[-WORKING:])
     return sorted(set(state_files(seen.study.folder)) - named)
 

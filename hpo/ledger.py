@@ -148,6 +148,12 @@ class Ledger:
             self._update_trial(connection, study, number, **values)
 
     @patient
+    def forget_checkpoint(self, study: int, number: int) -> None:
+        """Clear the record of a trial's checkpoint, before or after its file has gone."""
+        with self.begin() as connection:
+            self._update_trial(connection, study, number, checkpoint=None, sha256=None, checkpoint_epoch=None)
+
+    @patient
     def end_trial(self, study: int, number: int, *, outcome: str, record: Mapping[str, Any], **values: Any) -> None:
         """Record how a trial ended, or that it waits again; `outcome` is its attempt's, in words."""
         with self.begin() as connection:

@@ -75,8 +75,7 @@ def _act(study: Study, found: Sequence[Finding]) -> None:
     seen = Snapshot.take(study, held=True)
     for each in found:
         if each.kind == "checkpoint" and each.trial is not None:
-            cleared = {"checkpoint": None, "sha256": None, "checkpoint_epoch": None}
-            study.ledger.update_trial(study.id, each.trial, **cleared)
+            study.ledger.forget_checkpoint(study.id, each.trial)
     for number in {each.trial for each in found if each.kind in ("epochs", "tally")}:
         if number is not None:
             _agree(seen, number)

@@ -97,7 +97,7 @@ class Scheduler:
             recorded=row["epoch"],
             checkpoint=saved,
             checkpoints=self._study.settings.checkpoints,
-            folder=f"{self._study.folder_name}/{trial.number:06d}",
+            folder=str(self._study.trial_folder(trial.number).relative_to(self._study.settings.checkpoints)),
             datasets=self._study.settings.datasets,
             cpu=cpu,
             gpu=gpu,

@@ -126,6 +126,10 @@ class Study:
         """Its name: the number alone is not enough, another database may share the home folder."""
         return f"{self.id}-{self.row['uid'][:8]}"
 
+    def trial_folder(self, number: int) -> Path:
+        """Where a trial's checkpoints lie."""
+        return self.folder / f"{number:06d}"
+
     @property
     def knows_mlflow(self) -> bool:
         """Whether `settings` lead to where the last driver sent its records, as far as that is on record."""
