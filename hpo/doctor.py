@@ -59,9 +59,9 @@ def doctor(name: str | None, settings: Settings, *, fix: bool, dry_run: bool, as
     if fix and name is not None and reports and reports[0].audit.owner:
         stop = settings.command("stop", name)
         raise StudyOwned(f"study {name!r} is being run by {reports[0].audit.owner} and left alone: `{stop}` first")
-    folder = _with_need(surroundings.checkpoints(settings), sum(report.need for report in reports))
+    folder = _with_need(surroundings.checkpoint_store(settings), sum(report.need for report in reports))
     uris = dict.fromkeys([report.mlflow for report in reports if report.mlflow] or [settings.mlflow])
-    found = [storage, *(surroundings.tracking(uri) for uri in uris), folder]
+    found = [storage, *(surroundings.mlflow_store(uri) for uri in uris), folder]
     if as_json:
         print(json.dumps(_plain(name, found, reports), indent=2))
     else:

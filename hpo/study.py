@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import shutil
 import uuid
 import weakref
@@ -15,10 +14,10 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.engine import RowMapping
 
-from hpo import database, records, spec
+from hpo import records, spec
 from hpo.errors import NoUsableTrial, SpecError
 from hpo.ledger import Ledger
-from hpo.settings import Settings, driver_url, masked
+from hpo.settings import Settings, masked
 from hpo.spec import SearchSpec
 from hpo.storage import PatientStorage
 from hpo.wording import csv_cell, words
@@ -49,7 +48,7 @@ class Study:
         )
         self.storage = self.optuna._storage
         self.patience = storage.patience = ledger.patience
-        weakref.finalize(self, _disconnect, storage)  # else PostgreSQL's connections stay open as long as the process
+        weakref.finalize(self, storage.close)  # else PostgreSQL's connections stay open as long as the process
 
     def __repr__(self) -> str:
         return f"Study({self.name!r}, {words(self.counts())})"
@@ -68,7 +67,7 @@ class Study:
         """
         settings.make_home()
         ledger = Ledger.open(settings.storage)
-        storage = _open_storage(settings)
+        storage = PatientStorage.open(settings.storage)
         row = ledger.study(space.name)
         if row is None:
             if space.name in optuna.get_all_study_names(storage):
@@ -108,7 +107,7 @@ class Study:
             raise SpecError(_difference(space, json.loads(row["canonical"])))
         mlflow = settings.mlflow_at(row["mlflow"]) or space.mlflow
         settings = settings.filled(mlflow=mlflow, ray=space.ray, insecure_cluster=space.insecure_cluster)
-        return cls(space, settings, ledger, _open_storage(settings))
+        return cls(space, settings, ledger, PatientStorage.open(settings.storage))
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
@@ -306,18 +305,6 @@ def open_ledger(settings: Settings) -> Ledger:
             "Start one with `hpo run --space FILE`, or say where they are with --storage, OPTUNA_STORAGE or HPO_HOME"
         )
     return Ledger.open(settings.storage)
-
-
-def _open_storage(settings: Settings) -> PatientStorage:
-    logging.getLogger("optuna").setLevel(logging.WARNING)  # one line a trial is the driver's to print
-    options = database.engine_options(settings.storage)
-    with database.creating(settings.storage):
-        return PatientStorage(driver_url(settings.storage), engine_kwargs=options)
-
-
-def _disconnect(storage: PatientStorage) -> None:
-    storage.remove_session()
-    storage.engine.dispose()
 
 
 def _unknown(name: str, settings: Settings, ledger: Ledger) -> SpecError:
