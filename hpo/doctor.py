@@ -32,7 +32,7 @@ DISAGREE = 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report:
+class Diagnosis:
     """What the doctor has to say of one study."""
 
     audit: Audit  # of what is left, after a repair
@@ -53,7 +53,7 @@ def doctor(name: str | None, settings: Settings, *, fix: bool, dry_run: bool, as
     """
     storage = surroundings.sql_store(settings)
     try:
-        reports = [_report(each, settings, fix=fix and not dry_run) for each in _names(name, settings, storage)]
+        reports = [_diagnose(each, settings, fix=fix and not dry_run) for each in _names(name, settings, storage)]
     except STORAGE_ERRORS as error:
         raise Unavailable(f"{masked(settings.storage)} went away: {reason(error)}") from error
     if fix and name is not None and reports and reports[0].audit.owner:
@@ -79,7 +79,7 @@ def _names(name: str | None, settings: Settings, store: Store) -> list[str]:
     return [name]
 
 
-def _report(name: str, settings: Settings, *, fix: bool) -> Report:
+def _diagnose(name: str, settings: Settings, *, fix: bool) -> Diagnosis:
     seen = examine(name, settings)
     mended: list[Finding] = []
     alone = fix and seen.owner is not None
@@ -97,9 +97,9 @@ def _report(name: str, settings: Settings, *, fix: bool) -> Report:
     except SpecError:
         study = None
     if study is None:
-        return Report(audit=seen, mended=mended, alone=alone)
+        return Diagnosis(audit=seen, mended=mended, alone=alone)
     trials, need, mlflow = words(study.counts()), _need(study), study.settings.mlflow
-    return Report(audit=seen, trials=trials, mended=mended, alone=alone, need=need, mlflow=mlflow)
+    return Diagnosis(audit=seen, trials=trials, mended=mended, alone=alone, need=need, mlflow=mlflow)
 
 
 def _need(study: Study) -> int:
@@ -127,7 +127,13 @@ def _with_need(store: Store, need: int) -> Store:
 
 
 def _show(
-    name: str | None, found: Sequence[Store], reports: Sequence[Report], settings: Settings, *, dry_run: bool, fix: bool
+    name: str | None,
+    found: Sequence[Store],
+    reports: Sequence[Diagnosis],
+    settings: Settings,
+    *,
+    dry_run: bool,
+    fix: bool,
 ) -> None:
     lines = _around() if name is None else []
     lines += [(store.store, f"{store.where}: {_store(store)}") for store in found]
@@ -158,7 +164,7 @@ def _around() -> list[tuple[str, str]]:
     return [("versions", there), *(("GPU", line) for line in lines)]
 
 
-def _verdict(report: Report) -> str:
+def _verdict(report: Diagnosis) -> str:
     seen, count = report.audit, len(report.audit.findings)
     said = [f"{count} finding{'s' if count > 1 else ''}" if count else "" if seen.silent else "agrees"]
     if seen.owner:
@@ -184,7 +190,7 @@ def _bytes(count: int) -> str:
     return f"{count / 1e9:,.1f} GB" if count >= 1e8 else f"{count / 1e6:,.1f} MB"
 
 
-def _plain(name: str | None, found: Sequence[Store], reports: Sequence[Report]) -> dict[str, Any]:
+def _plain(name: str | None, found: Sequence[Store], reports: Sequence[Diagnosis]) -> dict[str, Any]:
     """For programs."""
     around: dict[str, Any] = {}
     if name is None:
