@@ -203,7 +203,8 @@ class Driver:
         if self._lease.renew():
             self._end(reason=self._interrupted("stopped by `hpo stop`"))
         if budget.failures is not None and scheduler.failures >= budget.failures:
-            self._end(reason=NoUsableTrial(f"{scheduler.failures} trials failed, the budget of failures"))
+            why = self._study.settings.command("trials", self._study.name)
+            self._end(reason=NoUsableTrial(f"{scheduler.failures} trials failed, the budget of failures; see {why}"))
         if budget.time is not None and self._seconds >= budget.time:
             self._end(spent=f"budget.time of {budget.time:g} s spent")
         if budget.gpu_hours is not None and scheduler.gpu_seconds >= budget.gpu_hours * 3600:
