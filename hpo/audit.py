@@ -7,7 +7,7 @@ instead of being asked of the code that wrote it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import sqlalchemy as sql
@@ -73,6 +73,7 @@ def _only(name: str, finding: Finding) -> Audit:
 
 
 def _optuna_has(engine: sql.Engine, name: str) -> bool:
+    """Looked for around Optuna, which would make its tables."""
     if not sql.inspect(engine).has_table("studies"):
         return False
     with engine.connect() as connection:
@@ -142,7 +143,7 @@ def _tally(seen: Snapshot, number: int) -> Iterator[Finding]:
     row, curve, objective = seen.rows[number], seen.curves.get(number, {}), seen.objective(number)
     tally: dict[str, float] = {"epoch": max(curve, default=0)}
     if objective and all(map(math.isfinite, objective.values())):
-        sign = 1.0 if seen.study.spec.metric.goal == "maximize" else -1.0
+        sign = seen.study.spec.metric.sign
         best = max(objective, key=lambda epoch: (sign * objective[epoch], -epoch))
         tally |= {"best_epoch": best, "best_value": objective[best]}
     wrong = {name: value for name, value in tally.items() if row[name] != value}
@@ -169,5 +170,5 @@ def _values(seen: Snapshot, number: int) -> Iterator[Finding]:
         yield seen.finding(number, kind, "the reason of its failure differs", mend, optuna=reason, ours=row["error"])
 
 
-def _listed(names: object) -> str:
-    return ", ".join(map(str, names)) if isinstance(names, dict) else str(names)
+def _listed(names: Iterable[object]) -> str:
+    return ", ".join(map(str, names))

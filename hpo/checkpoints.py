@@ -10,7 +10,7 @@ from pathlib import Path
 from hpo.finding import Finding
 from hpo.snapshot import Snapshot
 
-__all__ = ["compare", "inside", "leftovers", "state_files"]
+__all__ = ["compare", "leftovers", "lies_in", "state_files"]
 
 # as a worker writes them: beside under a name of its own first, then renamed
 WRITTEN = re.compile(r"epoch-(\d+)\.(pt|json)")
@@ -40,7 +40,7 @@ def _problem(seen: Snapshot, number: int) -> str | None:
     row = seen.rows[number]
     path = seen.study.settings.checkpoints / row["checkpoint"]
     earlier = seen.study.settings.checkpoints / str(seen.study.id)  # where studies of an earlier version have theirs
-    if not inside(path, seen.study.folder) and not inside(path, earlier):
+    if not lies_in(path, seen.study.folder) and not lies_in(path, earlier):
         return "lies outside of the study's folder"
     try:
         content = path.read_bytes()
@@ -53,7 +53,7 @@ def _problem(seen: Snapshot, number: int) -> str | None:
 def _leftover(seen: Snapshot, path: Path) -> Finding:
     number = int(path.parent.name) if path.parent.name.isdecimal() else None
     name, size = path.relative_to(seen.study.settings.checkpoints), path.lstat().st_size
-    mend = f"removes {size:,} bytes" if inside(path, seen.study.folder) else None
+    mend = f"removes {size:,} bytes" if lies_in(path, seen.study.folder) else None
     what = f"{name} is not named in SQL" + ("" if mend else " and lies elsewhere")
     return seen.finding(number, "leftover", what, mend, bytes=size)
 
@@ -63,9 +63,7 @@ def leftovers(seen: Snapshot) -> list[Path]:
     named = {seen.study.settings.checkpoints / row["checkpoint"] for row in seen.rows.values() if row["checkpoint"]}
     unfinished = {number for number, trial in seen.trials.items() if not trial.state.is_finished()}
     for number in unfinished & seen.rows.keys():
-        written = [
-            path for path in (seen.study.folder / f"{number:06d}").glob("epoch-*") if WRITTEN.fullmatch(path.name)
-        ]
+        written = [path for path in seen.study.trial_folder(number).glob("epoch-*") if WRITTEN.fullmatch(path.name)]
         named |= set(sorted(written, key=_epoch)[-WORKING:])
     return sorted(set(state_files(seen.study.folder)) - named)
 
@@ -77,7 +75,7 @@ def state_files(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def inside(path: Path, folder: Path) -> bool:
+def lies_in(path: Path, folder: Path) -> bool:
     """Whether a file really lies in a study's folder, and that really in the folder of all checkpoints."""
     root = folder.parent.resolve()
     return path.parent.resolve().is_relative_to(root / folder.name) and folder.resolve() == root / folder.name

@@ -213,9 +213,12 @@ for command in (cli_doctor.doctor, cli_train.train, cli_train.evaluate, cli_trai
 
 def _settings(home: Path | None, storage: str | None, mlflow: str | None = None, *, but: str | None = None) -> Settings:
     """Where everything is, after what dead drivers left there has been closed, `but` for one study."""
-    from hpo import settings
+    from hpo import orphans, settings
 
-    return cli_doctor.close_orphans(settings.resolve(home=home, storage=storage, mlflow=mlflow), but=but)
+    where = settings.resolve(home=home, storage=storage, mlflow=mlflow)
+    for line in orphans.close(where, but=but):
+        print(plain(line), file=sys.stderr)
+    return where
 
 
 def _version(wanted: bool) -> None:

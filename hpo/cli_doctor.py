@@ -1,17 +1,15 @@
-"""`hpo doctor`, and what every other command does first for studies whose driver died."""
+"""`hpo doctor` as a command."""
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
 
 from hpo.errors import SpecError
 from hpo.options import Home, Json, Mlflow, Storage
-from hpo.settings import Settings
 
-__all__ = ["close_orphans", "doctor"]
+__all__ = ["doctor"]
 
 
 def doctor(
@@ -33,12 +31,3 @@ def doctor(
     code = command.doctor(name, settings, fix=fix, dry_run=dry_run, as_json=as_json)
     if code:
         raise typer.Exit(code)
-
-
-def close_orphans(settings: Settings, *, but: str | None = None) -> Settings:
-    """Close what drivers that died left open, and say so on stderr; a study that is about to be run is left to that."""
-    from hpo import orphans
-
-    for line in orphans.close(settings, but=but):
-        print(line, file=sys.stderr)
-    return settings

@@ -36,7 +36,7 @@ def prepare(url: str) -> None:
 
     Raises:
         SpecError: this is no address of a database.
-        Unavailable: the database does not answer.
+        Unavailable: the database does not answer, or the file is none.
     """
     try:
         parsed = make_url(url)
@@ -51,8 +51,11 @@ def prepare(url: str) -> None:
         with engine.connect() as connection:
             if engine.name == "sqlite":
                 connection.exec_driver_sql("PRAGMA journal_mode=WAL")
-    except sqlalchemy.exc.OperationalError as error:
-        raise Unavailable(f"the database {masked(url)} does not answer: {error.orig}") from error
+    except sqlalchemy.exc.DatabaseError as error:
+        said = f"the database {masked(url)} does not answer: {str(error.orig).strip()}"
+        raise Unavailable(
+            f"{said}; if it is elsewhere, say where with --storage, OPTUNA_STORAGE or HPO_HOME"
+        ) from error
     finally:
         engine.dispose()
 

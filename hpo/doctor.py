@@ -18,11 +18,12 @@ from hpo.audit import Audit, examine
 from hpo.checkpoints import state_files
 from hpo.errors import SpecError, StudyOwned, Unavailable
 from hpo.finding import Finding
+from hpo.patience import reason
 from hpo.settings import Settings, masked
 from hpo.storage import STORAGE_ERRORS
 from hpo.study import Study, open_ledger
 from hpo.surroundings import Gpu, Store, gpus, versions
-from hpo.wording import words
+from hpo.wording import plain, words
 
 __all__ = ["DISAGREE", "doctor"]
 
@@ -31,7 +32,7 @@ DISAGREE = 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report:
+class Diagnosis:
     """What the doctor has to say of one study."""
 
     audit: Audit  # of what is left, after a repair
@@ -52,15 +53,15 @@ def doctor(name: str | None, settings: Settings, *, fix: bool, dry_run: bool, as
     """
     storage = surroundings.sql_store(settings)
     try:
-        reports = [_report(each, settings, fix=fix and not dry_run) for each in _names(name, settings, storage)]
+        reports = [_diagnose(each, settings, fix=fix and not dry_run) for each in _names(name, settings, storage)]
     except STORAGE_ERRORS as error:
-        raise Unavailable(f"{masked(settings.storage)} went away: {error}") from error
+        raise Unavailable(f"{masked(settings.storage)} went away: {reason(error)}") from error
     if fix and name is not None and reports and reports[0].audit.owner:
         stop = settings.command("stop", name)
         raise StudyOwned(f"study {name!r} is being run by {reports[0].audit.owner} and left alone: `{stop}` first")
-    folder = _with_need(surroundings.checkpoints(settings), sum(report.need for report in reports))
+    folder = _with_need(surroundings.checkpoint_store(settings), sum(report.need for report in reports))
     uris = dict.fromkeys([report.mlflow for report in reports if report.mlflow] or [settings.mlflow])
-    found = [storage, *(surroundings.tracking(uri) for uri in uris), folder]
+    found = [storage, *(surroundings.mlflow_store(uri) for uri in uris), folder]
     if as_json:
         print(json.dumps(_plain(name, found, reports), indent=2))
     else:
@@ -78,7 +79,7 @@ def _names(name: str | None, settings: Settings, store: Store) -> list[str]:
     return [name]
 
 
-def _report(name: str, settings: Settings, *, fix: bool) -> Report:
+def _diagnose(name: str, settings: Settings, *, fix: bool) -> Diagnosis:
     seen = examine(name, settings)
     mended: list[Finding] = []
     alone = fix and seen.owner is not None
@@ -96,9 +97,9 @@ def _report(name: str, settings: Settings, *, fix: bool) -> Report:
     except SpecError:
         study = None
     if study is None:
-        return Report(audit=seen, mended=mended, alone=alone)
+        return Diagnosis(audit=seen, mended=mended, alone=alone)
     trials, need, mlflow = words(study.counts()), _need(study), study.settings.mlflow
-    return Report(audit=seen, trials=trials, mended=mended, alone=alone, need=need, mlflow=mlflow)
+    return Diagnosis(audit=seen, trials=trials, mended=mended, alone=alone, need=need, mlflow=mlflow)
 
 
 def _need(study: Study) -> int:
@@ -126,25 +127,27 @@ def _with_need(store: Store, need: int) -> Store:
 
 
 def _show(
-    name: str | None, found: Sequence[Store], reports: Sequence[Report], settings: Settings, *, dry_run: bool, fix: bool
+    name: str | None,
+    found: Sequence[Store],
+    reports: Sequence[Diagnosis],
+    settings: Settings,
+    *,
+    dry_run: bool,
+    fix: bool,
 ) -> None:
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    if name is None:
-        table.add_row("versions", Text(", ".join(f"{each} {said or 'missing'}" for each, said in versions().items())))
-        cards = gpus()
-        for line in [cards] if isinstance(cards, str) else [_card(each) for each in cards]:
-            table.add_row("GPU", Text(line))
-    for store in found:
-        table.add_row(store.store, Text(f"{store.where}: {_store(store)}"))
+    lines = _around() if name is None else []
+    lines += [(store.store, f"{store.where}: {_store(store)}") for store in found]
     if name is None and not reports and not found[0].problem:
-        table.add_row("studies", "none yet")
+        lines.append(("studies", "none yet"))
     for report in reports:
-        table.add_row("study", Text(f"{report.audit.study}: {_verdict(report)}"))
-        for each in report.mended:
-            table.add_row("", Text(f"mended: {_about(each)}"))
+        lines.append(("study", f"{report.audit.study}: {_verdict(report)}"))
+        lines += [("", f"mended: {each.about}") for each in report.mended]
         for each in report.audit.findings:
-            would = f"; --fix {each.mend}" if each.mend else "; nothing that --fix could mend without guessing"
-            table.add_row("", Text(_about(each) + would))
+            would = f"--fix {each.mend}" if each.mend else "nothing that --fix could mend without guessing"
+            lines.append(("", f"{each.about}; {would}"))
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    for head, text in lines:
+        table.add_row(head, Text(plain(" ".join(text.splitlines()))))  # errors of others may hold anything
     # a file or a pipe has no margin; a terminal's is kept by folding, never by cutting
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 10_000)
     console.print(table)
@@ -154,12 +157,14 @@ def _show(
         console.print(Text(f"mend with: {settings.command('doctor', *([name] if name else []), '--fix')}"))
 
 
-def _about(finding: Finding) -> str:
-    text = str(finding).removeprefix(f"study {finding.study}, ").removeprefix(f"study {finding.study}: ")
-    return "".join(each if each.isprintable() else " " for each in text)  # a trial's error may hold anything
+def _around() -> list[tuple[str, str]]:
+    cards = gpus()
+    lines = [cards] if isinstance(cards, str) else [_card(each) for each in cards]
+    there = ", ".join(f"{each} {said or 'missing'}" for each, said in versions().items())
+    return [("versions", there), *(("GPU", line) for line in lines)]
 
 
-def _verdict(report: Report) -> str:
+def _verdict(report: Diagnosis) -> str:
     seen, count = report.audit, len(report.audit.findings)
     said = [f"{count} finding{'s' if count > 1 else ''}" if count else "" if seen.silent else "agrees"]
     if seen.owner:
@@ -185,7 +190,7 @@ def _bytes(count: int) -> str:
     return f"{count / 1e9:,.1f} GB" if count >= 1e8 else f"{count / 1e6:,.1f} MB"
 
 
-def _plain(name: str | None, found: Sequence[Store], reports: Sequence[Report]) -> dict[str, Any]:
+def _plain(name: str | None, found: Sequence[Store], reports: Sequence[Diagnosis]) -> dict[str, Any]:
     """For programs."""
     around: dict[str, Any] = {}
     if name is None:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from hpo import patience
+from hpo import patience, records
 from hpo.errors import HpoError, Interrupted, NoUsableTrial, Unavailable
 from hpo.lease import Lease
 from hpo.progress import Progress
@@ -185,10 +185,8 @@ class Driver:
             if row and row["checkpoint"]:
                 study.ledger.post(study.id, best.number, "checkpoint", {"path": row["checkpoint"]})
         study.ledger.post(study.id, None, "table", study.table())
-        left = self._reason is not None or self._spent is not None
-        status = "SCHEDULED" if left else "FINISHED" if counts.get("COMPLETE") else "FAILED"
-        tags = {f"hpo.trials.{state.lower()}": count for state, count in counts.items()}
-        study.ledger.post(study.id, None, "end", {"status": status, "tags": tags, "time": time.time()})
+        end = records.end_of_study(counts, may_go_on=self._ending, time=time.time())
+        study.ledger.post(study.id, None, "end", end)
         at_once = isinstance(sys.exception(), KeyboardInterrupt)
         waiting = self._tracking.close(0.5 if at_once else CLOSING_SECONDS / 4 if self._reason else CLOSING_SECONDS)
         if waiting:
@@ -205,7 +203,8 @@ class Driver:
         if self._lease.renew():
             self._end(reason=self._interrupted("stopped by `hpo stop`"))
         if budget.failures is not None and scheduler.failures >= budget.failures:
-            self._end(reason=NoUsableTrial(f"{scheduler.failures} trials failed, the budget of failures"))
+            why = self._study.settings.command("trials", self._study.name)
+            self._end(reason=NoUsableTrial(f"{scheduler.failures} trials failed, the budget of failures; see {why}"))
         if budget.time is not None and self._seconds >= budget.time:
             self._end(spent=f"budget.time of {budget.time:g} s spent")
         if budget.gpu_hours is not None and scheduler.gpu_seconds >= budget.gpu_hours * 3600:

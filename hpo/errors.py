@@ -6,6 +6,8 @@ HpoError                    1  our fault, or something nobody foresaw
 +-- Unavailable             4  a store cannot be reached; the study is whole and can be resumed
 |   `-- StudyOwned          4  another driver holds the study's lease
 `-- Interrupted           130  stopped by the user; the study is whole and can be resumed
+
+`hpo doctor` ends with 3 too, without an error, where the records differ.
 """
 
 from __future__ import annotations

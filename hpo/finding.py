@@ -37,9 +37,14 @@ class Finding:
     mend: str | None  # what --fix does; None: nothing it could do without guessing
 
     def __str__(self) -> str:
-        place = f"study {self.study}" if self.trial is None else f"study {self.study}, trial {self.trial}"
+        return f"study {self.study}{': ' if self.trial is None else ', '}{self.about}"
+
+    @property
+    def about(self) -> str:
+        """The same for who knows which study it is about."""
+        place = "" if self.trial is None else f"trial {self.trial}: "
         sides = "; ".join(f"{store}: {said}" for store, said in self.sides.items())
-        return f"{place}: {self.what}" + (f" ({sides})" if sides else "")
+        return f"{place}{self.what}" + (f" ({sides})" if sides else "")
 
     def plain(self) -> dict[str, Any]:
         """As JSON has it: sides as text, since JSON knows neither NaN nor numbers as keys."""

@@ -104,6 +104,11 @@ class Lease:
         self._renewed = now
         return taken
 
+    @property
+    def _mine(self) -> tuple[sql.ColumnElement[bool], ...]:
+        """The study's row, as long as nobody has taken it over."""
+        return studies.c.id == self._study["id"], studies.c.owner == self._owner
+
     def renew(self) -> bool:
         """Renew when due, adding up the study's wall time; returns whether somebody asked the driver to stop.
 
@@ -113,8 +118,7 @@ class Lease:
         now = time.time()
         if now - self._renewed < RENEW_EVERY:
             return False
-        mine = (studies.c.id == self._study["id"], studies.c.owner == self._owner)
-        spent = studies.c.seconds + (now - self._renewed)
+        mine, spent = self._mine, studies.c.seconds + (now - self._renewed)
 
         def write() -> bool:
             with self._ledger.begin() as connection:
@@ -135,12 +139,11 @@ class Lease:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        mine = (studies.c.id == self._study["id"], studies.c.owner == self._owner)
         spent = studies.c.seconds + (time.time() - self._renewed)
         values = {"owner": None, "expires": None, "seconds": spent, "outcome": self.outcome}
 
         def write() -> None:
             with self._ledger.begin() as connection:
-                connection.execute(sql.update(studies).where(*mine).values(**values))
+                connection.execute(sql.update(studies).where(*self._mine).values(**values))
 
         self._ledger.patience.call(write)

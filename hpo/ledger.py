@@ -12,15 +12,18 @@ from typing import Any
 import sqlalchemy as sql
 from sqlalchemy.engine import Connection, Engine, RowMapping
 
-from hpo import database
+from hpo import database, records
 from hpo.patience import Patience, patient
 from hpo.tables import attempts, create, epochs, outbox, packings, studies, trials
 
 __all__ = ["Ledger"]
 
+# an earlier version recorded no `gpu_seconds`: its trials had one share throughout
+HELD = sql.func.coalesce(trials.c.gpu_seconds, trials.c.seconds * trials.c.gpu)
+
 
 class Ledger:
-    """Reads and writes of the tables above; each method is one transaction, tried again as `patience` says.
+    """Reads and writes of `hpo.tables`; each method is one transaction, tried again as `patience` says.
 
     A transaction whose answer was lost may be done twice: it then finds what it was to write.
     """
@@ -92,8 +95,7 @@ class Ledger:
     @patient
     def gpu_seconds(self, study: int) -> float:
         """Training time of all trials by the share of a GPU that each held at the time."""
-        held = sql.func.coalesce(trials.c.gpu_seconds, trials.c.seconds * trials.c.gpu)
-        query = sql.select(sql.func.coalesce(sql.func.sum(held), 0.0)).where(trials.c.study == study)
+        query = sql.select(sql.func.coalesce(sql.func.sum(HELD), 0.0)).where(trials.c.study == study)
         with self.engine.connect() as connection:
             return float(connection.execute(query).scalar_one())
 
@@ -102,9 +104,9 @@ class Ledger:
         """Note the start of an attempt; returns the trial's row, with what an earlier attempt left."""
         with self.begin() as connection:
             here = (trials.c.study == study, trials.c.number == number)
-            again = sql.update(trials).where(*here).values(attempt=trials.c.attempt + 1, gpu=gpu, ended=None)
-            if connection.execute(again).rowcount == 0:
-                fresh = {"seed": seed, "attempt": 1, "started": time.time(), "gpu": gpu}
+            again = {"attempt": trials.c.attempt + 1, "gpu": gpu, "gpu_seconds": HELD, "ended": None}
+            if connection.execute(sql.update(trials).where(*here).values(**again)).rowcount == 0:
+                fresh = {"seed": seed, "attempt": 1, "started": time.time(), "gpu": gpu, "gpu_seconds": 0.0}
                 connection.execute(sql.insert(trials).values(study=study, number=number, **fresh))
             row = connection.execute(sql.select(trials).where(*here)).mappings().one()
             begun = {"attempt": row["attempt"], "from_epoch": row["epoch"], "started": time.time()}
@@ -138,12 +140,18 @@ class Ledger:
             self._update_trial(connection, study, number, epoch=epoch, **trial)
             if introduction is not None:
                 self._post(connection, study, number, "facts", introduction)
-            self._post(connection, study, number, "epoch", {"epoch": epoch, "time": now, "metrics": dict(metrics)})
+            self._post(connection, study, number, "epoch", records.epoch(epoch, time=now, metrics=metrics))
 
     @patient
     def update_trial(self, study: int, number: int, **values: Any) -> None:
         with self.begin() as connection:
             self._update_trial(connection, study, number, **values)
+
+    @patient
+    def forget_checkpoint(self, study: int, number: int) -> None:
+        """Clear the record of a trial's checkpoint, before or after its file has gone."""
+        with self.begin() as connection:
+            self._update_trial(connection, study, number, checkpoint=None, sha256=None, checkpoint_epoch=None)
 
     @patient
     def end_trial(self, study: int, number: int, *, outcome: str, record: Mapping[str, Any], **values: Any) -> None:
@@ -182,7 +190,6 @@ class Ledger:
         self, study: int, *, card: str, asked: str, per_card: int, reason: str, measured: Sequence[Any]
     ) -> None:
         """Record how many trials share a card from now on, and why."""
-        tags = {"hpo.trials_per_card": per_card, "hpo.packing": reason}
         found = {
             "card": card,
             "asked": asked,
@@ -192,7 +199,7 @@ class Ledger:
         }
         with self.begin() as connection:
             connection.execute(sql.insert(packings).values(study=study, time=time.time(), **found))
-            self._post(connection, study, None, "tags", {"tags": tags})
+            self._post(connection, study, None, "tags", records.packing(per_card, reason))
 
     @patient
     def packings(self, study: int) -> Sequence[RowMapping]:

@@ -69,6 +69,7 @@ def _is_lost(row: RowMapping) -> bool:
 
 def _closed(name: str, settings: Settings) -> str:
     from hpo.lease import Lease
+    from hpo.patience import reason
     from hpo.storage import STORAGE_ERRORS
     from hpo.study import Study
     from hpo.tracking import Tracking
@@ -80,7 +81,7 @@ def _closed(name: str, settings: Settings) -> str:
     except StudyOwned:
         return f"study {name}: another command was quicker to close what its dead driver left"
     except (HpoError, *STORAGE_ERRORS) as error:
-        return f"study {name}: its driver is gone, and what it left cannot be closed: {error}"
+        return f"study {name}: its driver is gone, and what it left cannot be closed: {reason(error)}"
     if study.knows_mlflow:
         Tracking(study).leave()
     again = study.settings.command("resume", name)

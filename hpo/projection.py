@@ -22,7 +22,7 @@ from sqlalchemy.engine import RowMapping
 
 from hpo.errors import HpoError, Unavailable
 from hpo.ledger import Ledger
-from hpo.settings import masked
+from hpo.settings import masked, sqlite_file
 from trainers.folders import inside, private, private_file
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -221,8 +221,8 @@ class Projection:
 
 def client(uri: str) -> MlflowClient:
     """An MLflow client; a local database gets its tables, and is this user's alone."""
-    if uri.startswith("sqlite:///"):
-        path = Path(uri.removeprefix("sqlite:///"))
+    path = sqlite_file(uri)
+    if path is not None:
         private(path.parent)
         private_file(path)
     return MlflowClient(uri)  # not mlflow.set_tracking_uri, which writes into this process's environment

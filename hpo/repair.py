@@ -13,7 +13,7 @@ from hpo.lease import Lease
 from hpo.orphans import put_back
 from hpo.projection import Projection, Task
 from hpo.rebuild import Record
-from hpo.runs import Run, Shown, answering, clear
+from hpo.runs import Run, Shown, answering
 from hpo.sender import only_one
 from hpo.snapshot import Snapshot
 from hpo.study import Study
@@ -75,8 +75,7 @@ def _act(study: Study, found: Sequence[Finding]) -> None:
     seen = Snapshot.take(study, held=True)
     for each in found:
         if each.kind == "checkpoint" and each.trial is not None:
-            cleared = {"checkpoint": None, "sha256": None, "checkpoint_epoch": None}
-            study.ledger.update_trial(study.id, each.trial, **cleared)
+            study.ledger.forget_checkpoint(study.id, each.trial)
     for number in {each.trial for each in found if each.kind in ("epochs", "tally")}:
         if number is not None:
             _agree(seen, number)
@@ -93,7 +92,7 @@ def _agree(seen: Snapshot, number: int) -> None:
     if not trial.state.is_finished():
         study.report_missing(trial)
     known, name = seen.curves.get(number, {}), study.spec.metric.name
-    curve = {**seen.objective(number)}
+    curve = seen.objective(number)
     for epoch, value in sorted(trial.intermediate_values.items()):
         if epoch not in known:
             attempt = seen.rows[number]["attempt"]
@@ -101,7 +100,7 @@ def _agree(seen: Snapshot, number: int) -> None:
             curve[epoch] = value
     tally: dict[str, float] = {"epoch": max([*known, *curve], default=0)}
     if curve:
-        sign = 1.0 if study.spec.metric.goal == "maximize" else -1.0
+        sign = study.spec.metric.sign
         best = max(curve, key=lambda epoch: (sign * curve[epoch], -epoch))
         tally |= {"best_epoch": best, "best_value": curve[best]}
     reason = trial.user_attrs.get("reason") or seen.rows[number]["error"]
@@ -110,7 +109,7 @@ def _agree(seen: Snapshot, number: int) -> None:
 
 def _remove(seen: Snapshot) -> None:
     for path in checkpoints.leftovers(seen):
-        if checkpoints.inside(path, seen.study.folder):
+        if checkpoints.lies_in(path, seen.study.folder):
             path.unlink()
             with contextlib.suppress(OSError):  # other files are in it
                 path.parent.rmdir()
@@ -125,14 +124,13 @@ def _draw(seen: Snapshot, found: Sequence[Finding]) -> None:
     shown = picture.show(seen)
     restore = [run for each in found for run in _restored(seen, shown, each)]
     delete = {run.id: run for each in found for run in _deleted(seen, shown, each)}
-    clear(shown, study.settings.mlflow, restore=restore, delete=list(delete.values()))
+    shown.restore_and_delete(restore, list(delete.values()))
     if any(each.kind == "experiment" for each in found):
         numbers: set[int | None] = set() if shown.deleted else {*seen.settled, None}
     else:
         done = {each.trial for each in found if each.kind == "run"} - _missing(shown, found)
         numbers = {each.trial for each in found} - done
-    for number in sorted(numbers - {None}, key=lambda each: each or 0):
-        assert number is not None
+    for number in sorted(each for each in numbers if each is not None):
         study.ledger.post_all(study.id, number, rebuild.of_trial(study, seen.trials[number], seen.rows[number]))
     if None in numbers:
         study.ledger.post_all(study.id, None, [*_best_so_far(seen, shown), *rebuild.of_study(study)])

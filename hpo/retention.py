@@ -14,7 +14,7 @@ class Retention:
 
     def __init__(self, study: Study) -> None:
         self._study = study
-        self._sign = 1.0 if study.spec.metric.goal == "maximize" else -1.0
+        self._sign = study.spec.metric.sign
         self._limit, self._room = study.spec.checkpoints_kept, study.spec.budget.disk
         finished = study.complete()
         self._best = max((self._sign * value for value in finished.values()), default=None)
@@ -47,7 +47,7 @@ class Retention:
     def _too_large(self) -> bool:
         if self._room is None:
             return False
-        folders = [self._study.folder / f"{number:06d}" for number in self._kept]
+        folders = [self._study.trial_folder(number) for number in self._kept]
         return sum(path.stat().st_size for folder in folders for path in folder.glob("epoch-*")) > self._room
 
     def _tidy(self, number: int) -> None:
@@ -55,14 +55,14 @@ class Retention:
 
         A worker that was killed while it wrote leaves a file with a dot in front.
         """
-        folder = self._study.folder / f"{number:06d}"
+        folder = self._study.trial_folder(number)
         for path in {*folder.glob("epoch-*"), *folder.glob(".epoch-*")} - {self._study.checkpoint(number)}:
             path.unlink()
 
     def drop(self, number: int) -> None:
         """Remove a trial's checkpoints."""
-        folder = self._study.folder / f"{number:06d}"
+        folder = self._study.trial_folder(number)
         if not folder.exists():
             return
-        self._study.ledger.update_trial(self._study.id, number, checkpoint=None, sha256=None, checkpoint_epoch=None)
+        self._study.ledger.forget_checkpoint(self._study.id, number)
         shutil.rmtree(folder, ignore_errors=True)

@@ -6,19 +6,17 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import sqlalchemy
 
 from hpo.errors import Unavailable
 from hpo.projection import client  # it also sets how patiently MLflow's client waits
-from hpo.settings import masked
+from hpo.settings import masked, sqlite_file
 
-from mlflow import MlflowClient  # isort: skip
 from mlflow.entities import ViewType  # isort: skip
 from mlflow.exceptions import MlflowException  # isort: skip
 
-__all__ = ["Run", "Shown", "answering", "clear", "ping"]
+__all__ = ["Run", "Shown", "answering", "ping"]
 
 ERRORS = (MlflowException, sqlalchemy.exc.SQLAlchemyError, OSError)  # OSError: requests' are
 PAGE = 1000
@@ -96,6 +94,18 @@ class Shown:
         with answering(self._uri):
             return sorted((each.step, each.value) for each in self._client.get_metric_history(run.id, metric))
 
+    def restore_and_delete(self, restore: list[Run], delete: list[Run]) -> None:
+        """Take runs out of MLflow's bin, and put others there; the experiment first, where that was deleted."""
+        if self.experiment is None:
+            return
+        with answering(self._uri):
+            if self.deleted:
+                self._client.restore_experiment(self.experiment)
+            for run in restore:
+                self._client.restore_run(run.id)
+            for run in delete:
+                self._client.delete_run(run.id)
+
 
 def ping(uri: str) -> float | None:
     """Seconds that MLflow takes to answer; None for a database that is not there yet.
@@ -112,18 +122,6 @@ def ping(uri: str) -> float | None:
         return time.perf_counter() - began
 
 
-def clear(shown: Shown, uri: str, *, restore: list[Run], delete: list[Run]) -> None:
-    """Take runs out of MLflow's bin, or put them there; the experiment first, where that was deleted."""
-    with answering(uri):
-        there: MlflowClient = client(uri)
-        if shown.experiment is not None and shown.deleted:
-            there.restore_experiment(shown.experiment)
-        for run in restore:
-            there.restore_run(run.id)
-        for run in delete:
-            there.delete_run(run.id)
-
-
 @contextmanager
 def answering(uri: str) -> Iterator[None]:
     """Turn what MLflow raises into Unavailable."""
@@ -134,4 +132,5 @@ def answering(uri: str) -> Iterator[None]:
 
 
 def _is_absent(uri: str) -> bool:
-    return uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists()
+    file = sqlite_file(uri)
+    return file is not None and not file.exists()

@@ -10,12 +10,12 @@ from typing import Any
 
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
 from optuna.trial import Trial, TrialState
-from sqlalchemy.engine import RowMapping
 
+from hpo import records
 from hpo.retention import Retention
 from hpo.searcher import TRIAL, derive_seed
 from hpo.spec import SearchSpec
-from hpo.study import Study, end_record, last_value
+from hpo.study import Study, last_value
 from hpo.trial import Assignment, Checkpoint, Report, bad_metric
 
 __all__ = ["Event", "Running", "Scheduler"]
@@ -63,7 +63,7 @@ class Scheduler:
         self._study = study
         self._spec = study.spec
         self._notify = notify
-        self._sign = 1.0 if self._spec.metric.goal == "maximize" else -1.0
+        self._sign = self._spec.metric.sign
         study.optuna.pruner = _pruner(self._spec)
         self.running: dict[int, Running] = {}
         counts = study.counts()
@@ -97,7 +97,7 @@ class Scheduler:
             recorded=row["epoch"],
             checkpoint=saved,
             checkpoints=self._study.settings.checkpoints,
-            folder=f"{self._study.folder_name}/{trial.number:06d}",
+            folder=str(self._study.trial_folder(trial.number).relative_to(self._study.settings.checkpoints)),
             datasets=self._study.settings.datasets,
             cpu=cpu,
             gpu=gpu,
@@ -113,7 +113,7 @@ class Scheduler:
             best_epoch=row["best_epoch"],
             seconds=row["seconds"],
             gpu=gpu,
-            gpu_seconds=_gpu_seconds(row),
+            gpu_seconds=row["gpu_seconds"],
             told_facts=row["facts"] is not None,
         )
         self._tell_progress("start", self.running[trial.number], "RUNNING")
@@ -135,11 +135,7 @@ class Scheduler:
         return number in self.running
 
     def _start_record(self, trial: Trial, seed: int, resolved: dict[str, Any]) -> dict[str, Any]:
-        return {
-            "params": trial.params,
-            "config": {"trainer": resolved, "seed": seed, "metric": self._spec.metric.model_dump()},
-            "tags": {"hpo.trial": trial.number, "hpo.seed": seed},
-        }
+        return records.start(trial.number, seed=seed, params=trial.params, trainer=resolved, metric=self._spec.metric)
 
     # -- epochs -------------------------------------------------------------------------------------------------------
 
@@ -194,9 +190,7 @@ class Scheduler:
         }
         if report.facts is not None and not run.told_facts:
             changed["facts"] = json.dumps(report.facts)
-            # MLflow takes a parameter once: what is searched is there already
-            facts = {key: fact for key, fact in report.facts.items() if key not in run.trial.params}
-            introduction = {"facts": facts, "config": report.config}
+            introduction = records.facts(report.facts, params=run.trial.params, config=report.config)
         if report.checkpoint:
             saved = report.checkpoint
             changed |= {"checkpoint": saved.path, "sha256": saved.sha256, "checkpoint_epoch": saved.epoch}
@@ -224,8 +218,7 @@ class Scheduler:
         if not fresh:
             return
         run.trial.set_user_attr("warnings", [*known, *fresh])
-        tags = {"hpo.warnings": "\n".join([*known, *fresh])}
-        self._study.ledger.post(self._study.id, run.trial.number, "tags", {"tags": tags})
+        self._study.ledger.post(self._study.id, run.trial.number, "tags", records.warned([*known, *fresh]))
         for text in [text for text in fresh if text not in self._warned]:
             self._warned.add(text)
             self._tell_progress("warning", run, "RUNNING", text)
@@ -250,8 +243,7 @@ class Scheduler:
         run = self.running.pop(number)
         self._study.report_missing(run.trial._get_latest_trial())
         self._study.storage.set_trial_state_values(run.trial._trial_id, TrialState.WAITING)
-        record = end_record(TrialState.WAITING)
-        self._study.ledger.end_trial(self._study.id, number, outcome=why, record=record)
+        self._study.ledger.end_trial(self._study.id, number, outcome=why, record=records.end("WAITING"))
         self._tell_progress("end", run, "WAITING")
 
     def restart(self, number: int, why: str) -> Assignment:
@@ -278,8 +270,7 @@ class Scheduler:
         number = run.trial.number
         self._describe(run, error)
         self._study.optuna.tell(run.trial, run.value if state == TrialState.COMPLETE else None, state=state)
-        tags = {"hpo.best_epoch": run.best_epoch, "hpo.error": error}
-        record = end_record(state, **_present(tags)) | {"traceback": traceback}
+        record = records.end(state.name, best_epoch=run.best_epoch, error=error, traceback=traceback)
         self._study.ledger.end_trial(
             self._study.id, number, outcome=error or state.name.lower(), error=error, traceback=traceback, record=record
         )
@@ -289,11 +280,7 @@ class Scheduler:
         if state != TrialState.COMPLETE or run.value is None:
             self._checkpoints.drop(number)
         elif self._checkpoints.keep(number, run.value):
-            record = {
-                "epoch": self._ended,
-                "time": time.time(),
-                "metrics": {f"best/{self._spec.metric.name}": run.value},
-            }
+            record = records.best(self._ended, metric=self._spec.metric.name, value=run.value, time=time.time())
             self._study.ledger.post(self._study.id, None, "epoch", record)
 
     def _describe(self, run: Running, error: str | None) -> None:
@@ -305,8 +292,9 @@ class Scheduler:
             "reason": error,
             "mlflow_run_id": row["run_id"] if row else None,
         }
-        for name, value in _present(shown).items():
-            run.trial.set_user_attr(name, value)
+        for name, value in shown.items():
+            if value is not None:
+                run.trial.set_user_attr(name, value)
 
     def _tell_progress(self, kind: str, run: Running, state: str, error: str | None = None) -> None:
         value = run.value if run.value is not None else run.best_value
@@ -323,11 +311,6 @@ class Scheduler:
         )
 
 
-def _gpu_seconds(row: RowMapping) -> float:
-    held = row["gpu_seconds"]
-    return float(row["seconds"] * row["gpu"] if held is None else held)
-
-
 def _pruner(space: SearchSpec) -> BasePruner:
     pruner = space.pruner
     if pruner.type == "asha":
@@ -341,7 +324,3 @@ def _pruner(space: SearchSpec) -> BasePruner:
             reduction_factor=pruner.reduction,
         )
     return NopPruner()
-
-
-def _present(values: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if value is not None}

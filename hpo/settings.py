@@ -59,7 +59,7 @@ class Settings:
     @property
     def storage_file(self) -> Path | None:
         """The file that the studies lie in; None where they lie in a server."""
-        return Path(self.storage.removeprefix("sqlite:///")) if self.storage.startswith("sqlite:///") else None
+        return sqlite_file(self.storage)
 
     @property
     def artifacts(self) -> str | None:
@@ -243,6 +243,11 @@ def cards_are_hidden() -> bool:
 def is_server(uri: str) -> bool:
     """Whether the tracking URI is an MLflow server rather than a database."""
     return uri.startswith(("http://", "https://"))
+
+
+def sqlite_file(url: str) -> Path | None:
+    """The file that the database lies in; None where it lies in a server."""
+    return Path(url.removeprefix("sqlite:///")) if url.startswith("sqlite:///") else None
 
 
 def masked(url: str) -> str:

@@ -38,15 +38,15 @@ class Snapshot:
     def take(cls, study: Study, *, held: bool = False) -> Snapshot:
         """`held`: the caller holds the study's lease itself."""
         study = Study.load(study.name, study.settings)  # afresh: Optuna caches what has ended
-        before = study.ledger.pending_by_trial(study.id)  # what was sent meanwhile was not there yet when we looked
+        before = study.ledger.pending_by_trial(study.id)
         trials = {trial.number: trial for trial in study.frozen_trials()}
         rows = {row["number"]: row for row in study.ledger.trials(study.id)}
         curves: dict[int, dict[int, dict[str, float]]] = {}
         for row in study.ledger.epochs(study.id):
             curves.setdefault(row["number"], {})[row["epoch"]] = json.loads(row["metrics"])
-        pending = (
-            study.ledger.pending_by_trial(study.id) if held else {**before, **study.ledger.pending_by_trial(study.id)}
-        )
+        after = study.ledger.pending_by_trial(study.id)
+        # a sender may be at work: MLflow had not got what waited before, and need not have what waits now
+        pending = after if held else {**before, **after}
         owner = None if held else holder(study.row)
         abandoned = not held and owner is None and study.row["owner"] is not None
         return cls(
@@ -68,10 +68,9 @@ class Snapshot:
     @property
     def best(self) -> float | None:
         """The best value of a COMPLETE trial."""
-        values = [
-            each.value for each in self.trials.values() if each.state.name == "COMPLETE" and each.value is not None
-        ]
-        return (max if self.study.spec.metric.goal == "maximize" else min)(values) if values else None
+        complete = [each.value for each in self.trials.values() if each.state.name == "COMPLETE"]
+        sign = self.study.spec.metric.sign
+        return max((value for value in complete if value is not None), key=lambda value: sign * value, default=None)
 
     def objective(self, number: int) -> dict[int, float]:
         """The objective of each epoch of a trial, by our tables."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
@@ -9,7 +10,9 @@ from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import TrialState
 from sqlalchemy.exc import InterfaceError, OperationalError
 
+from hpo import database
 from hpo.patience import Patience, patient
+from hpo.settings import driver_url
 
 __all__ = ["STORAGE_ERRORS", "PatientStorage"]
 
@@ -24,6 +27,18 @@ class PatientStorage(RDBStorage):
     """
 
     patience = Patience()
+
+    @classmethod
+    def open(cls, url: str) -> PatientStorage:
+        """Open the database at `url`, with Optuna's tables in it."""
+        logging.getLogger("optuna").setLevel(logging.WARNING)  # one line a trial is the driver's to print
+        with database.creating(url):
+            return cls(driver_url(url), engine_kwargs=database.engine_options(url))
+
+    def close(self) -> None:
+        """Give back all connections."""
+        self.remove_session()
+        self.engine.dispose()
 
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
         """As Optuna's, but to end a trial a second time, because the answer to the first was lost, is no error."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import shutil
 import uuid
 import weakref
@@ -15,10 +14,10 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.engine import RowMapping
 
-from hpo import database, spec
+from hpo import records, spec
 from hpo.errors import NoUsableTrial, SpecError
 from hpo.ledger import Ledger
-from hpo.settings import Settings, driver_url, masked
+from hpo.settings import Settings, masked
 from hpo.spec import SearchSpec
 from hpo.storage import PatientStorage
 from hpo.wording import csv_cell, words
@@ -28,15 +27,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["Study", "open_ledger"]
-
-# MLflow's word for each of Optuna's states. SCHEDULED: interrupted, and in the queue to go on.
-RUN_STATUS = {
-    TrialState.COMPLETE: "FINISHED",
-    TrialState.PRUNED: "KILLED",
-    TrialState.FAIL: "FAILED",
-    TrialState.WAITING: "SCHEDULED",
-    TrialState.RUNNING: "RUNNING",
-}
 
 
 class Study:
@@ -58,7 +48,7 @@ class Study:
         )
         self.storage = self.optuna._storage
         self.patience = storage.patience = ledger.patience
-        weakref.finalize(self, _disconnect, storage)  # else PostgreSQL's connections stay open as long as the process
+        weakref.finalize(self, storage.close)  # else PostgreSQL's connections stay open as long as the process
 
     def __repr__(self) -> str:
         return f"Study({self.name!r}, {words(self.counts())})"
@@ -77,7 +67,7 @@ class Study:
         """
         settings.make_home()
         ledger = Ledger.open(settings.storage)
-        storage = _open_storage(settings)
+        storage = PatientStorage.open(settings.storage)
         row = ledger.study(space.name)
         if row is None:
             if space.name in optuna.get_all_study_names(storage):
@@ -117,7 +107,7 @@ class Study:
             raise SpecError(_difference(space, json.loads(row["canonical"])))
         mlflow = settings.mlflow_at(row["mlflow"]) or space.mlflow
         settings = settings.filled(mlflow=mlflow, ray=space.ray, insecure_cluster=space.insecure_cluster)
-        return cls(space, settings, ledger, _open_storage(settings))
+        return cls(space, settings, ledger, PatientStorage.open(settings.storage))
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
@@ -134,6 +124,10 @@ class Study:
     def folder_name(self) -> str:
         """Its name: the number alone is not enough, another database may share the home folder."""
         return f"{self.id}-{self.row['uid'][:8]}"
+
+    def trial_folder(self, number: int) -> Path:
+        """Where a trial's checkpoints lie."""
+        return self.folder / f"{number:06d}"
 
     @property
     def knows_mlflow(self) -> bool:
@@ -157,7 +151,7 @@ class Study:
         if not values:
             reasons = self.settings.command("trials", self.name)
             raise NoUsableTrial(f"study {self.name!r} has no complete trial: {words(self.counts())}; see {reasons}")
-        sign = 1.0 if self.spec.metric.goal == "maximize" else -1.0
+        sign = self.spec.metric.sign
         best = max(values, key=lambda number: (sign * values[number], -number))
         return next(trial for trial in self.frozen_trials() if trial.number == best)
 
@@ -202,8 +196,8 @@ class Study:
 
     def table(self) -> dict[str, Any]:
         """The outbox record that shows the trials in MLflow: all as CSV, the ten best with their parameters."""
-        values = self.complete()
-        best = sorted(values, key=values.__getitem__, reverse=self.spec.metric.goal == "maximize")[:10]
+        values, sign = self.complete(), self.spec.metric.sign
+        best = sorted(values, key=lambda number: -sign * values[number])[:10]
         params = {trial.number: str(trial.params) for trial in self.frozen_trials()}
         return {
             "csv": self.trials.map(csv_cell).rename(columns=csv_cell).to_csv(index=False),
@@ -280,9 +274,7 @@ class Study:
                 state = TrialState.WAITING if trial.state == TrialState.RUNNING else trial.state
                 reason = trial.user_attrs.get("reason")
                 outcome = "its driver was gone" if state == TrialState.WAITING else reason or state.name.lower()
-                said = {"hpo.best_epoch": row["best_epoch"], "hpo.error": reason}
-                tags = {name: value for name, value in said.items() if value is not None} if state.is_finished() else {}
-                record = end_record(state, **tags)
+                record = records.end(state.name, best_epoch=row["best_epoch"], error=reason)
                 self.ledger.end_trial(self.id, trial.number, outcome=outcome, error=reason, record=record)
         return back
 
@@ -293,11 +285,6 @@ class Study:
                 value = json.loads(row["metrics"]).get(self.spec.metric.name)
                 if value is not None:
                     self.storage.set_trial_intermediate_value(trial._trial_id, row["epoch"], value)
-
-
-def end_record(state: TrialState, **tags: Any) -> dict[str, Any]:
-    """The outbox record that closes (or suspends) a trial's MLflow run."""
-    return {"status": RUN_STATUS[state], "tags": {"hpo.state": state.name, **tags}}
 
 
 def last_value(trial: FrozenTrial) -> float | None:
@@ -318,18 +305,6 @@ def open_ledger(settings: Settings) -> Ledger:
             "Start one with `hpo run --space FILE`, or say where they are with --storage, OPTUNA_STORAGE or HPO_HOME"
         )
     return Ledger.open(settings.storage)
-
-
-def _open_storage(settings: Settings) -> PatientStorage:
-    logging.getLogger("optuna").setLevel(logging.WARNING)  # one line a trial is the driver's to print
-    options = database.engine_options(settings.storage)
-    with database.creating(settings.storage):
-        return PatientStorage(driver_url(settings.storage), engine_kwargs=options)
-
-
-def _disconnect(storage: PatientStorage) -> None:
-    storage.remove_session()
-    storage.engine.dispose()
 
 
 def _unknown(name: str, settings: Settings, ledger: Ledger) -> SpecError:

@@ -18,7 +18,7 @@ from hpo import database
 from hpo.errors import Unavailable
 from hpo.settings import Settings, masked
 
-__all__ = ["Gpu", "Store", "checkpoints", "gpus", "sql_store", "tracking", "versions"]
+__all__ = ["Gpu", "Store", "checkpoint_store", "gpus", "mlflow_store", "sql_store", "versions"]
 
 PACKAGES = ("torch", "ray", "optuna", "mlflow", "sqlalchemy")
 SMI = ["nvidia-smi", "--query-gpu=index,name,memory.total,memory.used,driver_version", "--format=csv,noheader,nounits"]
@@ -101,7 +101,7 @@ def sql_store(settings: Settings) -> Store:
         engine.dispose()
 
 
-def tracking(uri: str) -> Store:
+def mlflow_store(uri: str) -> Store:
     """An MLflow."""
     from hpo.runs import ping  # imports MLflow
 
@@ -113,7 +113,7 @@ def tracking(uri: str) -> Store:
     return Store(store="mlflow", where=where, seconds=seconds, note="not there yet" if seconds is None else None)
 
 
-def checkpoints(settings: Settings) -> Store:
+def checkpoint_store(settings: Settings) -> Store:
     """The folder of all checkpoints."""
     folder = settings.checkpoints
     free = shutil.disk_usage(_existing(folder)).free

@@ -176,7 +176,9 @@ class Search:
         """Fail a trial whose epoch does not end, and free its place."""
         self._clock.end(number)
         epoch = self.scheduler.running[number].epoch + 1
-        self.scheduler.fail(number, f"epoch {epoch} took longer than {limit:.0f} s, the limit of budget.epoch_time")
+        self.scheduler.fail(
+            number, f"epoch {epoch} took longer than {limit:.0f} s; budget.epoch_time says how long it may"
+        )
         trial = self.tune_trials[number]
         trial.max_failures = 0  # Tune would begin it again
         _kill(trial)

@@ -74,12 +74,14 @@ class Postgres:
 class MlflowServer:
     """An MLflow server on loopback over a SQLite file."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, up: bool = True) -> None:
+        """`up`: start it now; else its address is taken, and nobody answers there."""
         self._folder = folder
         self._port = free_port()
         self.url = f"http://127.0.0.1:{self._port}"
         self._process: subprocess.Popen[bytes] | None = None
-        self.start()
+        if up:
+            self.start()
 
     def start(self) -> None:
         """Returns once it answers."""

@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 from study_samples import TREE, open_study, report, scheduler_of
 
 from hpo import settings, summary
-from hpo.errors import NoUsableTrial, SpecError
+from hpo.errors import NoUsableTrial, SpecError, Unavailable
 from hpo.scheduler import Event
 from hpo.searcher import Searcher
 from hpo.study import Study
@@ -37,6 +37,8 @@ def test_a_database_of_an_earlier_version_gets_the_columns_that_came_since(home:
     study.ledger.start_trial(study.id, 0, seed=0, gpu=0.5, record={})
     study.ledger.update_trial(study.id, 0, seconds=8.0, gpu_seconds=None)
     assert scheduler_of(study).gpu_seconds == 4.0
+    study.ledger.start_trial(study.id, 0, seed=0, gpu=1.0, record={})
+    assert study.ledger.gpu_seconds(study.id) == 4.0, "by the share that it held, not by the next one"
     study.ledger.update_trial(study.id, 0, gpu_seconds=6.0)
     assert scheduler_of(study).gpu_seconds == 6.0
     assert study.ledger.packings(study.id) == []
@@ -64,6 +66,13 @@ def test_passwords_are_masked_everywhere(home: Path) -> None:
         settings.resolve(home=home, storage="mysql://me:secret@host/db")
     assert "secret" not in str(caught.value)
     assert settings.masked("postgresql://me:secret@host/db") == "postgresql://me:***@host/db"
+
+
+def test_a_file_that_is_no_database_is_said_to_be_none(home: Path) -> None:
+    home.mkdir()
+    (home / "studies.db").write_text("this is no database")
+    with pytest.raises(Unavailable, match=r"studies\.db does not answer: file is not a database; .* --storage"):
+        open_study(home)
 
 
 def test_a_study_of_somebody_else_is_left_alone(home: Path) -> None:

@@ -47,6 +47,11 @@ class Metric(Section):
     goal: Literal["maximize", "minimize"]
     """Without a word about it: minimize where the name says loss or error, else maximize."""
 
+    @property
+    def sign(self) -> float:
+        """1 or -1: of two values the better has the larger product with it."""
+        return 1.0 if self.goal == "maximize" else -1.0
+
     @field_validator("name")
     @classmethod
     def _steers(cls, name: str) -> str:

@@ -3,12 +3,12 @@
 import os
 import pickle
 import tarfile
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from bomb import MARK, Bomb
 
 import hpo
 from hpo import evaluation, settings, spec
@@ -17,15 +17,6 @@ from trainers import downloaded
 from trainers.cache import remembered
 from trainers.config import DatasetConfig
 from trainers.folders import private
-
-MARK = Path(tempfile.gettempdir(), f"hpo-bomb-{os.getpid()}")
-
-
-class Bomb:
-    """A pickle of it leaves a mark when it is read."""
-
-    def __reduce__(self):
-        return Path.touch, (MARK,)
 
 
 @pytest.fixture(params=[0o022, 0o000], ids=["umask 022", "umask 000"])

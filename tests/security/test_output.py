@@ -10,7 +10,7 @@ import pytest
 import yaml
 from rich.console import Console
 
-from hpo import settings, spec, summary
+from hpo import doctor, settings, spec, summary
 from hpo.cli_data import _print_counts, _print_skipped
 from hpo.plan import plan
 from hpo.progress import Progress
@@ -65,6 +65,15 @@ def test_tables_of_trials_and_studies_are_harmless(study: Study, capsys: pytest.
     out = capsys.readouterr().out
     assert harmless(out)
     assert WRITTEN in out
+
+
+def test_the_doctor_is_harmless(study: Study, capsys: pytest.CaptureFixture[str]) -> None:
+    study.ledger.update_trial(study.id, 0, error=STEERS)
+    study.ledger.update_study(study.id, mlflow=f"postgresql://me:***@{STEERS}/runs")
+    doctor.doctor(None, study.settings, fix=False, dry_run=False, as_json=False)
+    out = capsys.readouterr().out
+    assert harmless(out)
+    assert out.count(WRITTEN) >= 2, "the reason of a failure, and where MLflow is"
 
 
 def test_progress_is_harmless(study: Study) -> None:

@@ -2,8 +2,7 @@
 
 import ast
 import hashlib
-import os
-import tempfile
+import pickle
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,10 +10,9 @@ import numpy as np
 import pytest
 import synthetic
 import torch
+from bomb import MARK, Bomb
+from study_samples import open_study, scheduler_of
 
-import hpo
-from hpo import settings
-from hpo.scheduler import Scheduler
 from hpo.searcher import Searcher
 from hpo.study import Study
 from hpo.trial import Attempt
@@ -58,14 +56,10 @@ def test_no_file_reads_a_pickle(path: Path) -> None:
         assert name not in ("read_pickle", "pd.read_pickle", "pandas.read_pickle", "torch.jit.load"), where
 
 
-MARK = Path(tempfile.gettempdir(), f"hpo-mark-{os.getpid()}")
-
-
-class Bomb:
-    """A pickle of it runs code when it is read."""
-
-    def __reduce__(self):
-        return Path.touch, (MARK,)
+def test_the_bomb_goes_off_where_a_pickle_is_read() -> None:
+    pickle.loads(pickle.dumps(Bomb()))
+    assert MARK.exists()
+    MARK.unlink()
 
 
 def test_a_state_file_with_code_in_it_is_refused_and_the_code_not_run(tmp_path: Path) -> None:
@@ -101,26 +95,16 @@ def test_a_flipped_byte_is_not_loaded(tmp_path: Path, at: float) -> None:
 
 def waiting_trial(home: Path, path: str, sha256: str) -> tuple[Study, Attempt]:
     """A trial with two epochs on record and a checkpoint at `path`, as the worker of the next attempt starts it."""
-    space = hpo.spec.from_mapping(
-        {
-            "name": "study",
-            "metric": "val/accuracy",
-            "sampler": "grid",
-            "parameters": {"lr": {"values": [0.1]}},
-            "trainer": {"import": "synthetic:Resumable", "epochs": 3},
-        }
-    )
-    study = Study.open(space, settings.resolve(home=home))
-    scheduler = Scheduler(study, lambda event: None)
+    study = open_study(home)
+    scheduler = scheduler_of(study)
     trial = Searcher(study).next()
     assert trial is not None
     scheduler.start(trial, cpu=1, gpu=0)
     study.ledger.update_trial(study.id, 0, checkpoint=path, sha256=sha256, checkpoint_epoch=2, epoch=2)
     scheduler.requeue(0, "Ctrl-C")
-    again = Scheduler(study, lambda event: None)
     trial = Searcher(study).next()
     assert trial is not None
-    assignment = again.start(trial, cpu=1, gpu=0)
+    assignment = scheduler_of(study).start(trial, cpu=1, gpu=0)
     assert assignment is not None
     return study, Attempt(assignment)
 

@@ -1,0 +1,78 @@
+"""The records that wait in the outbox for MLflow: what each kind holds, whoever posts it.
+
+A driver posts them while it runs, the next one for what that left open, and `hpo.rebuild` again from SQL. The kinds are
+those of `hpo.projection`; times are seconds since the epoch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hpo.space.sections import Metric
+
+__all__ = ["Payload", "best", "end", "end_of_study", "epoch", "facts", "packing", "start", "warned"]
+
+Payload = dict[str, Any]
+
+# MLflow's word for each of Optuna's states. SCHEDULED: interrupted, and in the queue to go on.
+STATUS = {
+    "COMPLETE": "FINISHED",
+    "PRUNED": "KILLED",
+    "FAIL": "FAILED",
+    "WAITING": "SCHEDULED",
+}
+
+
+def start(number: int, *, seed: int, params: Mapping[str, Any], trainer: Mapping[str, Any], metric: Metric) -> Payload:
+    """A trial begins; the ledger adds which attempt it is, and when."""
+    return {
+        "params": dict(params),
+        "config": {"trainer": dict(trainer), "seed": seed, "metric": metric.model_dump()},
+        "tags": {"hpo.trial": number, "hpo.seed": seed},
+    }
+
+
+def facts(said: Mapping[str, Any], *, params: Mapping[str, Any], config: Mapping[str, Any] | None) -> Payload:
+    """What a trainer says of itself, with its configuration."""
+    # MLflow takes a parameter once: what is searched is there already
+    return {"facts": {name: fact for name, fact in said.items() if name not in params}, "config": config}
+
+
+def epoch(number: int, *, time: float, metrics: Mapping[str, float]) -> Payload:
+    return {"epoch": number, "time": time, "metrics": dict(metrics)}
+
+
+def warned(texts: Sequence[str]) -> Payload:
+    """All that a trial was warned of so far."""
+    return {"tags": {"hpo.warnings": "\n".join(texts)}}
+
+
+def end(
+    state: str, *, best_epoch: int | None = None, error: str | None = None, traceback: str | None = None
+) -> Payload:
+    """A trial has ended in `state`, or waits again: then nothing is said of how far it came."""
+    said = {"hpo.best_epoch": best_epoch, "hpo.error": error} if state != "WAITING" else {}
+    tags = {name: value for name, value in said.items() if value is not None}
+    return {"status": STATUS[state], "tags": {"hpo.state": state, **tags}, "traceback": traceback}
+
+
+def best(ended: int, *, metric: str, value: float, time: float) -> Payload:
+    """The best value so far, once `ended` trials had ended."""
+    return epoch(ended, time=time, metrics={f"best/{metric}": value})
+
+
+def packing(per_card: int, reason: str) -> Payload:
+    """How many trials share a card."""
+    return {"tags": {"hpo.trials_per_card": per_card, "hpo.packing": reason}}
+
+
+def end_of_study(counts: Mapping[str, int], *, may_go_on: bool, time: float) -> Payload:
+    """A run of the study has ended, with so many trials in each state."""
+    status = "SCHEDULED" if may_go_on else "FINISHED" if counts.get("COMPLETE") else "FAILED"
+    return {
+        "status": status,
+        "tags": {f"hpo.trials.{state.lower()}": count for state, count in counts.items()},
+        "time": time,
+    }
