@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 __all__ = ["run"]
 
 IMPATIENCE = 3.0  # seconds that an interrupted driver still waits for its database
-CLOSING_SECONDS = 30.0  # for MLflow to take the last records; a quarter of it after Ctrl-C
+CLOSING_SECONDS = 30.0  # for MLflow to take the last records
+HURRY = 6.0  # seconds after which an interrupted driver waits for MLflow no more
 
 
 def run(study: Study, *, concurrency: int | None = None, progress: bool = True) -> Study:
@@ -80,6 +81,7 @@ class Driver:
         self._spent: str | None = None  # the budget that has run out
         self._began = time.monotonic()
         self._searcher = Searcher(study)
+        self._interrupted_at: float | None = None
         self._outages = 0  # of the database, after which it was seen to
 
     def run(self) -> str:
@@ -187,8 +189,11 @@ class Driver:
         study.ledger.post(study.id, None, "table", study.table())
         end = records.end_of_study(counts, may_go_on=self._ending, time=time.time())
         study.ledger.post(study.id, None, "end", end)
-        at_once = isinstance(sys.exception(), KeyboardInterrupt)
-        waiting = self._tracking.close(0.5 if at_once else CLOSING_SECONDS / 4 if self._reason else CLOSING_SECONDS)
+        seconds = CLOSING_SECONDS
+        if self._interrupted_at is not None:
+            at_once = isinstance(sys.exception(), KeyboardInterrupt)
+            seconds = 0.5 if at_once else max(0.5, self._interrupted_at + HURRY - time.monotonic())
+        waiting = self._tracking.close(seconds)
         if waiting:
             self._progress.note(f"{waiting} records wait for MLflow; {self._resume()} sends them")
 
@@ -249,6 +254,7 @@ class Driver:
             self._tracking.wake()
 
     def _interrupt(self) -> None:
+        self._interrupted_at = time.monotonic()
         self._study.patience.seconds = IMPATIENCE
         self._progress.note("stopping: epochs that end within seconds are recorded; Ctrl-C again stops at once")
         self._end(reason=self._interrupted("interrupted"))

@@ -112,8 +112,9 @@ class Projection:
         """Send the oldest records, a batch of them; returns how many."""
         rows = self._ledger.pending(self._study, BATCH)
         for number, group in itertools.groupby(sorted(rows, key=_by_trial), key=lambda row: row["number"]):
-            self._try_trial(number, list(group))
-        self._ledger.delivered([row["id"] for row in rows])
+            records = list(group)
+            self._try_trial(number, records)
+            self._ledger.delivered([row["id"] for row in records])  # the driver sees by it that MLflow answers
         return len(rows)
 
     def _try_trial(self, number: int | None, rows: list[RowMapping]) -> None:

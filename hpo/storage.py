@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import BaseStorage, RDBStorage
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import InterfaceError, OperationalError
 
 from hpo import database
@@ -40,6 +40,19 @@ class PatientStorage(RDBStorage):
         self.remove_session()
         self.engine.dispose()
 
+    def _create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> FrozenTrial:
+        """As Optuna's, which tries five times over half a minute by itself: so it is asked for where it can be done."""
+
+        def create() -> FrozenTrial:
+            self._check_writable()
+            return RDBStorage._create_new_trial(self, study_id, template_trial)
+
+        return self.patience.call(create)
+
+    def _check_writable(self) -> None:
+        with self.engine.connect() as connection:
+            connection.exec_driver_sql("BEGIN IMMEDIATE" if self.engine.name == "sqlite" else "SELECT 1")
+
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
         """As Optuna's, but to end a trial a second time, because the answer to the first was lost, is no error."""
         before = self.patience.outages
@@ -51,6 +64,6 @@ class PatientStorage(RDBStorage):
             return True
 
 
-for _name in {*BaseStorage.__abstractmethods__, "_create_new_trial", "_set_trial_param", "_get_trials"}:
+for _name in {*BaseStorage.__abstractmethods__, "_set_trial_param", "_get_trials"}:
     if _name not in vars(PatientStorage):
         setattr(PatientStorage, _name, patient(getattr(RDBStorage, _name)))

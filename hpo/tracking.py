@@ -19,6 +19,7 @@ from trainers.folders import private_file
 
 __all__ = ["Tracking", "task_of"]
 
+SILENCE = 15.0  # seconds in which a server that is up would have taken a record
 RESTART_SECONDS = 5.0  # a sender that dies at once is not started for every record
 
 
@@ -93,10 +94,19 @@ class Tracking:
             assert self._process.stdin is not None
             with contextlib.suppress(BrokenPipeError):
                 self._process.stdin.close()
-            try:
-                self._process.wait(timeout)
-            except subprocess.TimeoutExpired:
-                self._process.terminate()
-                self._process.wait()
+            self._see_off(self._process, timeout)
             waiting = self._study.ledger.pending_count(self._study.id)
         return waiting
+
+    def _see_off(self, process: subprocess.Popen[bytes], timeout: float) -> None:
+        """Wait for the sender's end as long as MLflow takes records; a database may first have to make its tables."""
+        began = heard = time.monotonic()
+        silence = SILENCE if self._study.settings.mlflow.startswith("http") else timeout
+        waiting = self._study.ledger.pending_count(self._study.id)
+        while process.poll() is None:
+            time.sleep(0.1)
+            now, left = time.monotonic(), self._study.ledger.pending_count(self._study.id)
+            heard, waiting = (now, left) if left < waiting else (heard, waiting)
+            if now - began > timeout or now - heard > silence:
+                process.terminate()
+                process.wait()

@@ -134,8 +134,10 @@ class Search:
 
     def decide(self, trial: Any, report: Report) -> str:
         """Tune's decision after a report."""
-        if report.number not in self.scheduler.running:  # it was ended for hanging in the same moment
-            return str(TrialScheduler.STOP)
+        if report.number not in self.scheduler.running:
+            # it was ended for hanging in the same moment. Stopped, it would leave Tune a dead process to use again;
+            # asked to go on, it is found dead
+            return str(TrialScheduler.CONTINUE)
         assignment = self.scheduler.running[report.number].assignment
         self._clock.lap(report.number, report.seconds)  # before the database is asked, which may take its time
         try:

@@ -17,6 +17,7 @@ import synthetic
 from case import Case
 from servers import MlflowServer, Postgres
 
+SUSPENDED_SECONDS = 20.0
 LOCKED_SECONDS = 20.0
 DOWN_SECONDS = 10.0
 HANGING_SECONDS = 15.0
@@ -85,9 +86,20 @@ def interrupted(case: Case) -> None:
         case.run_on()
 
 
+def driver_suspended(case: Case) -> None:
+    """The driver is stopped by a signal for longer than an epoch may take, as a laptop that sleeps; it goes on."""
+    driver = case.start("run", "--space", case.write(budget={"epoch_time": SUSPENDED_SECONDS / 2}))
+    case.wait_for_moment(until=0.5)
+    case.remember()
+    driver.send_signal(signal.SIGSTOP)
+    case.endure(SUSPENDED_SECONDS)
+    driver.send_signal(signal.SIGCONT)
+    _goes_on(case)
+
+
 def sqlite_locked(case: Case) -> None:
-    """Another writer holds the database file for 20 s; the driver goes on."""
-    case.start("run", "--space", case.write())
+    """Another writer holds the database file for 20 s, and an epoch may take half of that; the driver goes on."""
+    case.start("run", "--space", case.write(budget={"epoch_time": LOCKED_SECONDS / 2}))
     case.wait_for_moment(until=0.5)
     case.remember()
     with closing(sqlite3.connect(case.storage.removeprefix("sqlite:///"), isolation_level=None, timeout=30)) as other:
@@ -98,8 +110,8 @@ def sqlite_locked(case: Case) -> None:
 
 
 def postgres_stopped(case: Case, server: Postgres) -> None:
-    """The database server is stopped hard and is back after 10 s; the driver goes on."""
-    case.start("run", "--space", case.write())
+    """The database server is stopped hard and is back after 10 s, twice what an epoch may take; the driver goes on."""
+    case.start("run", "--space", case.write(budget={"epoch_time": DOWN_SECONDS / 2}))
     case.wait_for_moment(until=0.5)
     case.remember()
     server.stop()
@@ -227,6 +239,7 @@ ALL: dict[str, Callable[..., None]] = {
         all_killed,
         worker_killed,
         interrupted,
+        driver_suspended,
         second_driver,
         sqlite_locked,
         postgres_stopped,
@@ -253,12 +266,13 @@ def _unwell(case: Case, kind: str, error: str) -> None:
 
 
 def _goes_on(case: Case) -> None:
-    """See the first epoch after a fault, and the end."""
+    """See the first epoch after a fault, and the end, for which no trial has been blamed."""
     began, before = time.monotonic(), case.epochs()
     case.wait_for(lambda: case.epochs() > before or case._over())
     case.seconds = time.monotonic() - began
     code, said = case.finish()
     assert code == 0, said
+    assert case.load().counts() == {"COMPLETE": case.size.trials}
 
 
 def _family(pid: int) -> list[int]:

@@ -63,6 +63,13 @@ def test_interrupted(case: Case) -> None:
     check(case)
 
 
+def test_driver_suspended(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(faults, "SUSPENDED_SECONDS", 8.0)
+    case.size = LONG
+    faults.driver_suspended(case)
+    check(case)
+
+
 def test_second_driver(case: Case) -> None:
     faults.second_driver(case)
     check(case)
