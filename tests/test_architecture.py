@@ -17,6 +17,8 @@ ALLOWED = {
     "hpo.cli_data": {"trainers"},
     "hpo.cli_models": {"trainers"},
     "hpo.evaluation": {"trainers"},
+    "hpo.disk": {"trainers"},
+    "hpo.glance": {"optuna"},
     "hpo.guard": {"ray"},
     "hpo.probe": {"ray", "torch", "trainers"},
     "hpo.projection": {"mlflow"},
