@@ -59,6 +59,12 @@ class Glance:
         """Whether it is a study over this space, whatever its budget."""
         return bool(self.study["hash"] == space.hash())
 
+    def difference(self, space: SearchSpec) -> str:
+        """What to say of another space under its name."""
+        from hpo.study import difference
+
+        return difference(space, json.loads(self.study["canonical"]))
+
     def reopened(self, settings: Settings, overrides: Sequence[str]) -> tuple[SearchSpec, Settings]:
         """Its space with another budget or other resources, and where it is stored, as `Study.load` finds them.
 
@@ -69,9 +75,7 @@ class Glance:
         folder = Path(row["folder"]) if row.get("folder") else None
         space = spec.from_mapping(json.loads(row["canonical"]), overrides=overrides, folder=folder, trusted=True)
         if not self.is_over(space):
-            from hpo.study import difference
-
-            raise SpecError(difference(space, json.loads(row["canonical"])))
+            raise SpecError(self.difference(space))
         mlflow = settings.mlflow_at(row.get("mlflow")) or space.mlflow
         return space, settings.filled(mlflow=mlflow, ray=space.ray, insecure_cluster=space.insecure_cluster)
 

@@ -91,7 +91,9 @@ def test_public_names_are_these() -> None:
         (["--help"], set()),
         (["run", "--help"], set()),
         (["models", "describe", "resnet81"], set()),
-        (["check", "--space", "search_spaces/quickstart.yaml"], set()),
+        (["check", "--space", "search_spaces/quickstart.yaml", "--set", "trainer.model=resnet81"], set()),
+        (["check", "--space", "search_spaces/image_folder_grid.yaml"], set()),  # the pictures are not known
+        (["check", "--space", "search_spaces/quickstart.yaml"], {"torch"}),  # the size of its checkpoints
         (["status", "--home", "nowhere"], {"optuna"}),
         (["doctor", "--home", "nowhere"], {"optuna", "mlflow"}),
     ],
