@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
+from typing import Any
 
 import torch
+from torch.overrides import TorchFunctionMode
 
 from trainers.config import FOLDERS, DatasetConfig, TrainConfig
 from trainers.models import build
@@ -73,12 +75,19 @@ def _of_folder(dataset: DatasetConfig) -> tuple[tuple[int, int, int], int]:
     return (3, side, side), len(class_names(dataset.root.expanduser()))
 
 
+class _Undrawn(TorchFunctionMode):
+    """Draws no normal numbers: for those of the meta device torch imports its compiler, which takes 1.3 s."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return args[0] if func is torch.Tensor.normal_ else func(*args, **(kwargs or {}))
+
+
 @lru_cache(maxsize=256)
 def _network(
     model: str, depth: int, growth: int, width: int, shape: tuple[int, int, int], classes: int
 ) -> tuple[int, int, int, int]:
     """Bytes and number of all tensors of a network, and of those that are trained."""
-    with torch.device("meta"):
+    with torch.device("meta"), _Undrawn():
         network = build(model, input_shape=shape, classes=classes, dropout=0.0, depth=depth, growth=growth, width=width)
     kept, trained = list(network.state_dict().values()), list(network.parameters())
     return sum(each.nbytes for each in kept), len(kept), sum(each.nbytes for each in trained), len(trained)
