@@ -61,7 +61,7 @@ def run(
     short = [f"{key}={value}" for key, value in keys.items() if value is not None]
     everything = [*(overrides or []), *short]
     if dry_run:
-        check(space, everything, home, storage, mlflow, ray, as_json)
+        check(space, everything, concurrency, home, storage, mlflow, ray, as_json)
         return
     import hpo
 
@@ -86,6 +86,9 @@ def resume(
     name: Name,
     overrides: Set = None,
     concurrency: Concurrency = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the plan, and which checkpoints would be removed; change nothing.")
+    ] = False,
     home: Home = None,
     storage: Storage = None,
     mlflow: Mlflow = None,
@@ -95,6 +98,13 @@ def resume(
     as_json: Json = False,
 ) -> None:
     """Go on with a study that was interrupted, killed, or has budget left."""
+    if dry_run:
+        from hpo import settings
+        from hpo.plan import plan_again
+
+        where = settings.resolve(home=home, storage=storage, mlflow=mlflow, ray=ray, insecure_cluster=insecure_cluster)
+        plan_again(name, where, overrides or [], concurrency=concurrency, as_json=as_json)
+        return
     _settings(home, storage, mlflow, but=name)
     import hpo
     from hpo.summary import closing
@@ -161,6 +171,7 @@ def best(name: Name, home: Home = None, storage: Storage = None, as_json: Json =
 def check(
     space: Space,
     overrides: Set = None,
+    concurrency: Concurrency = None,
     home: Home = None,
     storage: Storage = None,
     mlflow: Mlflow = None,
@@ -170,11 +181,12 @@ def check(
     """Validate a space file and print the plan, without running or writing anything."""
     import hpo
     from hpo import spec
-    from hpo.plan import plan
 
     parsed = spec.load(space, overrides or [])
     settings = hpo.settings_for(parsed, home=home, storage=storage, mlflow=mlflow, ray=ray)
-    plan(parsed, settings, as_json=as_json)
+    from hpo.plan import plan  # a file with mistakes is answered without what a plan takes
+
+    plan(parsed, settings, concurrency=concurrency, as_json=as_json)
 
 
 @app.command()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -15,15 +14,16 @@ from rich.text import Text
 
 from hpo import surroundings
 from hpo.audit import Audit, examine
-from hpo.checkpoints import state_files
+from hpo.disk import SHORT, forecast
 from hpo.errors import SpecError, StudyOwned, Unavailable
 from hpo.finding import Finding
+from hpo.glance import Glance
 from hpo.patience import reason
 from hpo.settings import Settings, masked
 from hpo.storage import STORAGE_ERRORS
 from hpo.study import Study, open_ledger
 from hpo.surroundings import Gpu, Store, gpus, versions
-from hpo.wording import plain, words
+from hpo.wording import plain, size, words
 
 __all__ = ["DISAGREE", "doctor"]
 
@@ -40,7 +40,7 @@ class Diagnosis:
     mended: Sequence[Finding] = ()
     alone: bool = False  # --fix left it alone, a driver is at work on it
     mlflow: str | None = None  # where its runs are
-    need: int = 0  # bytes that its checkpoints may still take
+    need: int | None = 0  # bytes that its checkpoints may still take; None: not known
 
 
 def doctor(name: str | None, settings: Settings, *, fix: bool, dry_run: bool, as_json: bool) -> int:
@@ -59,7 +59,7 @@ def doctor(name: str | None, settings: Settings, *, fix: bool, dry_run: bool, as
     if fix and name is not None and reports and reports[0].audit.owner:
         stop = settings.command("stop", name)
         raise StudyOwned(f"study {name!r} is being run by {reports[0].audit.owner} and left alone: `{stop}` first")
-    folder = _with_need(surroundings.checkpoint_store(settings), sum(report.need for report in reports))
+    folder = _with_need(surroundings.checkpoint_store(settings), sum(report.need or 0 for report in reports))
     uris = dict.fromkeys([report.mlflow for report in reports if report.mlflow] or [settings.mlflow])
     found = [storage, *(surroundings.mlflow_store(uri) for uri in uris), folder]
     if as_json:
@@ -98,28 +98,19 @@ def _diagnose(name: str, settings: Settings, *, fix: bool) -> Diagnosis:
         study = None
     if study is None:
         return Diagnosis(audit=seen, mended=mended, alone=alone)
-    trials, need, mlflow = words(study.counts()), _need(study), study.settings.mlflow
+    need = forecast(study.spec, study.settings, Glance.of(study)).need
+    trials, mlflow = words(study.counts()), study.settings.mlflow
     return Diagnosis(audit=seen, trials=trials, mended=mended, alone=alone, need=need, mlflow=mlflow)
-
-
-def _need(study: Study) -> int:
-    """Bytes that the rest of a study's checkpoints may take: two of each trial at work, and those that are kept."""
-    largest = max((path.stat().st_size for path in state_files(study.folder)), default=0)
-    counts = study.counts()
-    begun = sum(count for state, count in counts.items() if state != "WAITING")
-    left = max(counts.get("WAITING", 0), (study.spec.budget.trials or 0) - begun)
-    kept = study.spec.checkpoints_kept
-    return largest * (2 * min(left, os.cpu_count() or 1) + kept) if left else 0
 
 
 def _with_need(store: Store, need: int) -> Store:
     if store.free_bytes is None:
         return store
-    note = f"{_bytes(store.free_bytes)} free"
+    note = f"{size(store.free_bytes)} free"
     if need:
-        note += f", unfinished studies may take {_bytes(need)}"
+        note += f", unfinished studies may take {size(need)}"
     if store.free_bytes < 2 * need:
-        note += ": less than twice as much is free, a full disk stops the search until there is room"
+        note += f": {SHORT}"
     return replace(store, note=note)
 
 
@@ -184,10 +175,6 @@ def _store(store: Store) -> str:
 def _card(card: Gpu) -> str:
     memory = f"{card.used_mib} of {card.memory_mib} MiB in use"
     return f"{card.index}: {card.name}, {memory}, driver {card.driver}"
-
-
-def _bytes(count: int) -> str:
-    return f"{count / 1e9:,.1f} GB" if count >= 1e8 else f"{count / 1e6:,.1f} MB"
 
 
 def _plain(name: str | None, found: Sequence[Store], reports: Sequence[Diagnosis]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from hpo.errors import HpoError, Interrupted, NoUsableTrial, Unavailable
 from hpo.lease import Lease
 from hpo.progress import Progress
 from hpo.resources import cluster, is_up
+from hpo.retention import Retention
 from hpo.scheduler import Event, Scheduler
 from hpo.searcher import Searcher
 from hpo.settings import masked
@@ -99,6 +100,7 @@ class Driver:
     def _run(self) -> None:
         searcher = self._searcher
         if searcher.exhausted:
+            Retention(self._study)  # a budget of disk that was lowered is kept all the same
             self._progress.note(f"study {self._study.name} is finished; --set budget.trials=N gives it more")
             self._close()
             return

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -10,22 +12,75 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from hpo.errors import SpecError
+from hpo.disk import Forecast, forecast
+from hpo.errors import SpecError, Unavailable
+from hpo.glance import Glance, glance, names
+from hpo.retention import Held, Verdict, judge, look
 from hpo.settings import Settings, masked
 from hpo.space.parameters import Choice, Parameter
 from hpo.spec import SearchSpec
-from hpo.wording import literal, number, plain
+from hpo.wording import literal, number, plain, size
 
-__all__ = ["plan"]
+__all__ = ["plan", "plan_again"]
 
 
-def plan(space: SearchSpec, settings: Settings, *, as_json: bool) -> None:
-    """Print how many trials will run, over which parameters, and where everything will be stored."""
-    facts = _facts(space, settings)
+def plan(space: SearchSpec, settings: Settings, *, concurrency: int | None, as_json: bool) -> None:
+    """Print how many trials will run, over which parameters, where everything will be stored, and in how much room.
+
+    Warnings go to stderr. Of a study that exists, what becomes of its checkpoints is told too. Nothing is written.
+    """
+    warnings = []
+    seen = None
+    try:
+        seen = glance(space.name, settings)
+    except Unavailable as error:
+        warnings.append(f"{error}; whether the study exists is not known")
+    if seen is not None and not seen.is_over(space):
+        warnings.append(f"`hpo run` will refuse this file: {seen.difference(space)}")
+        seen = None
+    _show(space, settings, seen, warnings, concurrency=concurrency, as_json=as_json)
+
+
+def plan_again(
+    name: str, settings: Settings, overrides: Sequence[str], *, concurrency: int | None, as_json: bool
+) -> None:
+    """Print the same of a study that exists, with another budget or other resources.
+
+    Raises:
+        SpecError: there is no study of that name, or an override would change its space.
+        Unavailable: the database does not answer.
+    """
+    seen = glance(name, settings)
+    if seen is None:
+        there = ", ".join(names(settings)) or "none"
+        raise SpecError(f"no study {name!r} in {masked(settings.storage)}; there are: {there}")
+    space, settings = seen.reopened(settings, overrides)
+    _show(space, settings, seen, [], concurrency=concurrency, as_json=as_json)
+
+
+def _show(
+    space: SearchSpec,
+    settings: Settings,
+    seen: Glance | None,
+    warnings: list[str],
+    *,
+    concurrency: int | None,
+    as_json: bool,
+) -> None:
+    ahead = forecast(space, settings, seen, concurrency=concurrency)
+    verdict = judge(look(seen, settings), space) if seen is not None else None
+    facts = _facts(space, settings) | {"disk": _room(ahead), **_stored(ahead, verdict)}
     if as_json:
-        print(json.dumps({**facts, "space": space.canonical()}, indent=2))
-        return
-    console = Console(highlight=False, soft_wrap=True)
+        print(json.dumps({**facts, **_numbers(ahead, verdict), "space": space.canonical()}, indent=2))
+    else:
+        _print(space, facts)
+    for text in filter(None, [*warnings, ahead.warning]):
+        Console(stderr=True, highlight=False, soft_wrap=True).print(Text(f"warning: {plain(text)}", style="yellow"))
+
+
+def _print(space: SearchSpec, facts: Mapping[str, str]) -> None:
+    # a file or a pipe has no margin; a terminal's is kept by folding
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 10_000)
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     for key, value in facts.items():
         table.add_row(key, Text(plain(value)))
@@ -40,6 +95,55 @@ def plan(space: SearchSpec, settings: Settings, *, as_json: bool) -> None:
         )
         varied.add_row(Text(plain(name)), Text(plain(_values(parameter) + (f", where {when}" if when else ""))))
     console.print(varied)
+
+
+def _room(ahead: Forecast) -> str:
+    """What the rest of the search needs of the disk, and what it has."""
+    free = f"{size(ahead.free)} are free"
+    if ahead.unknown is not None:
+        return f"{free}; how much checkpoints will take is not known: {ahead.unknown}"
+    if ahead.need is None or ahead.one is None:
+        return f"no trial is left to run, {free}"
+    trials = "1 trial" if ahead.at_once == 1 else f"{ahead.at_once} trials"
+    more = " more" if ahead.taken else ""
+    return f"checkpoints may take {size(ahead.need)}{more}, {free}; {trials} at a time, {size(ahead.one)} a checkpoint"
+
+
+def _stored(ahead: Forecast, verdict: Verdict | None) -> dict[str, str]:
+    """What a study that exists has on the disk, and what the next run makes of it at its beginning."""
+    if verdict is None or not ahead.taken:
+        return {}
+    said = [f"{size(ahead.taken)} now"]
+    if verdict.stays:
+        said.append(f"kept: {_trials_of(verdict.stays)}")
+    if verdict.working:
+        said.append(f"to go on with: {_trials_of(verdict.working)}")
+    removed = [each for each in verdict.goes if each.files]
+    if verdict.freed:
+        said.append(f"the next run removes {size(verdict.freed)}{f' of {_trials_of(removed)}' if removed else ''}")
+    return {"stored": "; ".join(said)}
+
+
+def _trials_of(held: Sequence[Held]) -> str:
+    return ("trial " if len(held) == 1 else "trials ") + ", ".join(str(each.number) for each in held)
+
+
+def _numbers(ahead: Forecast, verdict: Verdict | None) -> dict[str, Any]:
+    """The same in bytes and numbers of trials, for programs."""
+    found: dict[str, Any] = {
+        "checkpoint_bytes": ahead.one,
+        "checkpoint_bytes_needed": ahead.need,
+        "free_bytes": ahead.free,
+        "trials_at_once": ahead.at_once,
+    }
+    if verdict is not None:
+        found |= {
+            "checkpoint_bytes_taken": ahead.taken,
+            "checkpoint_bytes_removed": verdict.freed,
+            "kept_trials": [each.number for each in verdict.stays],
+            "removed_trials": [each.number for each in verdict.goes if each.files],
+        }
+    return found
 
 
 def _facts(space: SearchSpec, settings: Settings) -> dict[str, str]:

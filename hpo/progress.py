@@ -14,7 +14,7 @@ from rich.text import Text
 from hpo.wording import assignments, number, plain, words
 
 if TYPE_CHECKING:
-    from hpo.resources import Placement
+    from hpo.placement import Placement
     from hpo.scheduler import Event
     from hpo.study import Study
 

@@ -1,45 +1,27 @@
-"""Where trials run: the Ray cluster, the share of it that a trial gets, how many fit."""
+"""Where trials run: the Ray cluster."""
 
 from __future__ import annotations
 
 import logging
-import math
 import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import ray
 
 from hpo import guard, mps
-from hpo.errors import SpecError, Unavailable
+from hpo.errors import Unavailable
 from hpo.settings import without_secrets
-from hpo.space.sections import Resources
 
-__all__ = ["Placement", "cluster", "cpus_per_card", "is_up", "place"]
+__all__ = ["cluster", "cpus_per_card", "is_up"]
 
 T = TypeVar("T")
 
 NICE = 5  # of 19
-
-
-@dataclass(frozen=True, kw_only=True)
-class Placement:
-    """The share of every trial, and how many run at once."""
-
-    cpu: float
-    gpu: float
-    slots: int
-    note: str | None = None  # what differs from what was asked for, in a sentence
-
-    @property
-    def per_card(self) -> int:
-        """Trials on a card at a time."""
-        return math.floor(1 / self.gpu + 1e-9) if 0 < self.gpu < 1 else 1
 
 
 def cpus_per_card() -> float:
@@ -110,33 +92,6 @@ def _start(address: str | None, *, insecure: bool) -> None:
                 ray.init(address="local", include_dashboard=False, object_store_memory=100 * 2**20, **quiet)
     except ConnectionError as error:
         raise Unavailable(f"no Ray cluster answers at {address!r}: {error}") from error
-
-
-def place(
-    wanted: Resources, there: dict[str, float], concurrency: int | None, *, share: float | None = None
-) -> Placement:
-    """Fit the trials onto the cluster.
-
-    `share` of a card, where there are any, comes before what the file says. `gpu: auto` is one GPU a trial where there
-    are any. A GPU asked for and not there falls back to the CPU.
-
-    Raises:
-        SpecError: not even one trial fits.
-    """
-    if concurrency is not None and concurrency < 1:
-        raise SpecError(f"concurrency {concurrency} is below 1; leave it out for as many trials as fit")
-    cpus, gpus = there.get("CPU", 0.0), there.get("GPU", 0.0)
-    gpu = (share or 1.0 if gpus else 0.0) if wanted.gpu == "auto" else share or float(wanted.gpu)
-    note = None
-    if gpu and not gpus:
-        gpu, note = 0.0, f"resources.gpu is {wanted.gpu:g} and there is no GPU: trials run on the CPU"
-    if wanted.cpu > cpus or gpu > gpus:
-        raise SpecError(f"a trial asks for {wanted.cpu:g} CPUs and {gpu:g} GPUs; the cluster has {cpus:g} and {gpus:g}")
-    fitting = math.floor(cpus / wanted.cpu + 1e-9)
-    if gpu:
-        # shares of one card never span two
-        fitting = min(fitting, int(gpus) * math.floor(1 / gpu + 1e-9) if gpu <= 1 else math.floor(gpus / gpu + 1e-9))
-    return Placement(cpu=wanted.cpu, gpu=gpu, slots=min(fitting, concurrency or fitting), note=note)
 
 
 def tune_environment(slots: int) -> None:

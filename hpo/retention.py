@@ -3,61 +3,147 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from hpo.study import Study
+from hpo.glance import Glance
+from hpo.settings import Settings
+from hpo.spec import SearchSpec
+from trainers.folders import inside
 
-__all__ = ["Retention"]
+if TYPE_CHECKING:
+    from hpo.study import Study
+
+__all__ = ["Held", "Retention", "Verdict", "judge", "look"]
+
+FINISHED = ("COMPLETE", "PRUNED", "FAIL")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Held:
+    """The checkpoint files of one trial."""
+
+    number: int
+    finished: bool
+    value: float | None = None  # of a COMPLETE trial
+    recorded: Path | None = None  # the one that SQL names
+    files: Mapping[Path, int]  # in the trial's folder, with their bytes; one that is being written among them
+
+    @property
+    def bytes(self) -> int:
+        return sum(self.files.values())
+
+    @property
+    def spare(self) -> Sequence[Path]:
+        """Of a finished trial, all but the one on record: a worker keeps the epoch before until the last is there."""
+        return [path for path in self.files if path != self.recorded] if self.finished else []
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What is to become of a study's checkpoints."""
+
+    stays: Sequence[Held]  # of finished trials, the best first; their spare files go
+    goes: Sequence[Held]  # of finished trials
+    working: Sequence[Held]  # of unfinished trials, as they are
+
+    @property
+    def freed(self) -> int:
+        """Bytes of all that goes."""
+        spare = sum(each.files[path] for each in self.stays for path in each.spare)
+        return spare + sum(each.bytes for each in self.goes)
+
+
+def judge(held: Iterable[Held], space: SearchSpec) -> Verdict:
+    """Say what stays under a space's budget: the best as long as they are few enough and fit, the very best anyhow.
+
+    Changes nothing; what it says of what `look` has seen is what a run does at its beginning.
+    """
+    there = list(held)
+    sign = 1.0 if space.metric.goal == "maximize" else -1.0
+    ranked = [(sign * each.value, -each.number, each) for each in there if each.value is not None and each.recorded]
+    stays = [each for _, _, each in sorted(ranked, key=lambda entry: entry[:2], reverse=True)]  # of equals the first
+    del stays[space.checkpoints_kept :]
+    while len(stays) > 1 and space.budget.disk is not None and sum(map(_kept_bytes, stays)) > space.budget.disk:
+        del stays[-1]
+    return Verdict(
+        stays=stays,
+        goes=[each for each in there if each.finished and each not in stays],
+        working=[each for each in there if not each.finished],
+    )
+
+
+def _kept_bytes(held: Held) -> int:
+    return held.files.get(held.recorded, 0) if held.recorded is not None else 0
+
+
+def look(seen: Glance, settings: Settings) -> list[Held]:
+    """The checkpoint files of every trial that has any, or has one on record."""
+    found = []
+    for number, state in sorted(seen.states.items()):
+        folder = settings.checkpoints / seen.folder_name / f"{number:06d}"
+        files = _files(folder)
+        recorded = _recorded(seen, number, settings)
+        if folder.exists() or recorded is not None:
+            value = seen.values.get(number)
+            finished = state in FINISHED
+            found.append(Held(number=number, finished=finished, value=value, recorded=recorded, files=files))
+    return found
+
+
+def _files(folder: Path) -> dict[Path, int]:
+    """A worker that was killed while it wrote leaves a file with a dot in front."""
+    found = {}
+    for path in (*folder.glob("epoch-*"), *folder.glob(".epoch-*")):
+        with suppress(FileNotFoundError):  # a worker at work
+            found[path] = path.stat().st_size
+    return found
+
+
+def _recorded(seen: Glance, number: int, settings: Settings) -> Path | None:
+    name = seen.rows[number]["checkpoint"] if number in seen.rows else None
+    try:
+        return inside(settings.checkpoints, name) if name else None
+    except ValueError:  # nobody may have files elsewhere removed by a line in SQL
+        return None
 
 
 class Retention:
     """The kept checkpoints of one study; the record of one is cleared before its file goes."""
 
     def __init__(self, study: Study) -> None:
+        """Bring what is there in order: what a driver that died had no time to remove, or a lower budget has no room
+        for, goes."""
         self._study = study
         self._sign = study.spec.metric.sign
-        self._limit, self._room = study.spec.checkpoints_kept, study.spec.budget.disk
-        finished = study.complete()
-        self._best = max((self._sign * value for value in finished.values()), default=None)
-        saved = {row["number"] for row in study.ledger.trials(study.id) if row["checkpoint"]}
-        self._kept = {number: value for number, value in finished.items() if number in saved}
-        self._catch_up()
-
-    def _catch_up(self) -> None:
-        """Remove what a driver that died between the end of a trial and its checkpoints left of finished trials."""
-        for trial in self._study.frozen_trials():
-            if trial.state.is_finished() and trial.number not in self._kept:
-                self.drop(trial.number)
-        for number in self._kept:
-            self._tidy(number)
+        seen = Glance.of(study)
+        self._best = max((self._sign * value for value in seen.values.values()), default=None)
+        self._kept: list[Held] = []
+        self._apply(look(seen, study.settings))
 
     def keep(self, number: int, value: float) -> bool:
         """Keep a finished trial's last checkpoint and drop what it displaces; returns whether it is the best so far."""
-        if self._study.checkpoint(number) is not None:
-            self._kept[number] = value
-            self._tidy(number)
-        while len(self._kept) > self._limit or (len(self._kept) > 1 and self._too_large()):
-            worst = min(self._kept, key=lambda each: (self._sign * self._kept[each], -each))  # of equals the latest
-            del self._kept[worst]
-            self.drop(worst)
+        recorded = self._study.checkpoint(number)
+        if recorded is not None:
+            files = _files(self._study.folder / f"{number:06d}")
+            mine = Held(number=number, finished=True, value=value, recorded=recorded, files=files)
+            self._apply([*self._kept, mine])
         is_best = self._best is None or self._sign * value > self._best
         if is_best:
             self._best = self._sign * value
         return is_best
 
-    def _too_large(self) -> bool:
-        if self._room is None:
-            return False
-        folders = [self._study.trial_folder(number) for number in self._kept]
-        return sum(path.stat().st_size for folder in folders for path in folder.glob("epoch-*")) > self._room
-
-    def _tidy(self, number: int) -> None:
-        """Leave only the newest: a worker keeps the epoch before the last one too, until the last is on record.
-
-        A worker that was killed while it wrote leaves a file with a dot in front.
-        """
-        folder = self._study.trial_folder(number)
-        for path in {*folder.glob("epoch-*"), *folder.glob(".epoch-*")} - {self._study.checkpoint(number)}:
-            path.unlink()
+    def _apply(self, held: Iterable[Held]) -> None:
+        verdict = judge(held, self._study.spec)
+        for each in verdict.goes:
+            self.drop(each.number)
+        for each in verdict.stays:
+            for path in each.spare:
+                path.unlink(missing_ok=True)
+        self._kept = list(verdict.stays)
 
     def drop(self, number: int) -> None:
         """Remove a trial's checkpoints."""

@@ -9,7 +9,8 @@ from typing import Any
 
 from hpo import packing
 from hpo.packing import Packing
-from hpo.resources import Placement, cpus_per_card, place
+from hpo.placement import Placement, place
+from hpo.resources import cpus_per_card
 from hpo.spec import SearchSpec
 from hpo.study import Study
 from hpo.trial import Assignment, Report

@@ -26,7 +26,7 @@ from trainers.folders import inside
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Study", "open_ledger"]
+__all__ = ["Study", "difference", "open_ledger"]
 
 
 class Study:
@@ -84,7 +84,7 @@ class Study:
                 hash=space.hash(),
             )
         elif row["hash"] != space.hash():
-            raise SpecError(_difference(space, json.loads(row["canonical"])))
+            raise SpecError(difference(space, json.loads(row["canonical"])))
         study = cls(space, settings, ledger, storage)
         if "space" not in study.optuna.user_attrs:
             study.optuna.set_user_attr("space", space.text)  # so that the dashboard shows what was searched
@@ -104,7 +104,7 @@ class Study:
         folder = Path(row["folder"]) if row["folder"] else None
         space = spec.from_mapping(json.loads(row["canonical"]), overrides=overrides, folder=folder, trusted=True)
         if space.hash() != row["hash"]:
-            raise SpecError(_difference(space, json.loads(row["canonical"])))
+            raise SpecError(difference(space, json.loads(row["canonical"])))
         mlflow = settings.mlflow_at(row["mlflow"]) or space.mlflow
         settings = settings.filled(mlflow=mlflow, ray=space.ray, insecure_cluster=space.insecure_cluster)
         return cls(space, settings, ledger, PatientStorage.open(settings.storage))
@@ -313,7 +313,8 @@ def _unknown(name: str, settings: Settings, ledger: Ledger) -> SpecError:
     return SpecError(f"no study {name!r} in {masked(settings.storage)}; {there}")
 
 
-def _difference(space: SearchSpec, stored: Mapping[str, Any]) -> str:
+def difference(space: SearchSpec, stored: Mapping[str, Any]) -> str:
+    """What to say of a space under the name of a study over another one."""
     new = space.identity()
     lines = "\n".join(f"  {line}" for line in spec.changes({key: stored[key] for key in new}, new))
     return (

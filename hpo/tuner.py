@@ -17,7 +17,8 @@ from ray.tune.search import Searcher as TuneSearcher
 from ray.tune.stopper import Stopper
 
 from hpo.clock import Clock
-from hpo.resources import Placement, tune_environment
+from hpo.placement import Placement
+from hpo.resources import tune_environment
 from hpo.scheduler import Scheduler
 from hpo.searcher import Searcher
 from hpo.settings import is_secret

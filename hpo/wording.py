@@ -7,12 +7,17 @@ from typing import Any
 
 from hpo.space.document import printable
 
-__all__ = ["assignments", "csv_cell", "literal", "number", "plain", "words"]
+__all__ = ["assignments", "csv_cell", "literal", "number", "plain", "size", "words"]
 
 
 def number(value: float | None) -> str:
     """A metric for people: four significant digits."""
     return "-" if value is None else f"{value:.4g}"
+
+
+def size(count: int) -> str:
+    """Bytes for people, in powers of ten as budgets are."""
+    return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.1f} MB"
 
 
 def assignments(params: dict[str, Any]) -> str:

@@ -17,6 +17,8 @@ ALLOWED = {
     "hpo.cli_data": {"trainers"},
     "hpo.cli_models": {"trainers"},
     "hpo.evaluation": {"trainers"},
+    "hpo.disk": {"trainers"},
+    "hpo.glance": {"optuna"},
     "hpo.guard": {"ray"},
     "hpo.probe": {"ray", "torch", "trainers"},
     "hpo.projection": {"mlflow"},
@@ -89,7 +91,9 @@ def test_public_names_are_these() -> None:
         (["--help"], set()),
         (["run", "--help"], set()),
         (["models", "describe", "resnet81"], set()),
-        (["check", "--space", "search_spaces/quickstart.yaml"], set()),
+        (["check", "--space", "search_spaces/quickstart.yaml", "--set", "trainer.model=resnet81"], set()),
+        (["check", "--space", "search_spaces/image_folder_grid.yaml"], set()),  # the pictures are not known
+        (["check", "--space", "search_spaces/quickstart.yaml"], {"torch"}),  # the size of its checkpoints
         (["status", "--home", "nowhere"], {"optuna"}),
         (["doctor", "--home", "nowhere"], {"optuna", "mlflow"}),
     ],

@@ -263,6 +263,9 @@ def test_checkpoints_stay_within_their_disk_budget(home: Path) -> None:
     assert sum(path.stat().st_size for path in study.folder.rglob("epoch-*")) < 1e6
     alone = hpo.run({**tree, "name": "smaller", "budget": {"disk": "0.1MB"}}, home=home)
     assert set(alone.trials.set_index("lr").checkpoint.dropna().index) == {0.1}, "the best stays anyhow"
+    lowered = hpo.load("small", home=home, overrides=["budget.disk=0.1MB"]).resume()
+    assert [path.parent.name for path in lowered.folder.rglob("epoch-*")] == ["000000"], "though nothing is left to run"
+    assert disagreements(lowered) == []
 
 
 def test_a_goal_to_minimize(home: Path) -> None:

@@ -16,7 +16,7 @@ from trainers.cache import Allocate, cached
 from trainers.listing import Part
 from trainers.pictures import Pictures
 
-__all__ = ["read_npz"]
+__all__ = ["read_npz", "sketch"]
 
 
 def read_npz(path: Path, part: Part, *, cache: Path) -> Pictures | None:
@@ -25,8 +25,7 @@ def read_npz(path: Path, part: Part, *, cache: Path) -> Pictures | None:
     Labels are 0 .. classes - 1; `classes` names them, else they are called by their numbers. Returns None where the
     file has no val or test. Raises FileNotFoundError for no file, ValueError for anything else that is wrong with it.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"dataset.root {path} is not a file; give a .npz with train_images and train_labels")
+    _require(path)
     with _opened(path) as arrays:
         if part != "train" and not {f"{part}_images", f"{part}_labels"} & set(arrays.files):
             return None
@@ -34,6 +33,29 @@ def read_npz(path: Path, part: Part, *, cache: Path) -> Pictures | None:
     place = hashlib.sha256(str(path.resolve()).encode("utf-8", "surrogatepass")).hexdigest()[:8]
     key = hashlib.sha256(f"{found.st_size} {found.st_mtime_ns}".encode()).hexdigest()[:16]
     return cached(cache, f"npz-{place}-{part}", key, lambda allocate: _stored(path, part, allocate))
+
+
+def sketch(path: Path) -> tuple[tuple[int, int, int], int]:
+    """Return colours, height and width of the training pictures, and the number of classes, without reading a picture.
+
+    Errors as for `read_npz`.
+    """
+    _require(path)
+    classes = len(_classes(path))
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open("train_images.npy") as stream:
+            version = np.lib.format.read_magic(stream)
+            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            shape, _, kind = read(stream)
+    except (KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path}: train_images cannot be read ({error}); write it with numpy.savez") from error
+    pixels = _colours_first(np.broadcast_to(np.zeros((), dtype=kind), shape), f"{path}: train_images")
+    return (pixels.shape[1], pixels.shape[2], pixels.shape[3]), classes
+
+
+def _require(path: Path) -> None:
+    if not path.is_file():
+        raise FileNotFoundError(f"dataset.root {path} is not a file; give a .npz with train_images and train_labels")
 
 
 def _stored(path: Path, part: Part, allocate: Allocate) -> Pictures:

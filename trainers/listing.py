@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["SUFFIXES", "Listing", "Part", "class_folders", "list_part", "walk"]
+__all__ = ["SUFFIXES", "Listing", "Part", "class_folders", "class_names", "list_part", "walk"]
 
 Part = Literal["train", "val", "test"]
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
@@ -41,9 +41,7 @@ def list_part(root: Path, part: Part) -> Listing | None:
     Returns None when there is no `root/val` or `root/test`. Raises FileNotFoundError for a root that is not a folder,
     ValueError for no classes, a class without pictures, or classes that differ from those of train.
     """
-    if not root.is_dir():
-        raise FileNotFoundError(f"dataset.root {root} is not a folder; give one that holds train/<class>/ or <class>/")
-    classes = _classes(root, "train")
+    classes = class_names(root)
     if part != "train":
         if not (root / part).is_dir():
             return None
@@ -71,6 +69,13 @@ def list_part(root: Path, part: Part) -> Listing | None:
         stamp=sha.hexdigest()[:16],
         size=size,
     )
+
+
+def class_names(root: Path) -> tuple[str, ...]:
+    """Return the classes of an image folder by the names of its folders; errors as for `list_part`."""
+    if not root.is_dir():
+        raise FileNotFoundError(f"dataset.root {root} is not a folder; give one that holds train/<class>/ or <class>/")
+    return _classes(root, "train")
 
 
 def walk(folder: Path | str, prefix: str) -> Iterator[tuple[str, int, int]]:
