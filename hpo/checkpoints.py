@@ -15,7 +15,6 @@ __all__ = ["compare", "leftovers", "lies_in", "state_files"]
 # as a worker writes them: beside under a name of its own first, then renamed
 WRITTEN = re.compile(r"epoch-(\d+)\.(pt|json)")
 BESIDE = re.compile(r"\.epoch-\d+\.(pt|json)\.[^.]+")
-WORKING = 2  # files of an unfinished trial that its worker keeps; SQL may name either
 
 
 def compare(seen: Snapshot) -> Iterator[Finding]:
@@ -64,7 +63,9 @@ def leftovers(seen: Snapshot) -> list[Path]:
     unfinished = {number for number, trial in seen.trials.items() if not trial.state.is_finished()}
     for number in unfinished & seen.rows.keys():
         written = [path for path in seen.study.trial_folder(number).glob("epoch-*") if WRITTEN.fullmatch(path.name)]
-        named |= set(sorted(written, key=_epoch)[-WORKING:])
+        # its worker keeps the one before the recorded, until it writes the one after
+        oldest = (seen.rows[number]["checkpoint_epoch"] or 0) - 1
+        named |= {path for path in written if _epoch(path) >= oldest}
     return sorted(set(state_files(seen.study.folder)) - named)
 
 

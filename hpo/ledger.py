@@ -104,7 +104,8 @@ class Ledger:
         """Note the start of an attempt; returns the trial's row, with what an earlier attempt left."""
         with self.begin() as connection:
             here = (trials.c.study == study, trials.c.number == number)
-            again = {"attempt": trials.c.attempt + 1, "gpu": gpu, "gpu_seconds": HELD, "ended": None}
+            again = {"attempt": trials.c.attempt + 1, "gpu": gpu, "gpu_seconds": HELD}
+            again |= dict.fromkeys(("ended", "error", "traceback"))
             if connection.execute(sql.update(trials).where(*here).values(**again)).rowcount == 0:
                 fresh = {"seed": seed, "attempt": 1, "started": time.time(), "gpu": gpu, "gpu_seconds": 0.0}
                 connection.execute(sql.insert(trials).values(study=study, number=number, **fresh))
@@ -154,12 +155,26 @@ class Ledger:
             self._update_trial(connection, study, number, checkpoint=None, sha256=None, checkpoint_epoch=None)
 
     @patient
-    def end_trial(self, study: int, number: int, *, outcome: str, record: Mapping[str, Any], **values: Any) -> None:
-        """Record how a trial ended, or that it waits again; `outcome` is its attempt's, in words."""
+    def end_trial(
+        self,
+        study: int,
+        number: int,
+        *,
+        outcome: str,
+        record: Mapping[str, Any],
+        best: Mapping[str, Any] | None = None,
+        **values: Any,
+    ) -> None:
+        """Record how a trial ended, or that it waits again; `outcome` is its attempt's, in words.
+
+        `best` is the point that it adds to the curve of the best value.
+        """
         with self.begin() as connection:
             self._update_trial(connection, study, number, ended=time.time(), **values)
             self._end_attempt(connection, study, number, outcome)
             self._post(connection, study, number, "end", {**record, "time": time.time()})
+            if best is not None:
+                self._post(connection, study, None, "epoch", best)
 
     @patient
     def end_attempt(self, study: int, number: int, outcome: str) -> None:

@@ -63,8 +63,11 @@ def judge(held: Iterable[Held], space: SearchSpec) -> Verdict:
     Changes nothing; what it says of what `look` has seen is what a run does at its beginning.
     """
     there = list(held)
-    sign = 1.0 if space.metric.goal == "maximize" else -1.0
-    ranked = [(sign * each.value, -each.number, each) for each in there if each.value is not None and each.recorded]
+    ranked = [
+        (space.metric.sign * each.value, -each.number, each)
+        for each in there
+        if each.value is not None and each.recorded
+    ]
     stays = [each for _, _, each in sorted(ranked, key=lambda entry: entry[:2], reverse=True)]  # of equals the first
     del stays[space.checkpoints_kept :]
     while len(stays) > 1 and space.budget.disk is not None and sum(map(_kept_bytes, stays)) > space.budget.disk:
@@ -118,23 +121,16 @@ class Retention:
         """Bring what is there in order: what a driver that died had no time to remove, or a lower budget has no room
         for, goes."""
         self._study = study
-        self._sign = study.spec.metric.sign
-        seen = Glance.of(study)
-        self._best = max((self._sign * value for value in seen.values.values()), default=None)
         self._kept: list[Held] = []
-        self._apply(look(seen, study.settings))
+        self._apply(look(Glance.of(study), study.settings))
 
-    def keep(self, number: int, value: float) -> bool:
-        """Keep a finished trial's last checkpoint and drop what it displaces; returns whether it is the best so far."""
+    def keep(self, number: int, value: float) -> None:
+        """Keep a finished trial's last checkpoint and drop what it displaces."""
         recorded = self._study.checkpoint(number)
         if recorded is not None:
-            files = _files(self._study.folder / f"{number:06d}")
+            files = _files(self._study.trial_folder(number))
             mine = Held(number=number, finished=True, value=value, recorded=recorded, files=files)
             self._apply([*self._kept, mine])
-        is_best = self._best is None or self._sign * value > self._best
-        if is_best:
-            self._best = self._sign * value
-        return is_best
 
     def _apply(self, held: Iterable[Held]) -> None:
         verdict = judge(held, self._study.spec)

@@ -20,6 +20,7 @@ class Runner:
     An epoch begins when it is asked for, so that a trial that is to stop wastes nothing. A driver that has not asked
     for `SILENCE` seconds waits for its database: training goes on meanwhile, up to `MOST` epochs, and their checkpoints
     stay until it has caught up. It decides epoch by epoch as ever; what was trained beyond a trial's end is forgotten.
+    For a driver that is gone nothing more is trained: its successor would train it again.
     """
 
     def __init__(self, assignment: Assignment, pool: ThreadPoolExecutor) -> None:
@@ -74,4 +75,4 @@ class Runner:
             silence = 0.0 if self._waiting and not self._asked else SILENCE
             self._changed.wait_for(lambda: self._stopped or (self._asked and not self._waiting), silence)
             self._changed.wait_for(lambda: self._stopped or len(self._waiting) < MOST)
-            return not self._stopped
+            return not self._stopped and (self._asked or not self._assignment.is_orphaned)

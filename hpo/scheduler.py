@@ -68,6 +68,7 @@ class Scheduler:
         self.running: dict[int, Running] = {}
         counts = study.counts()
         self.failures = counts.get("FAIL", 0)
+        self._best = max(study.complete().values(), key=lambda value: self._sign * value, default=None)
         self._ended = sum(counts.get(state.name, 0) for state in TrialState if state.is_finished())
         self.gpu_seconds = study.ledger.gpu_seconds(study.id)
         self._checkpoints = Retention(study)
@@ -268,20 +269,32 @@ class Scheduler:
 
     def _end(self, run: Running, state: TrialState, *, error: str | None = None, traceback: str | None = None) -> None:
         number = run.trial.number
+        value = run.value if state == TrialState.COMPLETE else None
         self._describe(run, error)
-        self._study.optuna.tell(run.trial, run.value if state == TrialState.COMPLETE else None, state=state)
-        record = records.end(state.name, best_epoch=run.best_epoch, error=error, traceback=traceback)
+        if error:  # before the trial has ended, after which nobody would know it any more
+            self._study.ledger.update_trial(self._study.id, number, error=error, traceback=traceback)
+        self._study.optuna.tell(run.trial, value, state=state)
         self._study.ledger.end_trial(
-            self._study.id, number, outcome=error or state.name.lower(), error=error, traceback=traceback, record=record
+            self._study.id,
+            number,
+            outcome=error or state.name.lower(),
+            record=records.end(state.name, best_epoch=run.best_epoch, error=error, traceback=traceback),
+            best=self._best_so_far(value),
         )
         del self.running[number]
-        self._ended += 1
         self._tell_progress("end", run, state.name, error)
-        if state != TrialState.COMPLETE or run.value is None:
+        if value is None:
             self._checkpoints.drop(number)
-        elif self._checkpoints.keep(number, run.value):
-            record = records.best(self._ended, metric=self._spec.metric.name, value=run.value, time=time.time())
-            self._study.ledger.post(self._study.id, None, "epoch", record)
+        else:
+            self._checkpoints.keep(number, value)
+
+    def _best_so_far(self, value: float | None) -> records.Payload | None:
+        """Count one more trial that has ended; returns the point of the best value's curve, where it betters it."""
+        self._ended += 1
+        if value is None or (self._best is not None and self._sign * (value - self._best) <= 0):
+            return None
+        self._best = value
+        return records.best(self._ended, metric=self._spec.metric.name, value=value, time=time.time())
 
     def _describe(self, run: Running, error: str | None) -> None:
         """What the Optuna dashboard shows beside the parameters."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 import uuid
 import weakref
 from collections.abc import Mapping, Sequence
@@ -272,11 +273,21 @@ class Study:
                 back += 1
             if row is not None and row["ended"] is None:
                 state = TrialState.WAITING if trial.state == TrialState.RUNNING else trial.state
-                reason = trial.user_attrs.get("reason")
-                outcome = "its driver was gone" if state == TrialState.WAITING else reason or state.name.lower()
-                record = records.end(state.name, best_epoch=row["best_epoch"], error=reason)
-                self.ledger.end_trial(self.id, trial.number, outcome=outcome, error=reason, record=record)
+                said = {"error": row["error"], "traceback": row["traceback"]}
+                outcome = "its driver was gone" if state == TrialState.WAITING else row["error"] or state.name.lower()
+                record = records.end(state.name, best_epoch=row["best_epoch"], **said)
+                best = self._best_record(trial) if state == TrialState.COMPLETE else None
+                self.ledger.end_trial(self.id, trial.number, outcome=outcome, record=record, best=best)
         return back
+
+    def _best_record(self, trial: FrozenTrial) -> records.Payload | None:
+        """The point of the best value's curve that a COMPLETE trial adds, which ended last."""
+        values = self.complete()
+        value = values.pop(trial.number)
+        if any(self.spec.metric.sign * (value - other) <= 0 for other in values.values()):
+            return None
+        ended = sum(each.state.is_finished() for each in self.frozen_trials())
+        return records.best(ended, metric=self.spec.metric.name, value=value, time=time.time())
 
     def report_missing(self, trial: FrozenTrial) -> None:
         """Report to Optuna the epochs that only our tables have."""

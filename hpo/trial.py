@@ -10,6 +10,7 @@ import math
 import os
 import posixpath
 import re
+import socket
 import sys
 import time
 import traceback
@@ -19,6 +20,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
+
+import psutil
 
 from hpo.imports import uncollected
 from trainers import checkpoint
@@ -65,7 +68,14 @@ class Assignment:
     cpu: float  # threads follow it
     gpu: float  # share of a card, or number of them
     import_paths: tuple[str, ...]  # where the user's own trainers are looked for
+    driver: tuple[str, int] = field(default_factory=lambda: (socket.gethostname(), os.getpid()))  # host and process
     forecast_trials: float | None = None  # trials that this process is to run, this one among them
+
+    @property
+    def is_orphaned(self) -> bool:
+        """Whether its driver is known to be gone; on another machine Ray ends the worker by itself."""
+        host, pid = self.driver
+        return host == socket.gethostname() and not psutil.pid_exists(pid)
 
     @property
     def may_compile(self) -> bool:

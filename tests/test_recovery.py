@@ -1,5 +1,6 @@
 """Owning a study, and mending what a dead driver left of it; over SQLite and PostgreSQL where it matters."""
 
+import json
 import os
 import time
 from pathlib import Path
@@ -13,6 +14,7 @@ from study_samples import open_study, report, scheduler_of
 from hpo.audit import audit
 from hpo.errors import StudyOwned
 from hpo.lease import Lease, holder
+from hpo.scheduler import Scheduler
 from hpo.searcher import Searcher
 from hpo.study import Study
 from hpo.tables import studies
@@ -135,6 +137,69 @@ def test_a_failure_that_died_with_its_driver_is_made_up_for(home: Path) -> None:
     assert scheduler_of(again).start(trial, cpu=1, gpu=0) is None
     row = again.rows()[0]
     assert (row["state"], row["error"]) == ("FAIL", "val/accuracy was nan at epoch 1")
+
+
+@pytest.mark.parametrize("better", [True, False])
+def test_a_trial_that_ended_as_its_driver_died_has_its_end_and_its_place_among_the_best(
+    home: Path, monkeypatch: pytest.MonkeyPatch, better: bool
+) -> None:
+    study = open_study(home)
+    scheduler = two_running(study)
+    scheduler.report(report(0, 4, 0.5, last=True))
+    monkeypatch.setattr(study.ledger, "end_trial", die)
+    with pytest.raises(SystemExit):
+        scheduler.report(report(1, 4, 0.7 if better else 0.5, last=True))
+    again = open_study(home)
+    again.recover()
+    posted = [json.loads(row["payload"]) for row in again.ledger.pending(again.id, 100) if row["number"] is None]
+    curve = [(each["epoch"], each["metrics"]["best/val/accuracy"]) for each in posted]
+    assert curve == [(1, 0.5), (2, 0.7)][: 1 + better]
+    assert again.ledger.attempts(again.id)[1]["outcome"] == "complete"
+
+
+def test_a_trial_that_failed_as_its_driver_died_keeps_its_last_words(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = open_study(home)
+    scheduler = two_running(study)
+    monkeypatch.setattr(study.ledger, "end_trial", die)
+    with pytest.raises(SystemExit):
+        scheduler.fail(1, "ValueError: a hole", "in line 3")
+    again = open_study(home)
+    again.recover()
+    row = again.rows()[1]
+    assert (row["state"], row["error"], row["traceback"]) == ("FAIL", "ValueError: a hole", "in line 3")
+    end = json.loads(again.ledger.pending(again.id, 100)[-1]["payload"])
+    assert (end["tags"]["hpo.error"], end["traceback"]) == ("ValueError: a hole", "in line 3")
+
+
+def test_a_failure_that_was_not_told_is_forgotten_when_its_trial_goes_on(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = open_study(home)
+    scheduler = two_running(study)
+    monkeypatch.setattr(study.optuna, "tell", die)
+    with pytest.raises(SystemExit):
+        scheduler.fail(1, "ValueError: a hole", "in line 3")
+    again = open_study(home)
+    again.recover()
+    scheduler = two_running(again)
+    scheduler.report(report(1, 1, 0.5, last=True))
+    assert (again.rows()[1]["state"], again.rows()[1]["error"]) == ("COMPLETE", None)
+
+
+def two_running(study: Study) -> Scheduler:
+    scheduler, searcher = scheduler_of(study), Searcher(study)
+    for _ in range(2):
+        trial = searcher.next()
+        assert trial is not None
+        scheduler.start(trial, cpu=1, gpu=0)
+    return scheduler
+
+
+def die(*arguments: Any, **named: Any) -> None:
+    """As a driver that is killed here."""
+    raise SystemExit
 
 
 def test_a_trial_put_back_takes_its_newest_epoch_along(home: Path) -> None:

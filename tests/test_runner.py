@@ -1,8 +1,12 @@
 """Training that goes on while a driver is held up, and no further than it may."""
 
+import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -121,3 +125,16 @@ def test_the_last_epoch_is_the_last(journal: Path, pool: ThreadPoolExecutor, mon
     assert [report.last for report in reports] == [False, False, True]
     training.stop()
     assert checkpoints(journal)[-1] == 3
+
+
+def test_nothing_is_trained_for_a_driver_that_is_gone(
+    journal: Path, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "SILENCE", 0.05)
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    training = Runner(replace(assignment(journal), driver=(socket.gethostname(), gone.pid)), pool)
+    assert training.next_report().epoch == 1
+    time.sleep(0.3)
+    training.stop()
+    assert epochs(journal) == 1
