@@ -13,8 +13,7 @@ from hpo.snapshot import Snapshot
 __all__ = ["compare", "leftovers", "lies_in", "state_files"]
 
 # as a worker writes them: beside under a name of its own first, then renamed
-WRITTEN = re.compile(r"epoch-(\d+)\.(pt|json)")
-BESIDE = re.compile(r"\.epoch-\d+\.(pt|json)\.[^.]+")
+STATE_FILE = re.compile(r"epoch-(\d+)\.(?:pt|json)|\.epoch-(\d+)\.(?:pt|json)\.[^.]+")
 
 
 def compare(seen: Snapshot) -> Iterator[Finding]:
@@ -62,17 +61,16 @@ def leftovers(seen: Snapshot) -> list[Path]:
     named = {seen.study.settings.checkpoints / row["checkpoint"] for row in seen.rows.values() if row["checkpoint"]}
     unfinished = {number for number, trial in seen.trials.items() if not trial.state.is_finished()}
     for number in unfinished & seen.rows.keys():
-        written = [path for path in seen.study.trial_folder(number).glob("epoch-*") if WRITTEN.fullmatch(path.name)]
-        # its worker keeps the one before the recorded, until it writes the one after
+        # its worker keeps the one before the recorded, until it writes the one after, which a kill may cut short
         oldest = (seen.rows[number]["checkpoint_epoch"] or 0) - 1
-        named |= {path for path in written if _epoch(path) >= oldest}
+        named |= {path for path in state_files(seen.study.folder, number) if _epoch(path) >= oldest}
     return sorted(set(state_files(seen.study.folder)) - named)
 
 
-def state_files(folder: Path) -> Iterator[Path]:
-    """All files below a study's folder that have a checkpoint's name; others are not ours to judge."""
-    for path in folder.glob("*/*"):
-        if WRITTEN.fullmatch(path.name) or BESIDE.fullmatch(path.name):
+def state_files(folder: Path, number: int | None = None) -> Iterator[Path]:
+    """The files below a study's folder, of one trial or of all, that have a checkpoint's name; others are not ours."""
+    for path in folder.glob("*/*" if number is None else f"{number:06d}/*"):
+        if STATE_FILE.fullmatch(path.name):
             yield path
 
 
@@ -83,6 +81,6 @@ def lies_in(path: Path, folder: Path) -> bool:
 
 
 def _epoch(path: Path) -> int:
-    found = WRITTEN.fullmatch(path.name)
+    found = STATE_FILE.fullmatch(path.name)
     assert found is not None
-    return int(found[1])
+    return int(found[1] or found[2])
