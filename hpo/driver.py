@@ -17,7 +17,6 @@ from hpo.errors import HpoError, Interrupted, NoUsableTrial, Unavailable
 from hpo.lease import Lease
 from hpo.progress import Progress
 from hpo.resources import cluster, is_up
-from hpo.retention import Retention
 from hpo.scheduler import Event, Scheduler
 from hpo.searcher import Searcher
 from hpo.settings import masked
@@ -76,12 +75,12 @@ class Driver:
         self._progress = progress
         self._lease = lease
         self._tracking = Tracking(study)
-        self._scheduler: Scheduler | None = None
         self._search: Search | None = None  # while trials run
         self._reason: HpoError | None = None  # the error that the search ends with
         self._spent: str | None = None  # the budget that has run out
         self._began = time.monotonic()
         self._searcher = Searcher(study)
+        self._scheduler = Scheduler(study, self._notify)
         self._interrupted_at: float | None = None
         self._outages = 0  # of the database, after which it was seen to
 
@@ -94,14 +93,18 @@ class Driver:
             raise self._interrupted("stopped at once") from error
         if self._reason is not None:
             raise self._reason
+        if self._spent is not None and not self._study.complete():
+            raise NoUsableTrial(f"{self._spent}, and no trial is complete; more of it: {self._resume(self._spent)}")
         best = self._study.best_trial
         return self._spent or f"finished, best trial {best.number}"
 
     def _run(self) -> None:
         searcher = self._searcher
         if searcher.exhausted:
-            Retention(self._study)  # a budget of disk that was lowered is kept all the same
             self._progress.note(f"study {self._study.name} is finished; --set budget.trials=N gives it more")
+        else:
+            self._look_at_budgets()
+        if searcher.exhausted or self._ending:
             self._close()
             return
         if not is_up():
@@ -112,7 +115,6 @@ class Driver:
         ) as (there, search):
             sharing = Sharing(self._study, there, self._concurrency)
             self._progress.begin(self._study, sharing.placement)
-            self._scheduler = Scheduler(self._study, self._notify)
             self._study.ledger.post(self._study.id, None, "start", {})
             try:
                 self._run_pass(search, searcher, sharing)
@@ -127,7 +129,6 @@ class Driver:
 
     def _run_pass(self, search: type[Search], searcher: Searcher, sharing: Sharing) -> None:
         """Run trials until there are no more, or the run is to end, or they should share cards otherwise."""
-        assert self._scheduler is not None
 
         def on_report(report: Report, assignment: Assignment) -> None:
             if report.full:
@@ -170,7 +171,6 @@ class Driver:
 
     def _put_back(self, why: str) -> int:
         """Put what still runs into the queue; returns how many."""
-        assert self._scheduler is not None
         running = list(self._scheduler.running)
         for number in running:
             try:
@@ -202,13 +202,16 @@ class Driver:
     # -- while it runs ------------------------------------------------------------------------------------------------
 
     def _tick(self) -> None:
-        assert self._scheduler is not None
-        budget, scheduler = self._study.spec.budget, self._scheduler
         if self._study.patience.outages > self._outages:
             self._outages = self._study.patience.outages
-            self._searcher.reclaim(scheduler.running)
+            self._searcher.reclaim(self._scheduler.running)
         if self._lease.renew():
             self._end(reason=self._interrupted("stopped by `hpo stop`"))
+        self._look_at_budgets()
+        self._progress.tick()
+
+    def _look_at_budgets(self) -> None:
+        budget, scheduler = self._study.spec.budget, self._scheduler
         if budget.failures is not None and scheduler.failures >= budget.failures:
             why = self._study.settings.command("trials", self._study.name)
             self._end(reason=NoUsableTrial(f"{scheduler.failures} trials failed, the budget of failures; see {why}"))
@@ -218,11 +221,9 @@ class Driver:
             self._end(spent=f"budget.gpu_hours of {budget.gpu_hours:g} spent")
         if budget.cost is not None and self._cost >= budget.cost:
             self._end(spent=f"budget.cost of {budget.cost:g} spent")
-        self._progress.tick()
 
     @property
     def _cost(self) -> float:
-        assert self._scheduler is not None
         return self._scheduler.gpu_seconds / 3600 * (self._study.spec.budget.price_per_gpu_hour or 0.0)
 
     @property
@@ -232,7 +233,6 @@ class Driver:
 
     def _seconds_left(self) -> float | None:
         """Until a budget ends the run, with all cards at work; None without one."""
-        assert self._scheduler is not None
         budget, limits = self._study.spec.budget, []
         if budget.time is not None:
             limits.append(budget.time - self._seconds)
@@ -264,8 +264,10 @@ class Driver:
     def _interrupted(self, how: str) -> Interrupted:
         return Interrupted(f"{how}; go on with: {self._resume()}")
 
-    def _resume(self) -> str:
-        return self._study.settings.command("resume", self._study.name)
+    def _resume(self, spent: str | None = None) -> str:
+        """The command to go on with, and more of a budget that was spent."""
+        more = ("--set", f"{spent.partition(' ')[0]}=N") if spent else ()
+        return self._study.settings.command("resume", self._study.name, *more)
 
 
 @contextmanager
