@@ -177,12 +177,6 @@ class Ledger:
                 self._post(connection, study, None, "epoch", best)
 
     @patient
-    def end_attempt(self, study: int, number: int, outcome: str) -> None:
-        """Record how an attempt ended that another of the same trial follows."""
-        with self.begin() as connection:
-            self._end_attempt(connection, study, number, outcome)
-
-    @patient
     def attempts(self, study: int) -> Sequence[RowMapping]:
         """Starts of all trials, in order."""
         query = sql.select(attempts).where(attempts.c.study == study).order_by(attempts.c.number, attempts.c.attempt)

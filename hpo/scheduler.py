@@ -247,21 +247,6 @@ class Scheduler:
         self._study.ledger.end_trial(self._study.id, number, outcome=why, record=records.end("WAITING"))
         self._tell_progress("end", run, "WAITING")
 
-    def restart(self, number: int, why: str) -> Assignment:
-        """Note that a lost worker's trial begins another attempt; returns where it goes on from."""
-        run = self.running[number]
-        self._study.ledger.end_attempt(self._study.id, number, why)
-        resolved = run.assignment.trainer
-        row = self._study.ledger.start_trial(
-            self._study.id,
-            number,
-            seed=run.assignment.seed,
-            gpu=run.gpu,
-            record=self._start_record(run.trial, run.assignment.seed, resolved),
-        )
-        run.assignment = replace(run.assignment, attempt=row["attempt"])
-        return run.assignment
-
     def _complete(self, run: Running) -> None:
         if run.value is None:  # resumed after its last epoch had been recorded
             run.value = last_value(run.trial._get_latest_trial())

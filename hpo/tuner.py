@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +30,7 @@ from trainers.folders import private
 
 __all__ = ["Search"]
 
-WORKER_LOSSES = 2  # a trial whose worker dies more often than this has failed
+WORKER_LOSSES = 3  # without an epoch between them, after which a trial has failed
 GRACE = 3.0  # seconds that running epochs get to end once the search is asked to stop
 
 # An actor with environment variables of its own cannot have a worker that is up already, and starts 0.6 s later.
@@ -63,6 +65,7 @@ class Search:
         self.on_report = on_report
         self.tune_trials: dict[int, Any] = {}
         self._clock = Clock(scheduler.epoch_time)
+        self._losses: Counter[int] = Counter()  # of each trial's workers, since its last epoch
         self._stop_at: float | None = None
         self._failure: Exception | None = None  # Tune passes on the text of an error, not the error
 
@@ -93,7 +96,8 @@ class Search:
                     name="search",
                     verbose=0,
                     stop=_End(self),
-                    failure_config=tune.FailureConfig(max_failures=WORKER_LOSSES),
+                    # a lost worker's trial is ours to begin again: Tune gives it up where its process died idle
+                    failure_config=tune.FailureConfig(max_failures=0),
                     checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                 ),
             ).fit()
@@ -113,7 +117,7 @@ class Search:
     # -- what Tune asks -----------------------------------------------------------------------------------------------
 
     def suggest(self) -> dict[str, Any] | str | None:
-        """The next trial as a Tune config; None while all slots are taken, FINISHED when there are no more."""
+        """The next trial as a Tune config; FINISHED when there are no more, None while one may still come."""
         while not self.stopping:
             # own gate: Tune's max_concurrent_trials would count paused trials too
             if len(self.scheduler.running) >= self.placement.slots:
@@ -131,7 +135,8 @@ class Search:
             if assignment is not None:
                 self._clock.begin(trial.number, compiles=assignment.may_compile)
                 return {"assignment": assignment}
-        return str(TuneSearcher.FINISHED)
+        # the worker of one that runs may be lost yet, and the trial come back
+        return None if self.scheduler.running and not self.stopping else str(TuneSearcher.FINISHED)
 
     def decide(self, trial: Any, report: Report) -> str:
         """Tune's decision after a report."""
@@ -141,18 +146,13 @@ class Search:
             return str(TrialScheduler.CONTINUE)
         assignment = self.scheduler.running[report.number].assignment
         self._clock.lap(report.number, report.seconds)  # before the database is asked, which may take its time
-        try:
+        with self._keeping_errors():
             goes_on = self.scheduler.report(report)
             self.on_report(report, assignment)
-        except Exception as error:
-            self._failure = error
-            raise
         if not goes_on or self.stopping:
             self._clock.end(report.number)
             return str(TrialScheduler.STOP)
-        trial.run_metadata.num_failures = 0  # only losses without an epoch between them count
-        # a worker that dies is replaced from this config: keep it at the newest recorded state
-        trial.config["assignment"] = self.scheduler.running[report.number].assignment
+        self._losses.pop(report.number, None)
         return str(TrialScheduler.CONTINUE)
 
     def should_end(self) -> bool:
@@ -182,20 +182,29 @@ class Search:
         self.scheduler.fail(
             number, f"epoch {epoch} took longer than {limit:.0f} s; budget.epoch_time says how long it may"
         )
-        trial = self.tune_trials[number]
-        trial.max_failures = 0  # Tune would begin it again
-        _kill(trial)
+        _kill(self.tune_trials[number])
 
-    def give_up(self, number: int, error: str, last_words: str | None) -> None:
-        """Fail a trial whose worker was lost too often."""
+    def lose(self, number: int, last_words: str | None) -> None:
+        """Put a trial whose worker died into the queue, or fail it where none has brought it an epoch further."""
+        if number not in self.scheduler.running or self.stopping:  # ended on purpose
+            return
         self._clock.end(number)
-        self.scheduler.fail(number, error, last_words)
+        self._losses[number] += 1
+        with self._keeping_errors():
+            if self._losses[number] < WORKER_LOSSES:
+                self.scheduler.requeue(number, "its worker was lost")
+                self.searcher.give_back(1)
+            else:
+                error = f"its worker was lost {WORKER_LOSSES} times: killed, crashed, or out of memory"
+                self.scheduler.fail(number, error, last_words)
 
-    def restart(self, number: int) -> Assignment:
-        """Begin a trial again whose worker was lost; returns where it goes on from."""
-        assignment = self.scheduler.restart(number, "its worker was lost")
-        self._clock.begin(number, compiles=assignment.may_compile)
-        return assignment
+    @contextmanager
+    def _keeping_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            self._failure = error
+            raise
 
 
 class _Ask(TuneSearcher):  # type: ignore[misc]
@@ -233,13 +242,7 @@ class _Obey(FIFOScheduler):  # type: ignore[misc]
         return self._search.decide(trial, result["report"])
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-        """A worker died. Tune has marked the trial ERROR already where it is going to try again."""
-        number = _number(trial)
-        if trial.status == "ERROR":
-            trial.config["assignment"] = self._search.restart(number)
-        elif number in self._search.scheduler.running and not self._search.stopping:
-            error = f"its worker was lost {WORKER_LOSSES + 1} times: killed, crashed, or out of memory"
-            self._search.give_up(number, error, _last_words(trial))
+        self._search.lose(_number(trial), _last_words(trial))
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
         self._search.tune_trials.pop(_number(trial), None)

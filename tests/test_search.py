@@ -170,6 +170,16 @@ def test_a_worker_that_dies_every_time_fails_its_trial_alone(home: Path) -> None
     assert disagreements(study) == []
 
 
+@pytest.mark.slow
+def test_a_process_that_dies_between_two_trials_fails_neither(home: Path) -> None:
+    parameters = {"delay": {"values": [0.01, 0.02, 0.03, 0.05, 0.1, 0.2]}}
+    tree = space("idle", sampler="grid", parameters=parameters, trainer=own("departing"))
+    study = hpo.run(tree, home=home, concurrency=1)
+    assert study.counts() == {"COMPLETE": 6}
+    assert max(study.trials.attempt) > 1, "no process died before its next trial had ended"
+    assert disagreements(study) == []
+
+
 def test_built_in_trainer_leaves_a_checkpoint_that_mlflow_gets_too(home: Path) -> None:
     parameters = {"lr": {"values": [0.05, 0.1]}}
     trainer = {"model": "lightweight_cnn_gap", "dataset": {"name": "digits", "limit": 200}, "epochs": 2}

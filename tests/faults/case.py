@@ -46,8 +46,9 @@ class Outcome:
     """What a fault did, counted after the study had come to its end."""
 
     fault: str
-    lost: int  # trials that had ended before the fault and are not as they were
-    repeated: int  # epochs that such trials ran again
+    commit: str
+    lost: int  # trials that have not come to the value that they were to come to
+    repeated: int | None  # epochs run again of trials that had ended before the fault; None: it did not look for them
     redone: int  # epochs run twice, at most in one trial
     zombies: int  # trials or runs that say RUNNING
     seconds: float  # until the search went on
@@ -70,20 +71,21 @@ class Case:
         self.driver: subprocess.Popen[str] | None = None
         self.seconds = 0.0
         self.meanwhile = 0  # epochs trained while the fault lasted
-        self._ended: dict[Point, float] = {}
-        self._ran: Counter[Point] = Counter()
+        self._points: list[Point] = []  # of the trials that are to come to their end
+        self._ran: Counter[Point] | None = None
 
     # -- the study ----------------------------------------------------------------------------------------------------
 
     def write(self, *, trainer: str = "Resumable", **sections: Any) -> Path:
         """Write the space file; `sections` replace or add to what it says."""
         options = sections.pop("options", {})
-        rates = [round(0.02 * number, 2) for number in range(1, self.size.trials // 2 + 1)]
+        rates, decays = [round(0.02 * number, 2) for number in range(1, self.size.trials // 2 + 1)], [0.0, 0.001]
+        self._points = [(lr, decay) for lr in rates for decay in decays if lr != options.get("lr_of_it")]
         space = {
             "name": "study",
             "metric": "val/accuracy",
             "sampler": "grid",
-            "parameters": {"lr": {"values": rates}, "weight_decay": {"values": [0.0, 0.001]}},
+            "parameters": {"lr": {"values": rates}, "weight_decay": {"values": decays}},
             "trainer": {
                 "import": f"synthetic:{trainer}",
                 "epochs": self.size.epochs,
@@ -166,14 +168,13 @@ class Case:
         )
 
     def remember(self) -> None:
-        """Note what has ended by now, as it is to stay."""
+        """Note what has ended by now: it is not to run again."""
         try:
             trials = self.load().frozen_trials()
         except (HpoError, *STORAGE_ERRORS):  # killed before there was a study
             return
-        ended = [trial for trial in trials if trial.state.is_finished()]
-        self._ended = {_point(trial.params): trial.values[0] for trial in ended if trial.values}
-        self._ran = Counter({point: count for point, count in self._counts().items() if point in self._ended})
+        ended = {_point(trial.params) for trial in trials if trial.state.is_finished()}
+        self._ran = Counter({point: count for point, count in self._counts().items() if point in ended})
 
     def _counts(self) -> Counter[Point]:
         return Counter(_point(line) for line in synthetic.read(self.journal))
@@ -191,10 +192,12 @@ class Case:
             redone[point] += times - 1
         running = study.counts().get("RUNNING", 0)
         running += sum(run["status"] == "RUNNING" for run in mlflow_runs(study).values())
+        known = None if self._ran is None else self._ran.items()
         return Outcome(
             fault=self.fault,
-            lost=sum(values.get(point) != value for point, value in self._ended.items()),
-            repeated=sum(counts[point] - before for point, before in self._ran.items()),
+            commit=_commit(),
+            lost=sum(values.get(point) != synthetic.accuracy(*point, self.size.epochs) for point in self._points),
+            repeated=None if known is None else sum(counts[point] - before for point, before in known),
             redone=max(redone.values(), default=0),
             zombies=running,
             seconds=self.seconds,
@@ -204,6 +207,11 @@ class Case:
     def table(self) -> dict[Point, dict[str, Any]]:
         """The trials by their point, as `hpo trials --json` has them."""
         return {_point(row): row for row in json.loads(json.dumps(self.load().rows(), default=str))}
+
+
+def _commit() -> str:
+    command = ["git", "rev-parse", "--short", "HEAD"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
 
 def _point(values: dict[str, Any]) -> Point:

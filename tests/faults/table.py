@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,8 +14,9 @@ from case import Outcome
 BEGIN, END = "<!-- from tests/faults/soak.py: do not edit -->", "<!-- end -->"
 COLUMNS = (
     "fault",
+    "commit",
     "times",
-    "finished trials lost",
+    "trials lost",
     "epochs of finished trials run again",
     "epochs redone in one trial, most",
     "zombies",
@@ -51,9 +51,10 @@ def _table(outcomes: Sequence[Outcome]) -> str:
         seconds = [outcome.seconds for outcome in found]
         cells = [
             fault.replace("_", " "),
+            ", ".join(dict.fromkeys(outcome.commit for outcome in found)),
             len(found),
             sum(outcome.lost for outcome in found),
-            sum(outcome.repeated for outcome in found),
+            "" if found[0].repeated is None else sum(outcome.repeated or 0 for outcome in found),
             max(outcome.redone for outcome in found),
             sum(outcome.zombies for outcome in found),
             sum(len(outcome.disagreements) for outcome in found),
@@ -65,6 +66,5 @@ def _table(outcomes: Sequence[Outcome]) -> str:
 
 
 def _conditions() -> str:
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     machine = f"{os.cpu_count()} processors ({platform.machine()}), Python {platform.python_version()}"
-    return f"{time.strftime('%d %B %Y')}, commit {commit.stdout.strip()}, {machine}."
+    return f"{time.strftime('%d %B %Y')}, {machine}."
