@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +11,7 @@ import typer
 
 from hpo import cli_data, cli_doctor, cli_models, cli_train
 from hpo.errors import HpoError, StudyOwned
+from hpo.masking import redacted
 from hpo.options import Home, Json, Mlflow, Space, Storage
 from hpo.wording import plain
 
@@ -248,15 +250,15 @@ def main() -> None:
     try:
         app()
     except HpoError as error:
-        if _debug:
-            raise
-        print(plain(str(error)), file=sys.stderr)
+        _tell(error, str(error))
         sys.exit(error.exit_code)
-    except Exception as error:
-        if _debug:
-            raise
-        print(
-            f"{plain(f'{type(error).__name__}: {error}')}\nThis is a fault of hpo; `hpo --debug ...` shows where.",
-            file=sys.stderr,
-        )
+    except Exception as error:  # noqa: BLE001 - whatever nobody foresaw, told without a traceback
+        said = redacted(f"{type(error).__name__}: {error}")
+        _tell(error, f"{said}\nThis is a fault of hpo; `hpo --debug ...` shows where.")
         sys.exit(HpoError.exit_code)
+
+
+def _tell(error: Exception, text: str) -> None:
+    if _debug:
+        text = redacted("".join(traceback.format_exception(error)))
+    print(plain(text), file=sys.stderr)

@@ -18,8 +18,9 @@ from hpo.audit import Audit, examine
 from hpo.checkpoints import state_files
 from hpo.errors import SpecError, StudyOwned, Unavailable
 from hpo.finding import Finding
+from hpo.masking import masked
 from hpo.patience import reason
-from hpo.settings import Settings, masked
+from hpo.settings import Settings
 from hpo.storage import STORAGE_ERRORS
 from hpo.study import Study, open_ledger
 from hpo.surroundings import Gpu, Store, gpus, versions

@@ -11,7 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from hpo.errors import SpecError
-from hpo.settings import Settings, masked
+from hpo.masking import masked
+from hpo.settings import Settings
 from hpo.space.parameters import Choice, Parameter
 from hpo.spec import SearchSpec
 from hpo.wording import literal, number, plain

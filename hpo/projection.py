@@ -22,7 +22,8 @@ from sqlalchemy.engine import RowMapping
 
 from hpo.errors import HpoError, Unavailable
 from hpo.ledger import Ledger
-from hpo.settings import masked, sqlite_file
+from hpo.masking import masked, redacted
+from hpo.settings import sqlite_file
 from trainers.folders import inside, private, private_file
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -127,7 +128,7 @@ class Projection:
                     self._try_trial(number, [row])
                 return
             # such as one of a run that somebody deleted: to try again would hold up all others, and SQL has the facts
-            print(f"MLflow refuses a record of trial {number}: {error}", file=sys.stderr, flush=True)
+            print(f"MLflow refuses a record of trial {number}: {redacted(error)}", file=sys.stderr, flush=True)
 
     def _send_trial(self, number: int | None, rows: list[RowMapping]) -> None:
         metrics: list[Metric] = []
@@ -237,7 +238,7 @@ def delete_experiment(name: str, uri: str) -> None:
             there.rename_experiment(found.experiment_id, f"{name} (deleted {time.strftime('%Y-%m-%d %H:%M:%S')})")
             there.delete_experiment(found.experiment_id)
     except MlflowException as error:
-        raise Unavailable(f"MLflow at {masked(uri)} does not answer: {error}") from error
+        raise Unavailable(f"MLflow at {masked(uri)} does not answer: {redacted(error)}") from error
 
 
 def _by_trial(row: RowMapping) -> int:

@@ -17,6 +17,7 @@ import ray
 
 from hpo import guard, mps
 from hpo.errors import SpecError, Unavailable
+from hpo.masking import redacted
 from hpo.settings import without_secrets
 from hpo.space.sections import Resources
 
@@ -109,7 +110,7 @@ def _start(address: str | None, *, insecure: bool) -> None:
                 # the store holds no data sets: 100 MB are plenty, where Ray would take 30% of the memory
                 ray.init(address="local", include_dashboard=False, object_store_memory=100 * 2**20, **quiet)
     except ConnectionError as error:
-        raise Unavailable(f"no Ray cluster answers at {address!r}: {error}") from error
+        raise Unavailable(f"no Ray cluster answers at {address!r}: {redacted(error)}") from error
 
 
 def place(

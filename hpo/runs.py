@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import sqlalchemy
 
 from hpo.errors import Unavailable
+from hpo.masking import masked, redacted
 from hpo.projection import client  # it also sets how patiently MLflow's client waits
-from hpo.settings import masked, sqlite_file
+from hpo.settings import sqlite_file
 
 from mlflow.entities import ViewType  # isort: skip
 from mlflow.exceptions import MlflowException  # isort: skip
@@ -128,7 +129,7 @@ def answering(uri: str) -> Iterator[None]:
     try:
         yield
     except ERRORS as error:
-        raise Unavailable(f"MLflow at {masked(uri)} does not answer: {masked(str(error))}") from error
+        raise Unavailable(f"MLflow at {masked(uri)} does not answer: {redacted(error)}") from error
 
 
 def _is_absent(uri: str) -> bool:

@@ -17,7 +17,8 @@ from sqlalchemy.engine import RowMapping
 from hpo import records, spec
 from hpo.errors import NoUsableTrial, SpecError
 from hpo.ledger import Ledger
-from hpo.settings import Settings, masked
+from hpo.masking import masked
+from hpo.settings import Settings
 from hpo.spec import SearchSpec
 from hpo.storage import PatientStorage
 from hpo.wording import csv_cell, words

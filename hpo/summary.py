@@ -14,7 +14,8 @@ from rich.text import Text
 
 from hpo.errors import NoUsableTrial
 from hpo.lease import holder
-from hpo.settings import Settings, is_server, masked, program
+from hpo.masking import masked
+from hpo.settings import Settings, is_server, program
 from hpo.study import Study, open_ledger
 from hpo.wording import assignments, number, plain, words
 
