@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hpo import cli_data, cli_doctor, cli_models, cli_train
-from hpo.errors import HpoError, StudyOwned
+from hpo.errors import HpoError
 from hpo.masking import redacted
 from hpo.options import Home, Json, Mlflow, Space, Storage
 from hpo.wording import plain
@@ -187,25 +187,25 @@ def delete(
     storage: Storage = None,
     mlflow: Mlflow = None,
 ) -> None:
-    """Delete a study: its trials, its checkpoints, its MLflow experiment."""
-    from hpo.lease import holder
+    """Delete a study: its trials, its checkpoints, its runs in MLflow."""
+    from hpo.lease import Lease
     from hpo.study import Study
 
-    settings = _settings(home, storage, mlflow, but=name)
-    study = Study.load(name, settings)
-    owner = holder(study.row)
-    if owner:
-        stop = settings.command("stop", name)
-        raise StudyOwned(f"study {name!r} is being run by {owner}: `{stop}` first")
+    study = Study.load(name, _settings(home, storage, mlflow, but=name))
     if not yes:
         count = sum(study.counts().values())
-        typer.confirm(
-            f"Delete study {name} with {count} trials, its checkpoints and its MLflow experiment?", abort=True
-        )
-    from hpo.projection import delete_experiment
+        typer.confirm(f"Delete study {name} with {count} trials, its checkpoints and its runs in MLflow?", abort=True)
+    from hpo.projection import Task, delete_runs
+    from hpo.runs import answering
+    from hpo.sender import only_one
+    from hpo.tracking import task_of
 
-    delete_experiment(name, study.settings.mlflow)
-    study.delete()
+    with Lease(study) as lease, only_one(Task(**task_of(study))):  # a sender would make the experiment anew
+        lease.outcome = f"deleted in part: `{study.settings.command('delete', name)}` goes on with it"
+        with answering(study.settings.mlflow):
+            delete_runs(name, study.row["uid"], study.settings.mlflow)
+        lease.renew()
+        study.delete()
     typer.echo(f"deleted study {name}")
 
 

@@ -16,7 +16,7 @@ import psutil
 import sqlalchemy as sql
 from sqlalchemy.engine import RowMapping
 
-from hpo.errors import StudyOwned
+from hpo.errors import SpecError, StudyOwned
 from hpo.tables import studies
 
 if TYPE_CHECKING:
@@ -66,9 +66,11 @@ class Lease:
 
         Raises:
             StudyOwned: another live driver has it; nothing was written.
+            SpecError: it was deleted since it was opened.
         """
         row = self._ledger.study(self._study["name"])
-        assert row is not None
+        if row is None or row["id"] != self._study["id"]:
+            raise SpecError(f"study {self._study['name']!r} was deleted by another command")
         busy = holder(row)
         if busy or not self._take(row):
             name = self._study["name"]

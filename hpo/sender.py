@@ -17,6 +17,7 @@ from pathlib import Path
 from hpo.masking import redacted
 from hpo.projection import Projection, Task
 from hpo.settings import hide
+from trainers.folders import private, private_file
 
 __all__ = ["only_one"]
 
@@ -69,7 +70,7 @@ def _wait(descriptor: int, seconds: float) -> bool:
 @contextmanager
 def only_one(task: Task) -> Iterator[None]:
     """Wait until the sender of a driver that was killed has ended: two would create runs twice."""
-    with Path(task.home, f".tracking-{task.study}.lock").open("w") as lock:  # private by the umask
+    with private_file(private(Path(task.home)) / f".tracking-{task.study}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
