@@ -10,6 +10,7 @@ import re
 import shlex
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -246,6 +247,15 @@ def environment(**values: str) -> Iterator[None]:
 def mps_is_chosen() -> bool:
     """Whether the environment says already which Multi-Process Service CUDA is to use; an empty folder says none."""
     return MPS_FOLDER in os.environ
+
+
+def ray_folder() -> Path:
+    """Where a folder for Ray's session may be made: RAY_TMPDIR, or where temporary folders are, where that is short.
+
+    The path of a socket may have 103 bytes, of which Ray's own names take 80.
+    """
+    found = Path(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir())
+    return found if len(str(found)) <= 23 else Path("/tmp")
 
 
 def cards_are_hidden() -> bool:
