@@ -264,7 +264,7 @@ class Driver:
 
 @contextmanager
 def _signals(stop: Callable[[], None]) -> Iterator[None]:
-    """Call `stop` on the first SIGINT or SIGTERM; raise KeyboardInterrupt on the second."""
+    """Call `stop` on the first SIGINT or SIGTERM; raise KeyboardInterrupt on the second, which no third may disturb."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -273,9 +273,10 @@ def _signals(stop: Callable[[], None]) -> Iterator[None]:
     def handle(number: int, frame: FrameType | None) -> None:
         nonlocal seen
         seen += 1
-        if seen > 1:
+        if seen == 1:
+            stop()
+        elif seen == 2:
             raise KeyboardInterrupt
-        stop()
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

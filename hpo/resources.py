@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import signal
 import sys
 import tempfile
 import threading
@@ -88,7 +89,22 @@ def cluster(
         try:
             yield ray.cluster_resources(), result.result()
         finally:
-            ray.shutdown()
+            with _undisturbed():
+                ray.shutdown()
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Let nobody break off what takes a second or two and ends everything anyway."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _yielding(work: Callable[[], T]) -> T:
