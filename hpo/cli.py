@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import traceback
 from pathlib import Path
@@ -257,8 +256,6 @@ def main() -> None:
         said = redacted(f"{type(error).__name__}: {error}")
         _tell(error, f"{said}\nThis is a fault of hpo; `hpo --debug ...` shows where.")
         sys.exit(HpoError.exit_code)
-    finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # libraries that are interrupted as Python ends show where
 
 
 def _tell(error: Exception, text: str) -> None:

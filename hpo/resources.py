@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import math
 import os
@@ -145,6 +146,8 @@ def _start(address: str | None, session: str | None, *, insecure: bool) -> None:
                     _temp_dir=session,
                     **quiet,
                 )
+        # Ray ends once more as Python does, and shows where it was interrupted; what is registered last comes first
+        atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
     except ConnectionError as error:
         raise Unavailable(f"no Ray cluster answers at {address!r}: {redacted(error)}") from error
 
