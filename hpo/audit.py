@@ -15,7 +15,8 @@ import sqlalchemy as sql
 from hpo import checkpoints, picture
 from hpo.errors import SpecError, Unavailable
 from hpo.finding import Finding, Kind
-from hpo.settings import Settings, masked
+from hpo.masking import masked
+from hpo.settings import Settings
 from hpo.snapshot import Snapshot
 from hpo.study import Study, open_ledger
 

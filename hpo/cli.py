@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hpo import cli_data, cli_doctor, cli_models, cli_train
-from hpo.errors import HpoError, StudyOwned
+from hpo.errors import HpoError
+from hpo.masking import redacted
 from hpo.options import Home, Json, Mlflow, Space, Storage
 from hpo.wording import plain
 
@@ -197,25 +199,25 @@ def delete(
     storage: Storage = None,
     mlflow: Mlflow = None,
 ) -> None:
-    """Delete a study: its trials, its checkpoints, its MLflow experiment."""
-    from hpo.lease import holder
+    """Delete a study: its trials, its checkpoints, its runs in MLflow."""
+    from hpo.lease import Lease
     from hpo.study import Study
 
-    settings = _settings(home, storage, mlflow, but=name)
-    study = Study.load(name, settings)
-    owner = holder(study.row)
-    if owner:
-        stop = settings.command("stop", name)
-        raise StudyOwned(f"study {name!r} is being run by {owner}: `{stop}` first")
+    study = Study.load(name, _settings(home, storage, mlflow, but=name))
     if not yes:
         count = sum(study.counts().values())
-        typer.confirm(
-            f"Delete study {name} with {count} trials, its checkpoints and its MLflow experiment?", abort=True
-        )
-    from hpo.projection import delete_experiment
+        typer.confirm(f"Delete study {name} with {count} trials, its checkpoints and its runs in MLflow?", abort=True)
+    from hpo.projection import Task, delete_runs
+    from hpo.runs import answering
+    from hpo.sender import only_one
+    from hpo.tracking import task_of
 
-    delete_experiment(name, study.settings.mlflow)
-    study.delete()
+    with Lease(study) as lease, only_one(Task(**task_of(study))):  # a sender would make the experiment anew
+        lease.outcome = f"deleted in part: `{study.settings.command('delete', name)}` goes on with it"
+        with answering(study.settings.mlflow):
+            delete_runs(name, study.row["uid"], study.settings.mlflow)
+        lease.renew()
+        study.delete()
     typer.echo(f"deleted study {name}")
 
 
@@ -260,15 +262,15 @@ def main() -> None:
     try:
         app()
     except HpoError as error:
-        if _debug:
-            raise
-        print(plain(str(error)), file=sys.stderr)
+        _tell(error, str(error))
         sys.exit(error.exit_code)
-    except Exception as error:
-        if _debug:
-            raise
-        print(
-            f"{plain(f'{type(error).__name__}: {error}')}\nThis is a fault of hpo; `hpo --debug ...` shows where.",
-            file=sys.stderr,
-        )
+    except Exception as error:  # noqa: BLE001 - whatever nobody foresaw, told without a traceback
+        said = redacted(f"{type(error).__name__}: {error}")
+        _tell(error, f"{said}\nThis is a fault of hpo; `hpo --debug ...` shows where.")
         sys.exit(HpoError.exit_code)
+
+
+def _tell(error: Exception, text: str) -> None:
+    if _debug:
+        text = redacted("".join(traceback.format_exception(error)))
+    print(plain(text), file=sys.stderr)

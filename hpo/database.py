@@ -12,7 +12,8 @@ from filelock import FileLock
 from sqlalchemy.engine import Engine, make_url
 
 from hpo.errors import SpecError, Unavailable
-from hpo.settings import driver_url, masked
+from hpo.masking import masked, redacted
+from hpo.settings import driver_url
 from trainers.folders import private, private_file
 
 __all__ = ["creating", "engine_options", "open_engine", "prepare"]
@@ -52,7 +53,7 @@ def prepare(url: str) -> None:
             if engine.name == "sqlite":
                 connection.exec_driver_sql("PRAGMA journal_mode=WAL")
     except sqlalchemy.exc.DatabaseError as error:
-        said = f"the database {masked(url)} does not answer: {str(error.orig).strip()}"
+        said = f"the database {masked(url)} does not answer: {redacted(error.orig).strip()}"
         raise Unavailable(
             f"{said}; if it is elsewhere, say where with --storage, OPTUNA_STORAGE or HPO_HOME"
         ) from error

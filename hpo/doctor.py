@@ -18,8 +18,9 @@ from hpo.disk import SHORT, forecast
 from hpo.errors import SpecError, StudyOwned, Unavailable
 from hpo.finding import Finding
 from hpo.glance import Glance
+from hpo.masking import masked
 from hpo.patience import reason
-from hpo.settings import Settings, masked
+from hpo.settings import Settings
 from hpo.storage import STORAGE_ERRORS
 from hpo.study import Study, open_ledger
 from hpo.surroundings import Gpu, Store, gpus, versions

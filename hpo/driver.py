@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 from hpo import patience, records
 from hpo.errors import HpoError, Interrupted, NoUsableTrial, Unavailable
 from hpo.lease import Lease
+from hpo.masking import masked, redacted
 from hpo.progress import Progress
 from hpo.resources import cluster, is_up
 from hpo.scheduler import Event, Scheduler
 from hpo.searcher import Searcher
-from hpo.settings import masked
 from hpo.sharing import Sharing
 from hpo.storage import STORAGE_ERRORS
 from hpo.study import Study
@@ -54,7 +54,9 @@ def run(study: Study, *, concurrency: int | None = None, progress: bool = True) 
             try:
                 lease.outcome = Driver(study, concurrency, shown, lease).run()
             except BaseException as error:
-                lease.outcome = str(error) if isinstance(error, HpoError) else f"{type(error).__name__}: {error}"
+                lease.outcome = (
+                    str(error) if isinstance(error, HpoError) else f"{type(error).__name__}: {redacted(error)}"
+                )
                 raise
     except STORAGE_ERRORS as error:
         where, again = masked(study.settings.storage), study.settings.command("resume", study.name)
@@ -176,7 +178,7 @@ class Driver:
             try:
                 self._scheduler.requeue(number, why)
             except Exception as error:  # noqa: BLE001 - must hide neither the first error nor leave the others running
-                self._progress.note(f"trial {number} is put back by the next resume: {error}")
+                self._progress.note(f"trial {number} is put back by the next resume: {redacted(error)}")
         return len(running)
 
     def _close(self) -> None:
@@ -272,7 +274,7 @@ class Driver:
 
 @contextmanager
 def _signals(stop: Callable[[], None]) -> Iterator[None]:
-    """Call `stop` on the first SIGINT or SIGTERM; raise KeyboardInterrupt on the second."""
+    """Call `stop` on the first SIGINT or SIGTERM; raise KeyboardInterrupt on the second, which no third may disturb."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -281,9 +283,10 @@ def _signals(stop: Callable[[], None]) -> Iterator[None]:
     def handle(number: int, frame: FrameType | None) -> None:
         nonlocal seen
         seen += 1
-        if seen > 1:
+        if seen == 1:
+            stop()
+        elif seen == 2:
             raise KeyboardInterrupt
-        stop()
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -15,7 +15,8 @@ from sqlalchemy.engine import Engine, RowMapping
 
 from hpo import database, spec
 from hpo.errors import SpecError, Unavailable
-from hpo.settings import Settings, driver_url, masked
+from hpo.masking import masked, redacted
+from hpo.settings import Settings, driver_url
 from hpo.spec import SearchSpec
 
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ def _reading(settings: Settings) -> Iterator[Engine | None]:
         yield engine
     except (sql.exc.SQLAlchemyError, ValueError) as error:
         said = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
-        raise Unavailable(f"the database {masked(settings.storage)} cannot be read: {masked(said)}") from error
+        raise Unavailable(f"the database {masked(settings.storage)} cannot be read: {redacted(said)}") from error
     finally:
         if engine is not None:
             engine.dispose()

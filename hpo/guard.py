@@ -20,6 +20,7 @@ from ray._raylet import (  # type: ignore[attr-defined]
 from ray.exceptions import AuthenticationError, RayError
 
 from hpo.errors import SpecError, Unavailable
+from hpo.masking import redacted
 from hpo.settings import environment
 from trainers.folders import private
 
@@ -103,14 +104,14 @@ def _wants_token(address: str) -> bool:
     try:
         found = services.canonicalize_bootstrap_address(address)
     except ValueError as error:
-        raise SpecError(f"{address!r} is no address of a Ray cluster, HOST:PORT or auto: {error}") from error
+        raise SpecError(f"{address!r} is no address of a Ray cluster, HOST:PORT or auto: {redacted(error)}") from error
     if found is None:
         raise Unavailable(f"no Ray cluster answers at {address!r}")
     host, _, port = found.rpartition(":")
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=PATIENCE).close()
     except OSError as error:  # Ray's client would wait longer for nobody
-        raise Unavailable(f"no Ray cluster answers at {address!r}: {error}") from error
+        raise Unavailable(f"no Ray cluster answers at {address!r}: {redacted(error)}") from error
     try:
         with environment(RAY_AUTH_MODE="disabled"), _without_stderr():
             Config.initialize("")
@@ -118,7 +119,7 @@ def _wants_token(address: str) -> bool:
     except AuthenticationError:
         return True
     except RayError as error:
-        raise Unavailable(f"no Ray cluster answers at {address!r}: {error}") from error
+        raise Unavailable(f"no Ray cluster answers at {address!r}: {redacted(error)}") from error
     finally:
         Config.initialize("")  # with the user's own mode again
     return False

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 import time
 import uuid
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -16,7 +18,8 @@ import psutil
 import sqlalchemy as sql
 from sqlalchemy.engine import RowMapping
 
-from hpo.errors import StudyOwned
+from hpo.errors import SpecError, StudyOwned
+from hpo.space.document import printable
 from hpo.tables import studies
 
 if TYPE_CHECKING:
@@ -26,6 +29,7 @@ __all__ = ["Lease", "holder"]
 
 SECONDS = 60.0  # without a renewal for so long the study is free; longer than any stall of the control loop we know
 RENEW_EVERY = 5.0
+BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
 def holder(row: RowMapping) -> str | None:
@@ -36,18 +40,30 @@ def holder(row: RowMapping) -> str | None:
     if row["owner"] is None:
         return None
     here = row["host"] == socket.gethostname()
-    if not (_alive(row["pid"], row["pid_started"]) if here else row["expires"] >= time.time()):
+    known = here and row["process"]  # an earlier version wrote none
+    if not (_start(row["pid"]) == known if known else row["expires"] >= time.time()):
         return None
     age = time.time() - row["owned_since"]
-    return f"process {row['pid']} on {row['host']}, for {age:.0f} s"
+    return f"process {row['pid']} on {printable(row['host'])}, for {age:.0f} s"
 
 
-def _alive(pid: int, started: float) -> bool:
+def _start(pid: int) -> str | None:
+    """What tells a process from any other that has its number, before or after; None where it has ended.
+
+    On Linux the boot and the ticks since then: every time of day changes there when the clock is set.
+    """
+    if sys.platform == "linux":
+        try:
+            # state, parent and so on: what follows the program's name, which may hold anything
+            fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+        except OSError:
+            return None
+        return f"{BOOT.read_text().strip()} {fields[19]}" if fields[0] not in "ZX" else None
     try:
         process = psutil.Process(pid)
-        return abs(process.create_time() - started) < 1 and process.status() != psutil.STATUS_ZOMBIE
+        return str(process.create_time()) if process.status() != psutil.STATUS_ZOMBIE else None
     except psutil.NoSuchProcess:
-        return False
+        return None
 
 
 class Lease:
@@ -66,9 +82,11 @@ class Lease:
 
         Raises:
             StudyOwned: another live driver has it; nothing was written.
+            SpecError: it was deleted since it was opened.
         """
         row = self._ledger.study(self._study["name"])
-        assert row is not None
+        if row is None or row["id"] != self._study["id"]:
+            raise SpecError(f"study {self._study['name']!r} was deleted by another command")
         busy = holder(row)
         if busy or not self._take(row):
             name = self._study["name"]
@@ -79,14 +97,14 @@ class Lease:
         return self
 
     def _take(self, seen: RowMapping) -> bool:
-        now, process = time.time(), psutil.Process()
+        now = time.time()
         # only if nobody has taken or renewed it since it was seen free
         free = sql.and_(*(studies.c[key].is_not_distinct_from(seen[key]) for key in ("owner", "expires")))
         values = {
             "owner": self._owner,
             "host": socket.gethostname(),
             "pid": os.getpid(),
-            "pid_started": process.create_time(),
+            "process": _start(os.getpid()),
             "owned_since": now,
             "expires": now + SECONDS,
             "stop": False,

@@ -75,10 +75,16 @@ class Ledger:
 
     @patient
     def delete_study(self, study: int) -> None:
+        """Forget a study that has no trials any more."""
+        with self.begin() as connection:
+            connection.execute(sql.delete(studies).where(studies.c.id == study))
+
+    @patient
+    def delete_trials(self, study: int) -> None:
+        """Forget all that a study has done."""
         with self.begin() as connection:
             for table in (outbox, packings, attempts, epochs, trials):
                 connection.execute(sql.delete(table).where(table.c.study == study))
-            connection.execute(sql.delete(studies).where(studies.c.id == study))
 
     # -- trials -------------------------------------------------------------------------------------------------------
 

@@ -50,7 +50,7 @@ def _owned(settings: Settings) -> list[RowMapping]:
     if settings.storage_file is not None and not settings.storage_file.exists():
         return []
     engine = database.open_engine(settings.storage)
-    kept = ("name", "owner", "host", "pid", "pid_started", "owned_since", "expires")
+    kept = ("name", "owner", "host", "pid", "process", "owned_since", "expires")
     query = sql.select(*(studies.c[name] for name in kept)).where(studies.c.owner.is_not(None)).order_by(studies.c.id)
     try:
         with engine.connect() as connection:

@@ -9,6 +9,8 @@ from typing import Any, TypeVar, cast
 
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, PendingRollbackError
 
+from hpo.masking import redacted
+
 __all__ = ["SECONDS", "Patience", "patient", "reason"]
 
 SECONDS = 120.0  # that a driver waits for its database
@@ -75,7 +77,7 @@ def patient(method: F) -> F:
 def reason(error: BaseException) -> str:
     """What the database's own driver said, in a line."""
     found = _of_database(error) or error
-    return str(getattr(found, "orig", None) or found).strip().splitlines()[0]
+    return redacted(getattr(found, "orig", None) or found).strip().splitlines()[0]
 
 
 def _of_database(error: BaseException) -> DBAPIError | None:

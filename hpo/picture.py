@@ -10,8 +10,8 @@ from typing import Any
 
 from hpo.errors import Unavailable
 from hpo.finding import Finding
+from hpo.masking import masked
 from hpo.runs import Run, Shown
-from hpo.settings import masked
 from hpo.snapshot import Snapshot
 
 __all__ = ["compare", "keep", "show"]

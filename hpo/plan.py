@@ -15,8 +15,9 @@ from rich.text import Text
 from hpo.disk import Forecast, forecast
 from hpo.errors import SpecError, Unavailable
 from hpo.glance import Glance, glance, names
+from hpo.masking import masked
 from hpo.retention import Held, Verdict, judge, look
-from hpo.settings import Settings, masked
+from hpo.settings import Settings
 from hpo.space.parameters import Choice, Parameter
 from hpo.spec import SearchSpec
 from hpo.wording import literal, number, plain, size

@@ -12,7 +12,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,10 @@ from typing import Any
 import yaml
 from sqlalchemy.engine import RowMapping
 
-from hpo.errors import HpoError, Unavailable
+from hpo.errors import HpoError
 from hpo.ledger import Ledger
-from hpo.settings import masked, sqlite_file
+from hpo.masking import redacted
+from hpo.settings import sqlite_file
 from trainers.folders import inside, private, private_file
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -30,10 +31,10 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # the outbox is t
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
 
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, Metric, Param, RunTag
+from mlflow.entities import Dataset, DatasetInput, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 
-__all__ = ["Projection", "Task", "delete_experiment"]
+__all__ = ["Projection", "Task", "delete_runs"]
 
 BATCH = 500  # outbox records a round
 REFUSED = {"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "INVALID_STATE"}
@@ -85,16 +86,10 @@ class Projection:
     def _find_runs(self) -> dict[int | None, str]:
         """Runs of this study that are there already: trial number -> run id; None is the parent."""
         found: dict[int | None, str] = {}
-        token: str | None = None
-        query = f"tags.`hpo.uid` = '{self._uid}'"
-        while True:
-            page = self._client.search_runs([self._experiment], query, max_results=1000, page_token=token)
-            for run in page:
-                number = run.data.tags.get("hpo.trial")
-                found[int(number) if number is not None else None] = run.info.run_id
-            token = page.token
-            if not token:
-                return found
+        for run in _pages(self._client, self._experiment, f"tags.`hpo.uid` = '{self._uid}'"):
+            number = run.data.tags.get("hpo.trial")
+            found[int(number) if number is not None else None] = run.info.run_id
+        return found
 
     def _create_parent(self, row: RowMapping) -> str:
         tags = {"mlflow.note.content": f"```yaml\n{row['text']}\n```", **self._tags()}
@@ -128,7 +123,7 @@ class Projection:
                     self._try_trial(number, [row])
                 return
             # such as one of a run that somebody deleted: to try again would hold up all others, and SQL has the facts
-            print(f"MLflow refuses a record of trial {number}: {error}", file=sys.stderr, flush=True)
+            print(f"MLflow refuses a record of trial {number}: {redacted(error)}", file=sys.stderr, flush=True)
 
     def _send_trial(self, number: int | None, rows: list[RowMapping]) -> None:
         metrics: list[Metric] = []
@@ -229,16 +224,42 @@ def client(uri: str) -> MlflowClient:
     return MlflowClient(uri)  # not mlflow.set_tracking_uri, which writes into this process's environment
 
 
-def delete_experiment(name: str, uri: str) -> None:
-    """Delete a study's experiment; it is renamed first, because MLflow keeps the names of deleted ones taken."""
+def is_absent(uri: str) -> bool:
+    """Whether it is a local database that is not there yet, which to open would create."""
+    file = sqlite_file(uri)
+    return file is not None and not file.exists()
+
+
+def delete_runs(name: str, uid: str, uri: str) -> None:
+    """Put the runs of the study `uid` into MLflow's bin, and its experiment too where it shows no others.
+
+    The experiment is renamed first, because MLflow keeps the names of deleted ones taken. Raises as MLflow does.
+    """
+    if is_absent(uri):
+        return
     there = client(uri)
-    try:
-        found = there.get_experiment_by_name(name)
-        if found is not None and found.lifecycle_stage == "active":
-            there.rename_experiment(found.experiment_id, f"{name} (deleted {time.strftime('%Y-%m-%d %H:%M:%S')})")
-            there.delete_experiment(found.experiment_id)
-    except MlflowException as error:
-        raise Unavailable(f"MLflow at {masked(uri)} does not answer: {error}") from error
+    found = there.get_experiment_by_name(name)
+    if found is None or found.lifecycle_stage != "active":
+        return
+    runs = list(_pages(there, found.experiment_id))
+    mine = [run for run in runs if run.data.tags.get("hpo.uid") == uid]
+    if len(mine) == len(runs):
+        there.rename_experiment(found.experiment_id, f"{name} (deleted {time.strftime('%Y-%m-%d %H:%M:%S')})")
+        there.delete_experiment(found.experiment_id)
+        return
+    for run in mine:
+        there.delete_run(run.info.run_id)
+
+
+def _pages(there: MlflowClient, experiment: str, query: str = "") -> Iterator[Run]:
+    """All runs of an experiment that the query finds."""
+    token: str | None = None
+    while True:
+        page = there.search_runs([experiment], query, max_results=1000, page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
 
 
 def _by_trial(row: RowMapping) -> int:

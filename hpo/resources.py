@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
+import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +18,8 @@ import ray
 
 from hpo import guard, mps
 from hpo.errors import Unavailable
-from hpo.settings import without_secrets
+from hpo.masking import redacted
+from hpo.settings import ray_folder, without_secrets
 
 __all__ = ["cluster", "cpus_per_card", "is_up"]
 
@@ -61,14 +65,29 @@ def cluster(
     if is_up():
         yield ray.cluster_resources(), meanwhile()
         return
-    with mps.service(say) if sharing and not address else nullcontext():
+    with mps.service(say) if sharing and not address else nullcontext(), _session(address) as session:
         with ThreadPoolExecutor(1) as beside:
             result = beside.submit(_yielding, meanwhile)
-            _start(address, insecure=insecure)
+            _start(address, session, insecure=insecure)
         try:
             yield ray.cluster_resources(), result.result()
         finally:
-            ray.shutdown()
+            with _undisturbed():
+                ray.shutdown()
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Let nobody break off what takes a second or two and ends everything anyway."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _yielding(work: Callable[[], T]) -> T:
@@ -78,7 +97,20 @@ def _yielding(work: Callable[[], T]) -> T:
     return work()
 
 
-def _start(address: str | None, *, insecure: bool) -> None:
+@contextmanager
+def _session(address: str | None) -> Iterator[str | None]:
+    """A folder for what Ray writes in a cluster that starts here: what trials print too, in files that all may read.
+
+    It lies in one that is this user's alone, because Ray opens its own to everybody, and both go at the end.
+    """
+    if address:
+        yield None
+        return
+    with tempfile.TemporaryDirectory(prefix="hpo-", dir=ray_folder(), ignore_cleanup_errors=True) as folder:
+        yield f"{folder}/r"
+
+
+def _start(address: str | None, session: str | None, *, insecure: bool) -> None:
     _ray_environment()
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
@@ -89,9 +121,17 @@ def _start(address: str | None, *, insecure: bool) -> None:
             # workers inherit the environment of the Ray processes that start here
             with without_secrets(), guard.loopback(), guard.private_token():
                 # the store holds no data sets: 100 MB are plenty, where Ray would take 30% of the memory
-                ray.init(address="local", include_dashboard=False, object_store_memory=100 * 2**20, **quiet)
+                ray.init(
+                    address="local",
+                    include_dashboard=False,
+                    object_store_memory=100 * 2**20,
+                    _temp_dir=session,
+                    **quiet,
+                )
+        # Ray ends once more as Python does, and shows where it was interrupted; what is registered last comes first
+        atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
     except ConnectionError as error:
-        raise Unavailable(f"no Ray cluster answers at {address!r}: {error}") from error
+        raise Unavailable(f"no Ray cluster answers at {address!r}: {redacted(error)}") from error
 
 
 def tune_environment(slots: int) -> None:
@@ -109,6 +149,9 @@ def tune_environment(slots: int) -> None:
 def _ray_environment() -> None:
     """Ray's settings that exist as environment variables only; must be set before Ray starts."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Of what a worker prints, its last 10 to 20 MB are kept; without a limit all of it is.
+    os.environ.setdefault("RAY_ROTATION_MAX_BYTES", str(10**7))
+    os.environ.setdefault("RAY_ROTATION_BACKUP_COUNT", "1")
     # The monitor kills healthy workers too, and Ray Tune 2.60 ends the whole search over one that it killed. Without it
     # the kernel kills the worker that is largest, which is a lost worker like any other.
     os.environ.setdefault("RAY_memory_monitor_refresh_ms", "0")

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import sqlalchemy
 
 from hpo.errors import Unavailable
-from hpo.projection import client  # it also sets how patiently MLflow's client waits
-from hpo.settings import masked, sqlite_file
+from hpo.masking import masked, redacted
+from hpo.projection import client, is_absent  # it also sets how patiently MLflow's client waits
 
 from mlflow.entities import ViewType  # isort: skip
 from mlflow.exceptions import MlflowException  # isort: skip
@@ -48,7 +48,7 @@ class Shown:
         self.experiment: str | None = None
         self.deleted = False
         self.runs: list[Run] = []
-        if _is_absent(uri):  # to open it would create it
+        if is_absent(uri):  # to open it would create it
             return
         self._uri = uri
         with answering(uri):
@@ -113,7 +113,7 @@ def ping(uri: str) -> float | None:
     Raises:
         Unavailable: it does not answer.
     """
-    if _is_absent(uri):
+    if is_absent(uri):
         return None
     with answering(uri):
         there = client(uri)
@@ -128,9 +128,4 @@ def answering(uri: str) -> Iterator[None]:
     try:
         yield
     except ERRORS as error:
-        raise Unavailable(f"MLflow at {masked(uri)} does not answer: {masked(str(error))}") from error
-
-
-def _is_absent(uri: str) -> bool:
-    file = sqlite_file(uri)
-    return file is not None and not file.exists()
+        raise Unavailable(f"MLflow at {masked(uri)} does not answer: {redacted(error)}") from error

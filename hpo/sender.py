@@ -14,7 +14,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from hpo.masking import redacted
 from hpo.projection import Projection, Task
+from hpo.settings import hide
+from trainers.folders import private, private_file
 
 __all__ = ["only_one"]
 
@@ -28,6 +31,7 @@ def main() -> None:
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     task = Task(**json.loads(_first_line(sys.stdin.fileno())))
+    hide(task.storage, task.mlflow)
     closed = failing = ending = False
     projection: Projection | None = None
     pause = 0.0
@@ -45,7 +49,7 @@ def main() -> None:
                     return
                 pause, failing = 1.0, False
             except Exception as error:  # noqa: BLE001 - MLflow raises its own, requests' and SQLAlchemy's: all mean later
-                print(time.strftime("%F %T"), f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
+                print(time.strftime("%F %T"), f"{type(error).__name__}: {redacted(error)}", file=sys.stderr, flush=True)
                 pause, failing = 0.0, True
                 time.sleep(RETRY)
 
@@ -66,7 +70,7 @@ def _wait(descriptor: int, seconds: float) -> bool:
 @contextmanager
 def only_one(task: Task) -> Iterator[None]:
     """Wait until the sender of a driver that was killed has ended: two would create runs twice."""
-    with Path(task.home, f".tracking-{task.study}.lock").open("w") as lock:  # private by the umask
+    with private_file(private(Path(task.home)) / f".tracking-{task.study}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

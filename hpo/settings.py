@@ -10,6 +10,7 @@ import re
 import shlex
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -17,9 +18,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from hpo.errors import SpecError
+from hpo.masking import masked, remember, unreadable
 from trainers.folders import private
 
-__all__ = ["Settings", "masked", "resolve"]
+__all__ = ["Settings", "hide", "resolve"]
 
 
 DEFAULT_HOME = "hpo-data"
@@ -34,6 +36,9 @@ SECRET_VALUE = re.compile(r"://[^/@\s]*:[^/@\s]+@")
 """A URL with a password in it."""
 NEEDED = re.compile(r"RAY_.*|.*_proxy", re.IGNORECASE)
 """A worker talks to its own cluster, and fetches data sets through the proxy there is."""
+FORMS = {"storage": "postgresql://USER@HOST/DATABASE", "mlflow": "http://USER:PASSWORD@HOST:PORT"}
+PASSWORDS = ("PGPASSWORD", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "RAY_AUTH_TOKEN")
+"""What stores are entered with, beside what stands in their addresses."""
 SHARED = "HPO_WORKER_ENV"
 TRUE = frozenset({"1", "true", "yes"})
 
@@ -125,7 +130,7 @@ def resolve(
     """Settle every location; arguments named `file_*` come from the space file.
 
     Raises:
-        SpecError: Optuna and MLflow would share a database, or a URL is of a kind that is not supported.
+        SpecError: Optuna and MLflow would share a database, or a URL is of a kind that is not supported or is none.
     """
     folder = Path(home or os.environ.get("HPO_HOME") or DEFAULT_HOME).expanduser().absolute()
     settings = Settings(
@@ -135,8 +140,14 @@ def resolve(
         ray=ray or os.environ.get("RAY_ADDRESS"),
         insecure_cluster=insecure_cluster or _says_insecure(),
     ).filled(mlflow=None, ray=file_ray, insecure_cluster=file_insecure_cluster)
+    hide(settings.storage, settings.mlflow, settings.ray)
     _refuse(settings)
     return settings
+
+
+def hide(*addresses: str | None) -> None:
+    """Keep the passwords of these addresses, and those in the environment, out of what is told of errors."""
+    remember(*addresses, *map(os.environ.get, PASSWORDS))
 
 
 def _says_insecure() -> bool:
@@ -149,10 +160,13 @@ def _refuse(settings: Settings) -> None:
         raise SpecError(
             f"home {str(settings.home)!r} holds {' and '.join(odd)}, which mean something in a database URL"
         )
-    scheme = urlsplit(settings.storage).scheme
-    if scheme.split("+")[0] not in ("sqlite", "postgresql"):
+    for name, url in (("storage", settings.storage), ("mlflow", settings.mlflow)):
+        problem = unreadable(url)
+        if problem:
+            raise SpecError(f"{name}: {problem}. An address is sqlite:///PATH or {FORMS[name]}")
+    if settings.storage.partition("://")[0] not in ("sqlite", "postgresql", "postgresql+psycopg"):
         raise SpecError(
-            f"storage {masked(settings.storage)!r} is not supported: use sqlite:///PATH or postgresql://USER@HOST/DATABASE"
+            f"storage {masked(settings.storage)!r} is not supported: use sqlite:///PATH or {FORMS['storage']}"
         )
     if settings.storage == settings.mlflow:
         raise SpecError(
@@ -161,7 +175,7 @@ def _refuse(settings: Settings) -> None:
         )
     if urlsplit(settings.mlflow).scheme in ("", "file"):
         raise SpecError(
-            f"mlflow {settings.mlflow!r} is a folder, which MLflow no longer supports: "
+            f"mlflow {masked(settings.mlflow)!r} is a folder, which MLflow no longer supports: "
             "use sqlite:///PATH, a database URL or the http:// address of a server"
         )
 
@@ -235,6 +249,15 @@ def mps_is_chosen() -> bool:
     return MPS_FOLDER in os.environ
 
 
+def ray_folder() -> Path:
+    """Where a folder for Ray's session may be made: RAY_TMPDIR, or where temporary folders are, where that is short.
+
+    The path of a socket may have 103 bytes, of which Ray's own names take 80.
+    """
+    found = Path(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir())
+    return found if len(str(found)) <= 23 else Path("/tmp")
+
+
 def cards_are_hidden() -> bool:
     """Whether the environment hides all GPUs from CUDA."""
     return os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
@@ -248,12 +271,6 @@ def is_server(uri: str) -> bool:
 def sqlite_file(url: str) -> Path | None:
     """The file that the database lies in; None where it lies in a server."""
     return Path(url.removeprefix("sqlite:///")) if url.startswith("sqlite:///") else None
-
-
-def masked(url: str) -> str:
-    """The URL with its password replaced, fit for a screen or a log."""
-    url = re.sub(r"(://[^:/@]*:).*@", r"\1***@", url)
-    return re.sub(r"(password=)[^&\s]*", r"\1***", url)
 
 
 def driver_url(url: str) -> str:

@@ -18,7 +18,8 @@ from sqlalchemy.engine import RowMapping
 from hpo import records, spec
 from hpo.errors import NoUsableTrial, SpecError
 from hpo.ledger import Ledger
-from hpo.settings import Settings, masked
+from hpo.masking import masked
+from hpo.settings import Settings
 from hpo.spec import SearchSpec
 from hpo.storage import PatientStorage
 from hpo.wording import csv_cell, words
@@ -242,10 +243,22 @@ class Study:
         return driver.run(self, concurrency=concurrency, progress=progress)
 
     def delete(self) -> None:
-        """Remove the study from SQL together with its checkpoints; MLflow is the caller's to clear."""
+        """Remove the study's checkpoints, then the study from SQL, under the lease; MLflow is the caller's to clear.
+
+        In an order in which a kill leaves a study that can be opened, and deleted by the same call again: files while
+        SQL names them, our trials before Optuna's, which would else be ended trials that Optuna knows nothing of.
+        """
+        for folder in (self.folder, *self._folders_of_an_earlier_version()):
+            shutil.rmtree(folder, ignore_errors=True)
+        self.ledger.delete_trials(self.id)
         optuna.delete_study(study_name=self.name, storage=self.storage)
-        shutil.rmtree(self.folder, ignore_errors=True)
         self.ledger.delete_study(self.id)
+
+    def _folders_of_an_earlier_version(self) -> list[Path]:
+        """Trials' folders below the study's number alone, which another database may have too: those on record."""
+        own = {f"{self.id}/{row['number']:06d}" for row in self.ledger.trials(self.id)}
+        named = {str(Path(row["checkpoint"]).parent) for row in self.ledger.trials(self.id) if row["checkpoint"]}
+        return [self.settings.checkpoints / each for each in own & named]
 
     def begin(self) -> None:
         """Read afresh what an earlier driver spent, and save budget and resources as they are now; under the lease."""

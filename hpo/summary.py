@@ -14,7 +14,8 @@ from rich.text import Text
 
 from hpo.errors import NoUsableTrial
 from hpo.lease import holder
-from hpo.settings import Settings, is_server, masked, program
+from hpo.masking import masked
+from hpo.settings import Settings, is_server, program
 from hpo.study import Study, open_ledger
 from hpo.wording import assignments, number, plain, words
 
@@ -61,10 +62,10 @@ def best(study: Study, *, as_json: bool) -> None:
     reached = f"{study.spec.metric.name} {number(found['value'])} after {found['epoch']} epochs"
     if found["best_epoch"] != found["epoch"]:
         reached += f" ({number(found['best_value'])} at epoch {found['best_epoch']})"
-    print(f"best trial  {found['number']}: {reached}")
+    print(f"best trial  {found['number']}: {plain(reached)}")
     print(f"parameters  {plain(assignments(found['params']))}")
     if found["checkpoint"]:
-        print(f"checkpoint  {found['checkpoint']}")
+        print(f"checkpoint  {plain(found['checkpoint'])}")
 
 
 def closing(study: Study, *, as_json: bool) -> None:
@@ -75,10 +76,10 @@ def closing(study: Study, *, as_json: bool) -> None:
     name, settings = study.name, study.settings
     print(f"trials      {words(study.counts())}")
     print()
-    print(f"curves      {_mlflow_ui(settings)}")
+    print(f"curves      {plain(_mlflow_ui(settings))}")
     print(f"study       {shlex.join([program('optuna-dashboard'), masked(settings.storage)])}")
     print(f"next        {settings.command('trials', name)}")
-    print(f"            {settings.command('resume', name)} --set budget.trials=N")
+    print(f"            {plain(settings.command('resume', name))} --set budget.trials=N")
 
 
 def _mlflow_ui(settings: Settings) -> str:

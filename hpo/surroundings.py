@@ -16,7 +16,8 @@ import sqlalchemy as sql
 import hpo
 from hpo import database
 from hpo.errors import Unavailable
-from hpo.settings import Settings, masked
+from hpo.masking import masked, redacted
+from hpo.settings import Settings
 
 __all__ = ["Gpu", "Store", "checkpoint_store", "gpus", "mlflow_store", "sql_store", "versions"]
 
@@ -87,7 +88,7 @@ def sql_store(settings: Settings) -> Store:
     try:
         engine = database.open_engine(settings.storage)
     except (sql.exc.ArgumentError, ImportError) as error:
-        return Store(store="database", where=where, problem=masked(str(error)))
+        return Store(store="database", where=where, problem=redacted(error))
     began = time.perf_counter()
     try:
         with engine.connect() as connection:
@@ -96,7 +97,7 @@ def sql_store(settings: Settings) -> Store:
                 connection.exec_driver_sql("PRAGMA schema_version")  # reads the file, which SELECT 1 does not
         return Store(store="database", where=where, seconds=time.perf_counter() - began)
     except sql.exc.DBAPIError as error:
-        return Store(store="database", where=where, problem=masked(str(error.orig).strip()))
+        return Store(store="database", where=where, problem=redacted(error.orig).strip())
     finally:
         engine.dispose()
 

@@ -33,7 +33,7 @@ studies = sql.Table(
     sql.Column("owner", sql.String(32)),
     sql.Column("host", sql.String(255)),
     sql.Column("pid", sql.Integer),
-    sql.Column("pid_started", sql.Float),  # tells a process from a later one with its number
+    sql.Column("process", sql.String(80)),  # tells it from a later one with its number; see hpo.lease
     sql.Column("owned_since", sql.Float),
     sql.Column("expires", sql.Float),
     sqlite_autoincrement=True,

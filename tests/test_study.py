@@ -14,6 +14,7 @@ from study_samples import TREE, open_study, report, scheduler_of
 
 from hpo import settings, summary
 from hpo.errors import NoUsableTrial, SpecError, Unavailable
+from hpo.masking import masked
 from hpo.scheduler import Event
 from hpo.searcher import Searcher
 from hpo.study import Study
@@ -65,7 +66,7 @@ def test_passwords_are_masked_everywhere(home: Path) -> None:
     with pytest.raises(SpecError) as caught:
         settings.resolve(home=home, storage="mysql://me:secret@host/db")
     assert "secret" not in str(caught.value)
-    assert settings.masked("postgresql://me:secret@host/db") == "postgresql://me:***@host/db"
+    assert masked("postgresql://me:secret@host/db") == "postgresql://me:***@host/db"
 
 
 def test_a_file_that_is_no_database_is_said_to_be_none(home: Path) -> None:
@@ -183,7 +184,7 @@ def test_of_equal_trials_the_first_is_best_and_keeps_its_checkpoint(home: Path) 
     "url", ["postgresql://u:p@s3cr3t@h/db", "postgresql://h/db?user=u&password=s3cr3t", "postgresql://u:s3cr3t@h/db"]
 )
 def test_every_spelling_of_a_password_is_masked(url: str) -> None:
-    assert "s3cr3t" not in settings.masked(url)
+    assert "s3cr3t" not in masked(url)
 
 
 def test_a_study_keeps_to_the_mlflow_of_its_file(home: Path) -> None:

@@ -4,14 +4,17 @@ import csv
 import io
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import yaml
 from rich.console import Console
 
-from hpo import doctor, settings, spec, summary
+from hpo import cli, doctor, settings, spec, summary
 from hpo.cli_data import _print_counts, _print_skipped
+from hpo.errors import StudyOwned
+from hpo.lease import Lease
 from hpo.plan import plan
 from hpo.progress import Progress
 from hpo.scheduler import Event, Scheduler
@@ -74,6 +77,29 @@ def test_the_doctor_is_harmless(study: Study, capsys: pytest.CaptureFixture[str]
     out = capsys.readouterr().out
     assert harmless(out)
     assert out.count(WRITTEN) >= 2, "the reason of a failure, and where MLflow is"
+
+
+def test_the_holder_of_a_study_is_harmless(study: Study, capsys: pytest.CaptureFixture[str]) -> None:
+    held = {"owner": "x", "host": STEERS, "pid": 1, "owned_since": 1.0, "expires": time.time() + 60}
+    study.ledger.update_study(study.id, **held)
+    cli.stop(study.name, home=study.settings.home)
+    summary.status("study", study.settings, as_json=False)
+    doctor.doctor(None, study.settings, fix=False, dry_run=False, as_json=False)
+    with pytest.raises(StudyOwned) as caught, Lease(study):
+        pass
+    out = capsys.readouterr().out + str(caught.value)
+    assert harmless(out)
+    assert out.count(WRITTEN) == 4
+
+
+def test_the_best_trial_is_harmless(study: Study, capsys: pytest.CaptureFixture[str]) -> None:
+    study.ledger.update_trial(study.id, 1, checkpoint=f"{STEERS}.pt")
+    summary.best(study, as_json=False)
+    study.ledger.update_study(study.id, mlflow=f"http://{STEERS}")
+    summary.closing(Study.load("study", study.settings), as_json=False)
+    out = capsys.readouterr().out
+    assert harmless(out)
+    assert out.count(WRITTEN) == 4, "the checkpoint twice, MLflow, and MLflow in the command to type"
 
 
 def test_progress_is_harmless(study: Study) -> None:

@@ -1,0 +1,48 @@
+"""Ctrl-C again and again: the search ends at once and quietly."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import synthetic
+import yaml
+from study_samples import TREE
+from waiting import wait_until
+
+from hpo import settings, spec
+from hpo.lease import holder
+from hpo.study import Study
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("between", [0.05, 0.4])
+@pytest.mark.parametrize("known", [False, True], ids=["a new study", "a known one"])
+def test_ctrl_c_many_times_ends_quietly(home: Path, between: float, known: bool) -> None:
+    journal = home.parent / "journal"
+    trainer = {"import": "synthetic:Resumable", "journal": str(journal), "epochs": 40, "sleep": 0.5}
+    space = home.parent / "space.yaml"
+    space.write_text(yaml.safe_dump({**TREE, "trainer": trainer}))
+    if known:
+        Study.open(spec.load(space, []), settings.resolve(home=home))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "hpo", "run", "--space", str(space), "--home", str(home)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "NO_COLOR": "1"},
+    )
+    wait_until(lambda: bool(synthetic.read(journal)), 60)
+    while process.poll() is None:
+        process.send_signal(signal.SIGINT)
+        time.sleep(between)
+    output = process.communicate(timeout=60)[0]
+    assert "Traceback" not in output, output
+    assert "Exception" not in output, output
+    assert process.returncode == 130, output
+    study = Study.load("study", settings.resolve(home=home))
+    assert "RUNNING" not in study.counts()
+    assert holder(study.row) is None
