@@ -134,7 +134,7 @@ def test_a_plan_shows_choices_as_they_are(home: Path, capsys: pytest.CaptureFixt
         "parameters": {"kind": {"values": ["[bold]", "[/nothing]"]}},
         "trainer": {"import": "synthetic:faulty"},
     }
-    plan(spec.from_mapping(tree), settings.resolve(home=home), as_json=False)
+    plan(spec.from_mapping(tree), settings.resolve(home=home), concurrency=None, as_json=False)
     assert "[bold], [/nothing]" in capsys.readouterr().out
 
 
