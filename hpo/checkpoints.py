@@ -20,9 +20,18 @@ WORKING = 2  # files of an unfinished trial that its worker keeps; SQL may name 
 
 def compare(seen: Snapshot) -> Iterator[Finding]:
     """Checkpoints that are missing, damaged or out of place; then files that SQL does not name, unless it runs."""
+    if not seen.study.is_here:
+        yield seen.finding(None, "place", seen.study.elsewhere, None)
+        return
+    missing = _missing(seen)
+    for folder, numbers in missing.items():
+        count = f"{len(numbers)} trial{'s' if len(numbers) > 1 else ''}"
+        what = f"{folder} is missing, with the checkpoints of {count}: is its disk there? "
+        yield seen.finding(None, "checkpoint", f"{what}If they are gone for good: mkdir -p {folder}", None)
+    away = {number for numbers in missing.values() for number in numbers}
     for number in seen.settled:
         name = seen.rows[number]["checkpoint"]
-        problem = name and _problem(seen, number)
+        problem = name and number not in away and _problem(seen, number)
         if not problem:
             continue
         now = seen.study.ledger.trial(seen.study.id, number)
@@ -34,6 +43,22 @@ def compare(seen: Snapshot) -> Iterator[Finding]:
     if seen.owner is None:
         for path in leftovers(seen):
             yield _leftover(seen, path)
+
+
+def _missing(seen: Snapshot) -> dict[Path, list[int]]:
+    """Folders of whole studies that SQL names and that are not there, with the trials that it names in them.
+
+    A disk that is not mounted is no reason to forget what lies on it.
+    """
+    found: dict[Path, list[int]] = {}
+    for number in seen.settled:
+        name = seen.rows[number]["checkpoint"]
+        if not name:
+            continue
+        folder = seen.study.settings.checkpoints.joinpath(*Path(name).parts[:1])
+        if not folder.is_dir():
+            found.setdefault(folder, []).append(number)
+    return found
 
 
 def _problem(seen: Snapshot, number: int) -> str | None:

@@ -37,6 +37,8 @@ def show(seen: Snapshot) -> Shown:
         Unavailable: it does not answer, or the study's runs are known to be in another one.
     """
     study = seen.study
+    if not study.is_here:
+        raise Unavailable(f"MLflow was not asked: {study.elsewhere}")
     if not study.knows_mlflow:
         raise Unavailable(
             f"the runs of study {study.name!r} are at {study.row['mlflow']}, not at {masked(study.settings.mlflow)}: "

@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.engine import RowMapping
 
 from hpo import records, spec
-from hpo.errors import NoUsableTrial, SpecError
+from hpo.errors import NoUsableTrial, SpecError, Unavailable
 from hpo.ledger import Ledger
 from hpo.settings import Settings, masked
 from hpo.spec import SearchSpec
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["Study", "open_ledger"]
+
+BESIDE = "{database}"  # on record for a home folder that the database lies in
 
 
 class Study:
@@ -82,6 +84,7 @@ class Study:
                 folder=str(space.folder.absolute()) if space.folder else None,
                 canonical=json.dumps(space.canonical()),
                 hash=space.hash(),
+                home=_home_on_record(settings),
             )
         elif row["hash"] != space.hash():
             raise SpecError(_difference(space, json.loads(row["canonical"])))
@@ -130,9 +133,27 @@ class Study:
         return self.folder / f"{number:06d}"
 
     @property
+    def is_here(self) -> bool:
+        """Whether `settings` lead to the home folder of the last driver, as far as that is on record.
+
+        A home may have moved: where the study's own folder is, it is here.
+        """
+        return self.row["home"] in (None, _home_on_record(self.settings)) or self.folder.is_dir()
+
+    @property
+    def elsewhere(self) -> str:
+        """Where its checkpoints are instead, and what to do, for a study that is not here."""
+        beside = self.settings.storage_file
+        home = beside.absolute().parent if beside and self.row["home"] == BESIDE else self.row["home"]
+        return (
+            f"its checkpoints are under {home}/checkpoints, this is {self.settings.home}: run with HPO_HOME={home}, "
+            f"or move {home}/checkpoints/{self.folder_name} to {self.folder} first"
+        )
+
+    @property
     def knows_mlflow(self) -> bool:
         """Whether `settings` lead to where the last driver sent its records, as far as that is on record."""
-        return self.row["mlflow"] in (None, self.settings.mlflow_place)
+        return self.is_here and self.row["mlflow"] in (None, self.settings.mlflow_place)
 
     @property
     def import_paths(self) -> tuple[str, ...]:
@@ -247,12 +268,20 @@ class Study:
         self.ledger.delete_study(self.id)
 
     def begin(self) -> None:
-        """Read afresh what an earlier driver spent, and save budget and resources as they are now; under the lease."""
+        """Read afresh what an earlier driver spent, and save places, budget and resources as they are now.
+
+        Under the lease. Raises Unavailable where the checkpoints are in another home: trials would start over.
+        """
         row = self.ledger.study(self.name)
         assert row is not None
         self.row = row
+        if not self.is_here and any(each["checkpoint"] for each in self.ledger.trials(self.id)):
+            raise Unavailable(f"study {self.name!r}: {self.elsewhere}")
         self.ledger.update_study(
-            self.id, canonical=json.dumps(self.spec.canonical()), mlflow=self.settings.mlflow_place
+            self.id,
+            canonical=json.dumps(self.spec.canonical()),
+            mlflow=self.settings.mlflow_place,
+            home=_home_on_record(self.settings),
         )
 
     def recover(self) -> int:
@@ -290,6 +319,12 @@ class Study:
 def last_value(trial: FrozenTrial) -> float | None:
     """The objective at the last epoch on record."""
     return trial.intermediate_values[trial.last_step] if trial.last_step is not None else None
+
+
+def _home_on_record(settings: Settings) -> str:
+    """The home folder as kept on record: the same after it has moved together with the database in it."""
+    file = settings.storage_file
+    return BESIDE if file is not None and file.absolute().parent == settings.home else str(settings.home)
 
 
 def open_ledger(settings: Settings) -> Ledger:

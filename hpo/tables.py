@@ -30,6 +30,7 @@ studies = sql.Table(
     sql.Column("experiment_id", sql.String(64)),
     sql.Column("run_id", sql.String(64)),  # MLflow parent run
     sql.Column("mlflow", sql.Text),  # where the last driver sent its records; no password, {home} for the home folder
+    sql.Column("home", sql.Text),  # home folder of the last driver, {database}: the database lies in it; NULL: unknown
     sql.Column("owner", sql.String(32)),
     sql.Column("host", sql.String(255)),
     sql.Column("pid", sql.Integer),
