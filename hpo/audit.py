@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sql
 
-from hpo import checkpoints, picture
+from hpo import checkpoints, leftovers, picture
 from hpo.errors import SpecError, Unavailable
 from hpo.finding import Finding, Kind
 from hpo.settings import Settings, masked
@@ -59,7 +59,9 @@ def examine(name: str, settings: Settings) -> Audit:
 def audit(study: Study, *, held: bool = False) -> Audit:
     """Look at a study; `held`: the caller holds its lease. Of one that runs only what has ended is looked at."""
     seen = Snapshot.take(study, held=held)
-    findings = [*_outbox(seen), *_orphans(seen), *_trials(seen), *checkpoints.compare(seen)]
+    files = list(checkpoints.compare(seen))
+    files += leftovers.compare(seen, checkpoints.unsound(seen, files))
+    findings = [*_outbox(seen), *_orphans(seen), *_trials(seen), *files]
     silent = None
     try:
         findings += picture.compare(seen)

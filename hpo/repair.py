@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
-from hpo import checkpoints, picture, rebuild
+from hpo import checkpoints, leftovers, picture, rebuild
 from hpo.audit import Audit, audit
 from hpo.errors import Unavailable
 from hpo.finding import Finding
@@ -33,20 +33,29 @@ def mend(study: Study) -> tuple[list[Finding], Audit]:
         Unavailable: the database does not answer.
     """
     found: list[Finding] = list(audit(study).findings)
+    cleared: set[int | None] = set()  # a repair removes no file of a trial whose record it has cleared
     with Lease(study) as lease:
         lease.outcome = study.row["outcome"]
         if any(each.kind == "orphan" for each in found):
             put_back(study)
         for _ in range(PASSES):
             answers = _send(study)
-            now = [each for each in audit(study, held=True).findings if each.mend and each.kind != "outbox"]
+            there = audit(study, held=True).findings
+            now = [each for each in there if _is_to_mend(each, cleared)]
             found += [each for each in now if each not in found]
             if not now or not (answers or any(each.kind not in DRAWN for each in now)):
                 break
-            _act(study, now)
+            cleared |= {each.trial for each in now if each.kind == "checkpoint"}
+            _act(study, now, cleared | {each.trial for each in there if each.kind == "checkpoint"})
         left = audit(study, held=True)
     remain = {_key(each) for each in left.findings}
     return [each for each in found if each.mend and _key(each) not in remain], left
+
+
+def _is_to_mend(finding: Finding, cleared: Collection[int | None]) -> bool:
+    return (
+        bool(finding.mend) and finding.kind != "outbox" and (finding.kind != "leftover" or finding.trial not in cleared)
+    )
 
 
 def _key(finding: Finding) -> tuple[int | None, str, str]:
@@ -71,7 +80,7 @@ def _send(study: Study) -> bool:
     return True
 
 
-def _act(study: Study, found: Sequence[Finding]) -> None:
+def _act(study: Study, found: Sequence[Finding], doubtful: Collection[int | None]) -> None:
     seen = Snapshot.take(study, held=True)
     for each in found:
         if each.kind == "checkpoint" and each.trial is not None:
@@ -80,7 +89,7 @@ def _act(study: Study, found: Sequence[Finding]) -> None:
         if number is not None:
             _agree(seen, number)
     if any(each.kind == "leftover" for each in found):
-        _remove(seen)
+        _remove(seen, doubtful)
     drawn = [each for each in found if each.kind in DRAWN]
     if drawn:
         _draw(seen, drawn)
@@ -107,12 +116,11 @@ def _agree(seen: Snapshot, number: int) -> None:
     study.ledger.update_trial(study.id, number, error=reason, **tally)
 
 
-def _remove(seen: Snapshot) -> None:
-    for path in checkpoints.leftovers(seen):
-        if checkpoints.lies_in(path, seen.study.folder):
-            path.unlink()
-            with contextlib.suppress(OSError):  # other files are in it
-                path.parent.rmdir()
+def _remove(seen: Snapshot, doubtful: Collection[int | None]) -> None:
+    for path in list(leftovers.worthless(seen, {*doubtful, *checkpoints.unsound(seen, ())})):
+        path.unlink()
+        with contextlib.suppress(OSError):  # other files are in it
+            path.parent.rmdir()
 
 
 # -- MLflow -----------------------------------------------------------------------------------------------------------

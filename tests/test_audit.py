@@ -262,7 +262,9 @@ def test_files_that_sql_does_not_name_are_removed_and_others_are_not(settled: St
     found = [each for each in audit(settled).findings if each.kind == "leftover"]
     assert len(found) == 4
     assert all(each.sides == {"bytes": 5} for each in found)
-    assert "removes 5 bytes" in {each.mend for each in found}
+    assert [each.mend for each in found].count("removes 5 bytes") == 2  # one's record is in doubt, one is elsewhere
+    mend(settled)
+    assert (folder / "000001" / "epoch-0001.pt").exists()  # a repair removes none whose record it has cleared
     _, left = mend(settled)
     assert [(each.kind, each.mend) for each in left.findings] == [("leftover", None)]
     assert "lies elsewhere" in str(left.findings[0])

@@ -1,16 +1,20 @@
 """What a repair must never do: take another place for the study's own, or a file for worthless that is whole."""
 
+import os
 import shutil
 from pathlib import Path
+from typing import Any
 
+import optuna
 import pytest
-from damage import COMPLETE, WAITING
+from damage import COMPLETE, FAILED, WAITING
 
 from hpo import settings
 from hpo.audit import audit
 from hpo.errors import Unavailable
 from hpo.repair import mend
 from hpo.study import Study
+from trainers import checkpoint
 
 
 def named(study: Study) -> list[str | None]:
@@ -76,3 +80,78 @@ def test_checkpoints_whose_folder_is_missing_are_not_forgotten(settled: Study, w
     _, left = mend(settled)
     assert left.agrees, left
     assert named(settled) == [None] * 3
+
+
+# -- checkpoint files -------------------------------------------------------------------------------------------------
+
+WRONG: dict[str, dict[str, Any]] = {
+    "path": {"checkpoint": "{folder}/000000/epoch-0009.json"},
+    "path of another trial": {"checkpoint": "{folder}/000002/epoch-0002.json"},
+    "path elsewhere": {"checkpoint": "../../x/epoch-0004.json"},
+    "hash": {"sha256": "0" * 64},
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_a_file_that_is_whole_stays_where_its_record_is_wrong(settled: Study, what: str) -> None:
+    wrong = {key: value.format(folder=settled.folder_name) for key, value in WRONG[what].items()}
+    settled.ledger.update_trial(settled.id, COMPLETE, **wrong)
+    before = files(settled.folder)
+    for _ in range(2):
+        _, left = mend(settled)
+        assert {(each.trial, each.mend) for each in left.findings} == {(COMPLETE, None)}
+        [finding] = [each for each in left.findings if each.kind == "checkpoint"]
+        assert "epoch-0004.json can be read" in finding.what
+        assert files(settled.folder) == before
+
+
+def test_a_record_of_another_epoch_takes_no_newer_file_away(settled: Study) -> None:
+    older = settled.folder / "000000" / "epoch-0003.json"
+    older.write_text('{"epoch": 3}')
+    name = str(older.relative_to(settled.settings.checkpoints))
+    settled.ledger.update_trial(settled.id, COMPLETE, checkpoint=name, sha256=checkpoint.digest(older))
+    _, left = mend(settled)
+    assert [(each.kind, each.mend) for each in left.findings] == [("leftover", None)]
+    assert "it is newer than the one on record, and can be read" in left.findings[0].what
+    assert (settled.folder / "000000" / "epoch-0004.json").exists()
+
+
+def test_a_file_of_a_record_that_was_cleared_goes_with_the_repair_after_it_at_the_earliest(settled: Study) -> None:
+    damaged = settled.folder / "000000" / "epoch-0004.json"
+    damaged.write_text("half of i")
+    _, left = mend(settled)
+    assert [each.kind for each in left.findings] == ["leftover"]
+    assert damaged.exists()
+    _, left = mend(settled)
+    assert left.agrees, left
+    assert not damaged.exists()
+
+
+def test_the_file_of_a_kept_trial_without_a_record_is_left_and_that_of_a_displaced_one_is_not(settled: Study) -> None:
+    settled.ledger.forget_checkpoint(settled.id, COMPLETE)
+    path = settled.folder / "000000" / "epoch-0004.json"
+    _, left = mend(settled)
+    assert [(each.trial, each.kind, each.mend) for each in left.findings] == [(COMPLETE, "leftover", None)]
+    assert path.exists()
+    for _ in range(settled.spec.checkpoints_kept):
+        settled.optuna.add_trial(optuna.trial.create_trial(value=0.9))
+    mend(settled)
+    assert not path.exists()
+
+
+def test_what_is_no_regular_file_is_neither_opened_nor_removed(settled: Study) -> None:
+    fifo = settled.folder / "000000" / "epoch-0004.json"
+    fifo.unlink()
+    os.mkfifo(fifo)
+    odd = [settled.folder / "000001" / "epoch-0002.json", settled.folder / "000000" / "epoch-0003.json"]
+    odd[0].mkdir(parents=True)
+    odd[1].symlink_to(settled.folder / "000002" / "epoch-0002.json")
+    found = {(each.trial, each.kind, each.mend) for each in audit(settled).findings}
+    assert found >= {(COMPLETE, "leftover", None), (FAILED, "leftover", None)}
+    mend(settled)
+    _, left = mend(settled)
+    assert {each.kind for each in left.findings} == {"leftover"}
+    assert all("it is no regular file" in each.what for each in left.findings)
+    assert odd[0].is_dir()
+    assert odd[1].is_symlink()
+    assert fifo.is_fifo()
