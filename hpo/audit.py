@@ -11,8 +11,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import sqlalchemy as sql
+from sqlalchemy.engine import RowMapping
 
-from hpo import checkpoints, leftovers, picture
+from hpo import checkpoints, columns, leftovers, picture
 from hpo.errors import SpecError, Unavailable
 from hpo.finding import Finding, Kind
 from hpo.settings import Settings, masked
@@ -44,6 +45,8 @@ def examine(name: str, settings: Settings) -> Audit:
     """
     ledger = open_ledger(settings)
     row = ledger.study(name)
+    if row is not None and (damaged := _damaged(row)):
+        return _only(name, Finding(study=name, trial=None, kind="study", what=damaged, mend=None))
     if row is not None and not _optuna_has(ledger.engine, name):
         begun = bool(ledger.trials(row["id"]))
         mend = None if begun else "makes it"
@@ -68,6 +71,14 @@ def audit(study: Study, *, held: bool = False) -> Audit:
     except Unavailable as error:
         silent = str(error)
     return Audit(study=study.name, owner=seen.owner, findings=tuple(findings), silent=silent)
+
+
+def _damaged(row: RowMapping) -> str | None:
+    try:
+        columns.canonical(row)
+    except Unavailable as error:
+        return str(error)
+    return None
 
 
 def _only(name: str, finding: Finding) -> Audit:
@@ -108,6 +119,8 @@ def _orphans(seen: Snapshot) -> Iterator[Finding]:
 
 
 def _trials(seen: Snapshot) -> Iterator[Finding]:
+    for number, what in sorted(seen.damaged.items()):
+        yield seen.finding(number, "damaged", what, None)
     if seen.owner is None:
         for number, trial in seen.trials.items():
             if trial.state.is_finished() and number not in seen.rows:

@@ -6,14 +6,13 @@ it was recorded at.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.engine import RowMapping
 
-from hpo import records
+from hpo import columns, records
 from hpo.records import Payload
 from hpo.study import Study
 
@@ -34,9 +33,9 @@ def of_trial(study: Study, trial: FrozenTrial, row: RowMapping) -> Iterator[Reco
     )
     yield "start", {**start, "attempt": row["attempt"], "time": row["started"]}
     if row["facts"]:
-        yield "facts", records.facts(json.loads(row["facts"]), params=trial.params, config=_full(resolved))
+        yield "facts", records.facts(columns.facts(row), params=trial.params, config=_full(resolved))
     for epoch in study.ledger.epochs(study.id, trial.number):
-        yield "epoch", records.epoch(epoch["epoch"], time=epoch["time"], metrics=json.loads(epoch["metrics"]))
+        yield "epoch", records.epoch(epoch["epoch"], time=epoch["time"], metrics=columns.metrics(epoch))
     if trial.user_attrs.get("warnings"):
         yield "tags", records.warned(trial.user_attrs["warnings"])
     if row["checkpoint"] and trial.number == _best(study):

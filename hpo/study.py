@@ -14,7 +14,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.engine import RowMapping
 
-from hpo import records, spec
+from hpo import columns, records, spec
 from hpo.errors import NoUsableTrial, SpecError, Unavailable
 from hpo.ledger import Ledger
 from hpo.settings import Settings, masked
@@ -87,7 +87,7 @@ class Study:
                 home=_home_on_record(settings),
             )
         elif row["hash"] != space.hash():
-            raise SpecError(_difference(space, json.loads(row["canonical"])))
+            raise SpecError(_difference(space, columns.canonical(row)))
         study = cls(space, settings, ledger, storage)
         if "space" not in study.optuna.user_attrs:
             study.optuna.set_user_attr("space", space.text)  # so that the dashboard shows what was searched
@@ -105,9 +105,10 @@ class Study:
         if row is None:
             raise _unknown(name, settings, ledger)
         folder = Path(row["folder"]) if row["folder"] else None
-        space = spec.from_mapping(json.loads(row["canonical"]), overrides=overrides, folder=folder, trusted=True)
+        stored = columns.canonical(row)
+        space = spec.from_mapping(stored, overrides=overrides, folder=folder, trusted=True)
         if space.hash() != row["hash"]:
-            raise SpecError(_difference(space, json.loads(row["canonical"])))
+            raise SpecError(_difference(space, stored))
         mlflow = settings.mlflow_at(row["mlflow"]) or space.mlflow
         settings = settings.filled(mlflow=mlflow, ray=space.ray, insecure_cluster=space.insecure_cluster)
         return cls(space, settings, ledger, PatientStorage.open(settings.storage))
@@ -308,10 +309,14 @@ class Study:
         return back
 
     def report_missing(self, trial: FrozenTrial) -> None:
-        """Report to Optuna the epochs that only our tables have."""
+        """Report to Optuna the epochs that only our tables have.
+
+        Raises:
+            Unavailable: the record of one of them is damaged.
+        """
         for row in self.ledger.epochs(self.id, trial.number):
             if row["epoch"] not in trial.intermediate_values:
-                value = json.loads(row["metrics"]).get(self.spec.metric.name)
+                value = columns.metrics(row).get(self.spec.metric.name)
                 if value is not None:
                     self.storage.set_trial_intermediate_value(trial._trial_id, row["epoch"], value)
 
@@ -350,7 +355,7 @@ def _unknown(name: str, settings: Settings, ledger: Ledger) -> SpecError:
 
 def _difference(space: SearchSpec, stored: Mapping[str, Any]) -> str:
     new = space.identity()
-    lines = "\n".join(f"  {line}" for line in spec.changes({key: stored[key] for key in new}, new))
+    lines = "\n".join(f"  {line}" for line in spec.changes({key: stored.get(key) for key in new}, new))
     return (
         f"study {space.name!r} exists over another space:\n{lines}\n"
         f"Give the file another `name`, or `hpo delete {space.name}` first; "

@@ -1,5 +1,6 @@
 """What a repair must never do: take another place for the study's own, or a file for worthless that is whole."""
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -7,7 +8,9 @@ from typing import Any
 
 import optuna
 import pytest
-from damage import COMPLETE, FAILED, WAITING
+from damage import COMPLETE, FAILED, WAITING, optuna_sql
+from study_samples import open_study
+from typed import typed
 
 from hpo import settings
 from hpo.audit import audit
@@ -155,3 +158,59 @@ def test_what_is_no_regular_file_is_neither_opened_nor_removed(settled: Study) -
     assert odd[0].is_dir()
     assert odd[1].is_symlink()
     assert fifo.is_fifo()
+
+
+# -- damaged columns --------------------------------------------------------------------------------------------------
+
+DAMAGED: dict[str, tuple[str, int | None, str]] = {
+    "no JSON": ("UPDATE hpo_epoch SET metrics = 'half of' WHERE number = 0 AND epoch = 2", 0, "hpo_epoch.metrics"),
+    "no mapping": ("UPDATE hpo_epoch SET metrics = '[1]' WHERE number = 2 AND epoch = 2", 2, "hpo_epoch.metrics"),
+    "no number": (
+        """UPDATE hpo_epoch SET metrics = '{"val/accuracy": "x"}' WHERE number = 0 AND epoch = 1""",
+        0,
+        "hpo_epoch.metrics",
+    ),
+    "facts": ("UPDATE hpo_trial SET facts = '7' WHERE number = 0", 0, "hpo_trial.facts"),
+    "canonical": ("UPDATE hpo_study SET canonical = 'half of' WHERE name = 'study'", None, "hpo_study.canonical"),
+    "canonical, within": (
+        "UPDATE hpo_study SET canonical = json_set(canonical, '$.trainer', 3) WHERE name = 'study'",
+        None,
+        "trainer",
+    ),
+    "canonical, no mapping": (
+        "UPDATE hpo_study SET canonical = '[1]' WHERE name = 'study'",
+        None,
+        "hpo_study.canonical",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", DAMAGED)
+def test_a_damaged_column_is_named_and_hides_no_other_study(settled: Study, what: str) -> None:
+    statement, number, column = DAMAGED[what]
+    open_study(settled.settings.home, name="other")
+    optuna_sql(settled, statement)
+    for arguments in ([], ["--fix"], ["study"]):
+        done = typed("doctor", *arguments, "--json", home=settled.settings.home)
+        assert done.returncode == 3, done.stderr
+        studies = {each["study"]: each for each in json.loads(done.stdout)["studies"]}
+        [finding] = studies["study"]["findings"]
+        assert (finding["trial"], column in finding["what"], finding["mend"]) == (number, True, None)
+        assert arguments == ["study"] or studies["other"]["agrees"]
+
+
+def test_a_damaged_epoch_of_an_open_trial_hides_no_other_finding(settled: Study) -> None:
+    optuna_sql(settled, "UPDATE hpo_epoch SET metrics = 'half of' WHERE number = 2 AND epoch = 2")
+    optuna_sql(settled, "DELETE FROM trial_intermediate_values WHERE step = 2 AND trial_id = 3")
+    optuna_sql(settled, "UPDATE trials SET state = 'RUNNING' WHERE number = 2")
+    settled.ledger.update_trial(settled.id, COMPLETE, epoch=9)
+    mended, left = mend(settled)
+    assert [each.kind for each in mended] == ["tally"]
+    assert "damaged" in {each.kind for each in left.findings}
+
+
+def test_a_driver_says_which_column_is_damaged(settled: Study) -> None:
+    optuna_sql(settled, "UPDATE hpo_epoch SET metrics = 'half of' WHERE number = 2 AND epoch = 2")
+    optuna_sql(settled, "DELETE FROM trial_intermediate_values WHERE step = 2 AND trial_id = 3")
+    with pytest.raises(Unavailable, match=r"hpo_epoch.metrics of trial 2, epoch 2 .*hpo doctor"):
+        Study.load("study", settled.settings).recover()
