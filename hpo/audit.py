@@ -16,9 +16,10 @@ from sqlalchemy.engine import RowMapping
 from hpo import checkpoints, columns, leftovers, picture
 from hpo.errors import SpecError, Unavailable
 from hpo.finding import Finding, Kind
+from hpo.reach import Reach
 from hpo.settings import Settings, masked
 from hpo.snapshot import Snapshot
-from hpo.study import Study, open_ledger
+from hpo.study import Study, gone, open_ledger
 
 __all__ = ["Audit", "audit", "examine"]
 
@@ -37,37 +38,40 @@ class Audit:
         return not self.findings and self.silent is None
 
 
-def examine(name: str, settings: Settings) -> Audit:
-    """The audit of a study that may be damaged as a whole; a study that Optuna has lost is not made anew.
+def examine(name: str, settings: Settings, reach: Reach | None = None) -> Audit:
+    """The audit of a study that may be damaged as a whole. Nothing is written.
 
     Raises:
         SpecError: there is none of that name.
     """
-    ledger = open_ledger(settings)
+    ledger = open_ledger(settings, reading=True)
     row = ledger.study(name)
     if row is not None and (damaged := _damaged(row)):
         return _only(name, Finding(study=name, trial=None, kind="study", what=damaged, mend=None))
     if row is not None and not _optuna_has(ledger.engine, name):
         begun = bool(ledger.trials(row["id"]))
-        mend = None if begun else "makes it"
-        return _only(name, Finding(study=name, trial=None, kind="study", what="Optuna does not have it", mend=mend))
+        what, mend = (gone(name, settings), None) if begun else ("Optuna does not have it", "makes it")
+        return _only(name, Finding(study=name, trial=None, kind="study", what=what, mend=mend))
     try:
-        return audit(Study.load(name, settings))
+        return audit(Study.load(name, settings, reading=True), reach=reach)
     except SpecError as error:
         if row is None:
             raise
         return _only(name, Finding(study=name, trial=None, kind="study", what=f"cannot be opened: {error}", mend=None))
 
 
-def audit(study: Study, *, held: bool = False) -> Audit:
-    """Look at a study; `held`: the caller holds its lease. Of one that runs only what has ended is looked at."""
+def audit(study: Study, *, held: bool = False, reach: Reach | None = None) -> Audit:
+    """Look at a study; `held`: the caller holds its lease. Of one that runs only what has ended is looked at.
+
+    `reach` knows of MLflows that were asked before.
+    """
     seen = Snapshot.take(study, held=held)
     files = list(checkpoints.compare(seen))
     files += leftovers.compare(seen, checkpoints.unsound(seen, files))
     findings = [*_outbox(seen), *_orphans(seen), *_trials(seen), *files]
     silent = None
     try:
-        findings += picture.compare(seen)
+        findings += picture.compare(seen, reach or Reach())
     except Unavailable as error:
         silent = str(error)
     return Audit(study=study.name, owner=seen.owner, findings=tuple(findings), silent=silent)

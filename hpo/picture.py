@@ -9,6 +9,7 @@ from typing import Any
 
 from hpo.errors import Unavailable
 from hpo.finding import Finding
+from hpo.reach import Reach
 from hpo.runs import Run, Shown
 from hpo.settings import masked
 from hpo.snapshot import Snapshot
@@ -29,8 +30,8 @@ AGAIN = "sends it again from SQL"
 ANEW = "deletes the run and makes it anew from SQL"
 
 
-def show(seen: Snapshot) -> Shown:
-    """Ask MLflow.
+def show(seen: Snapshot, reach: Reach) -> Shown:
+    """Ask MLflow, where `reach` finds it.
 
     Raises:
         Unavailable: it does not answer, or the study's runs are known to be in another one.
@@ -43,12 +44,13 @@ def show(seen: Snapshot) -> Shown:
             f"the runs of study {study.name!r} are at {study.row['mlflow']}, not at {masked(study.settings.mlflow)}: "
             "say where with --mlflow or MLFLOW_TRACKING_URI"
         )
+    reach.require(study.settings.mlflow)
     return Shown(study.settings.mlflow, study.name, study.row["uid"])
 
 
-def compare(seen: Snapshot) -> Iterator[Finding]:
+def compare(seen: Snapshot, reach: Reach) -> Iterator[Finding]:
     """Differences, of trials of which nothing waits in the outbox."""
-    shown = show(seen)
+    shown = show(seen, reach)
     numbers = [number for number in seen.settled if number not in seen.pending]
     if shown.experiment is None:
         if numbers:

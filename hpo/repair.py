@@ -12,6 +12,7 @@ from hpo.finding import Finding
 from hpo.lease import Lease
 from hpo.orphans import put_back
 from hpo.projection import Projection, Task
+from hpo.reach import Reach
 from hpo.rebuild import Record
 from hpo.runs import Run, Shown, answering
 from hpo.sender import only_one
@@ -25,14 +26,15 @@ PASSES = 4  # mending one thing may show another, such as a run that was restore
 DRAWN = ("experiment", "run", "picture", "replace")  # what is wrong in MLflow
 
 
-def mend(study: Study) -> tuple[list[Finding], Audit]:
+def mend(study: Study, reach: Reach | None = None) -> tuple[list[Finding], Audit]:
     """Mend what can be mended; returns what was, and the audit of what is left.
 
     Raises:
         StudyOwned: a driver is at work on it; nothing was written.
         Unavailable: the database does not answer.
     """
-    found: list[Finding] = list(audit(study).findings)
+    reach = reach or Reach()
+    found: list[Finding] = list(audit(study, reach=reach).findings)
     cleared: set[int | None] = set()  # a repair removes no file of a trial whose record it has cleared
     with Lease(study) as lease:
         lease.outcome = study.row["outcome"]
@@ -40,15 +42,15 @@ def mend(study: Study) -> tuple[list[Finding], Audit]:
             with contextlib.suppress(Unavailable):  # an epoch that cannot be read, which the audit says
                 put_back(study)
         for _ in range(PASSES):
-            answers = _send(study)
-            there = audit(study, held=True).findings
+            answers = _send(study, reach)
+            there = audit(study, held=True, reach=reach).findings
             now = [each for each in there if _is_to_mend(each, cleared)]
             found += [each for each in now if each not in found]
             if not now or not (answers or any(each.kind not in DRAWN for each in now)):
                 break
             cleared |= {each.trial for each in now if each.kind == "checkpoint"}
-            _act(study, now, cleared | {each.trial for each in there if each.kind == "checkpoint"})
-        left = audit(study, held=True)
+            _act(study, reach, now, cleared | {each.trial for each in there if each.kind == "checkpoint"})
+        left = audit(study, held=True, reach=reach)
     remain = {_key(each) for each in left.findings}
     return [each for each in found if each.mend and _key(each) not in remain], left
 
@@ -64,7 +66,7 @@ def _key(finding: Finding) -> tuple[int | None, str, str]:
     return finding.trial, finding.kind, "" if finding.kind == "outbox" else finding.what
 
 
-def _send(study: Study) -> bool:
+def _send(study: Study, reach: Reach) -> bool:
     """Send what waits in the outbox; returns whether MLflow answers."""
     if not study.knows_mlflow:
         return False
@@ -72,6 +74,7 @@ def _send(study: Study) -> bool:
         return True
     task = Task(**task_of(study))
     try:
+        reach.require(task.mlflow)
         with answering(task.mlflow), only_one(task):
             projection = Projection(task)
             while projection.send():
@@ -81,7 +84,7 @@ def _send(study: Study) -> bool:
     return True
 
 
-def _act(study: Study, found: Sequence[Finding], doubtful: Collection[int | None]) -> None:
+def _act(study: Study, reach: Reach, found: Sequence[Finding], doubtful: Collection[int | None]) -> None:
     seen = Snapshot.take(study, held=True)
     for each in found:
         if each.kind == "checkpoint" and each.trial is not None:
@@ -93,7 +96,7 @@ def _act(study: Study, found: Sequence[Finding], doubtful: Collection[int | None
         _remove(seen, doubtful)
     drawn = [each for each in found if each.kind in DRAWN]
     if drawn:
-        _draw(seen, drawn)
+        _draw(seen, picture.show(seen, reach), drawn)
 
 
 def _agree(seen: Snapshot, number: int) -> None:
@@ -127,10 +130,9 @@ def _remove(seen: Snapshot, doubtful: Collection[int | None]) -> None:
 # -- MLflow -----------------------------------------------------------------------------------------------------------
 
 
-def _draw(seen: Snapshot, found: Sequence[Finding]) -> None:
+def _draw(seen: Snapshot, shown: Shown, found: Sequence[Finding]) -> None:
     """Bring MLflow's runs in order, and post again what they lack."""
     study = seen.study
-    shown = picture.show(seen)
     restore = [run for each in found for run in _restored(seen, shown, each)]
     delete = {run.id: run for each in found for run in _deleted(seen, shown, each)}
     shown.restore_and_delete(restore, list(delete.values()))

@@ -41,7 +41,7 @@ class Snapshot:
     @classmethod
     def take(cls, study: Study, *, held: bool = False) -> Snapshot:
         """`held`: the caller holds the study's lease itself."""
-        study = Study.load(study.name, study.settings)  # afresh: Optuna caches what has ended
+        study = study.afresh()
         before = study.ledger.pending_by_trial(study.id)
         trials = {trial.number: trial for trial in study.frozen_trials()}
         rows = {row["number"]: row for row in study.ledger.trials(study.id)}

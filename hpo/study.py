@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import uuid
 import weakref
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +28,7 @@ from trainers.folders import inside
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Study", "open_ledger"]
+__all__ = ["Study", "gone", "open_ledger"]
 
 BESIDE = "{database}"  # on record for a home folder that the database lies in
 
@@ -37,7 +39,9 @@ class Study:
     Open with `Study.open` (creates it) or `Study.load` (by name).
     """
 
-    def __init__(self, space: SearchSpec, settings: Settings, ledger: Ledger, storage: PatientStorage) -> None:
+    def __init__(
+        self, space: SearchSpec, settings: Settings, ledger: Ledger, storage: PatientStorage, *, reading: bool = False
+    ) -> None:
         row = ledger.study(space.name)
         assert row is not None
         self.spec = space
@@ -45,12 +49,26 @@ class Study:
         self.ledger = ledger
         self.row = row
         self.id: int = row["id"]
-        self.optuna = optuna.create_study(
-            study_name=space.name, storage=storage, direction=space.metric.goal, load_if_exists=True
-        )
-        self.storage = self.optuna._storage
+        self.reading = reading
+        self.storage = optuna.storages.get_storage(storage)
         self.patience = storage.patience = ledger.patience
         weakref.finalize(self, storage.close)  # else PostgreSQL's connections stay open as long as the process
+
+    @cached_property
+    def optuna(self) -> optuna.Study:
+        """Optuna's side. It is made where no trial has begun yet, and never anew.
+
+        Raises:
+            SpecError: it has gone, and our trials are there.
+        """
+        try:
+            return optuna.load_study(study_name=self.name, storage=self.storage)
+        except KeyError:
+            if self.reading or self.ledger.trials(self.id):
+                raise SpecError(f"study {self.name!r}: {gone(self.name, self.settings)}") from None
+        return optuna.create_study(
+            study_name=self.name, storage=self.storage, direction=self.spec.metric.goal, load_if_exists=True
+        )
 
     def __repr__(self) -> str:
         return f"Study({self.name!r}, {words(self.counts())})"
@@ -94,13 +112,15 @@ class Study:
         return study
 
     @classmethod
-    def load(cls, name: str, settings: Settings, overrides: Sequence[str] = ()) -> Study:
+    def load(cls, name: str, settings: Settings, overrides: Sequence[str] = (), *, reading: bool = False) -> Study:
         """Open a study that exists; overrides such as "budget.trials=100" change what may change within a study.
+
+        With `reading` nothing is written, no table or column that an earlier version had not either.
 
         Raises:
             SpecError: there is none of that name, or an override would change the space.
         """
-        ledger = open_ledger(settings)
+        ledger = open_ledger(settings, reading=reading)
         row = ledger.study(name)
         if row is None:
             raise _unknown(name, settings, ledger)
@@ -111,7 +131,12 @@ class Study:
             raise SpecError(_difference(space, stored))
         mlflow = settings.mlflow_at(row["mlflow"]) or space.mlflow
         settings = settings.filled(mlflow=mlflow, ray=space.ray, insecure_cluster=space.insecure_cluster)
-        return cls(space, settings, ledger, PatientStorage.open(settings.storage))
+        storage = PatientStorage.open(settings.storage, reading=reading)
+        return cls(space, settings, ledger, storage, reading=reading)
+
+    def afresh(self) -> Study:
+        """The same study opened once more; Optuna caches what has ended."""
+        return Study.load(self.name, self.settings, reading=self.reading)
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
@@ -264,7 +289,8 @@ class Study:
 
     def delete(self) -> None:
         """Remove the study from SQL together with its checkpoints; MLflow is the caller's to clear."""
-        optuna.delete_study(study_name=self.name, storage=self.storage)
+        with contextlib.suppress(KeyError):  # it has gone before
+            optuna.delete_study(study_name=self.name, storage=self.storage)
         shutil.rmtree(self.folder, ignore_errors=True)
         self.ledger.delete_study(self.id)
 
@@ -332,8 +358,14 @@ def _home_on_record(settings: Settings) -> str:
     return BESIDE if file is not None and file.absolute().parent == settings.home else str(settings.home)
 
 
-def open_ledger(settings: Settings) -> Ledger:
-    """Our tables, created when missing.
+def gone(name: str, settings: Settings) -> str:
+    """What is to be said of a study whose trials our tables have, and Optuna has nothing."""
+    finish = settings.command("delete", name, "--yes")
+    return f"Optuna does not have it, as after a deletion that was killed: `{finish}` finishes it"
+
+
+def open_ledger(settings: Settings, *, reading: bool = False) -> Ledger:
+    """Our tables, created when missing, unless for `reading`.
 
     Raises:
         SpecError: the database is a file that does not exist.
@@ -344,7 +376,7 @@ def open_ledger(settings: Settings) -> Ledger:
             f"there are no studies yet: {masked(settings.storage)} does not exist. "
             "Start one with `hpo run --space FILE`, or say where they are with --storage, OPTUNA_STORAGE or HPO_HOME"
         )
-    return Ledger.open(settings.storage)
+    return Ledger.read(settings.storage) if reading else Ledger.open(settings.storage)
 
 
 def _unknown(name: str, settings: Settings, ledger: Ledger) -> SpecError:
