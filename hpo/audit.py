@@ -6,7 +6,6 @@ instead of being asked of the code that wrote it.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -18,7 +17,7 @@ from hpo.errors import SpecError, Unavailable
 from hpo.finding import Finding, Kind
 from hpo.reach import Reach
 from hpo.settings import Settings, masked
-from hpo.snapshot import Snapshot
+from hpo.snapshot import Snapshot, tally
 from hpo.study import Study, gone, open_ledger
 
 __all__ = ["Audit", "audit", "examine"]
@@ -159,13 +158,9 @@ def _epochs(seen: Snapshot, number: int) -> Iterator[Finding]:
 
 def _tally(seen: Snapshot, number: int) -> Iterator[Finding]:
     """What our tables add up of a trial against its epochs."""
-    row, curve, objective = seen.rows[number], seen.curves.get(number, {}), seen.objective(number)
-    tally: dict[str, float] = {"epoch": max(curve, default=0)}
-    if objective and all(map(math.isfinite, objective.values())):
-        sign = seen.study.spec.metric.sign
-        best = max(objective, key=lambda epoch: (sign * objective[epoch], -epoch))
-        tally |= {"best_epoch": best, "best_value": objective[best]}
-    wrong = {name: value for name, value in tally.items() if row[name] != value}
+    row, sign = seen.rows[number], seen.study.spec.metric.sign
+    said_by_epochs = tally(seen.curves.get(number, {}), seen.objective(number), sign=sign)
+    wrong = {name: value for name, value in said_by_epochs.items() if row[name] != value}
     if wrong:
         said = {name: row[name] for name in wrong}
         yield seen.finding(

@@ -185,7 +185,7 @@ class Driver:
             if row and row["checkpoint"]:
                 study.ledger.post(study.id, best.number, "checkpoint", {"path": row["checkpoint"]})
         study.ledger.post(study.id, None, "table", study.table())
-        end = records.end_of_study(counts, may_go_on=self._ending, time=time.time())
+        end = records.end_of_study(counts, study.spec, time=time.time())
         study.ledger.post(study.id, None, "end", end)
         at_once = isinstance(sys.exception(), KeyboardInterrupt)
         waiting = self._tracking.close(0.5 if at_once else CLOSING_SECONDS / 4 if self._reason else CLOSING_SECONDS)

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from hpo import records
 from hpo.errors import Unavailable
 from hpo.finding import Finding
 from hpo.reach import Reach
@@ -94,8 +95,9 @@ def _run(seen: Snapshot, shown: Shown, number: int | None) -> Iterator[Finding]:
 
 
 def _parent(seen: Snapshot, shown: Shown, run: Run) -> Iterator[Finding]:
-    if run.status == "RUNNING":
-        yield seen.finding(None, "picture", "its run is RUNNING and has no driver", AGAIN, mlflow=run.status)
+    status = records.end_of_study(seen.study.counts(), seen.study.spec, time=0.0)["status"]
+    if run.status != status:
+        yield seen.finding(None, "picture", "its run has another status", AGAIN, sql=status, mlflow=run.status)
     if run.id != seen.study.row["run_id"]:
         said = {"mlflow": run.id, "ours": seen.study.row["run_id"]}
         yield seen.finding(None, "picture", "the run has another id", AGAIN, **said)

@@ -54,11 +54,8 @@ def of_study(study: Study) -> Iterator[Record]:
 
 
 def end_of_study(study: Study) -> Payload:
-    """How the study's run ends, by what its last driver said."""
-    counts, outcome = study.counts(), study.row["outcome"] or ""
-    some = "COMPLETE" in counts
-    may_go_on = not outcome or "WAITING" in counts or (some and not outcome.startswith("finished"))
-    return records.end_of_study(counts, may_go_on=may_go_on, time=time.time())
+    """How the study's run ends."""
+    return records.end_of_study(study.counts(), study.spec, time=time.time())
 
 
 def best_points(study: Study) -> list[Payload]:

@@ -16,7 +16,7 @@ from hpo.reach import Reach
 from hpo.rebuild import Record
 from hpo.runs import Run, Shown, answering
 from hpo.sender import only_one
-from hpo.snapshot import Snapshot
+from hpo.snapshot import Snapshot, tally
 from hpo.study import Study
 from hpo.tracking import task_of
 
@@ -111,13 +111,8 @@ def _agree(seen: Snapshot, number: int) -> None:
             attempt = seen.rows[number]["attempt"]
             study.ledger.add_epoch(study.id, number, epoch=epoch, attempt=attempt, metrics={name: value})
             curve[epoch] = value
-    tally: dict[str, float] = {"epoch": max([*known, *curve], default=0)}
-    if curve:
-        sign = study.spec.metric.sign
-        best = max(curve, key=lambda epoch: (sign * curve[epoch], -epoch))
-        tally |= {"best_epoch": best, "best_value": curve[best]}
     reason = trial.user_attrs.get("reason") or seen.rows[number]["error"]
-    study.ledger.update_trial(study.id, number, error=reason, **tally)
+    study.ledger.update_trial(study.id, number, error=reason, **tally(known, curve, sign=study.spec.metric.sign))
 
 
 def _remove(seen: Snapshot, doubtful: Collection[int | None]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from hpo.study import Study
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
-__all__ = ["Curve", "Snapshot"]
+__all__ = ["Curve", "Snapshot", "tally"]
 
 Curve = Mapping[int, Mapping[str, float]]
 """Epoch -> its metrics."""
@@ -98,6 +99,15 @@ class Snapshot:
 
     def finding(self, number: int | None, kind: Kind, what: str, mend: str | None, **sides: Any) -> Finding:
         return Finding(study=self.study.name, trial=number, kind=kind, what=what, mend=mend, sides=sides)
+
+
+def tally(curve: Mapping[int, Any], objective: Mapping[int, float], *, sign: int) -> dict[str, float]:
+    """What our tables add up of a trial's epochs: the last one, and the best where all objectives are finite."""
+    found: dict[str, float] = {"epoch": max([*curve, *objective], default=0)}
+    if objective and all(map(math.isfinite, objective.values())):
+        best = max(objective, key=lambda epoch: (sign * objective[epoch], -epoch))
+        found |= {"best_epoch": best, "best_value": objective[best]}
+    return found
 
 
 @contextmanager

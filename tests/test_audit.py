@@ -50,6 +50,7 @@ MLFLOW: dict[str, tuple[Callable[[Damage], None], set[str]]] = {
         {"replace"},
     ),
     "the study's run RUNNING": (lambda it: it.client.update_run(it.run_id(None), status="RUNNING"), {"picture"}),
+    "the study's status": (lambda it: it.client.set_terminated(it.run_id(None), "FAILED"), {"picture"}),
     "the study's run deleted": (lambda it: it.client.delete_run(it.run_id(None)), {"run"}),
     "the study's run gone for good": (lambda it: it.forget(None), {"run"}),
     "the best value": (

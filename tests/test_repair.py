@@ -214,3 +214,14 @@ def test_a_driver_says_which_column_is_damaged(settled: Study) -> None:
     optuna_sql(settled, "DELETE FROM trial_intermediate_values WHERE step = 2 AND trial_id = 3")
     with pytest.raises(Unavailable, match=r"hpo_epoch.metrics of trial 2, epoch 2 .*hpo doctor"):
         Study.load("study", settled.settings).recover()
+
+
+def test_a_curve_that_is_not_finite_has_no_best_epoch_after_a_repair_either(settled: Study) -> None:
+    study = settled
+    study.ledger.add_epoch(study.id, WAITING, epoch=3, attempt=1, metrics={"val/accuracy": float("inf")})
+    before = study.ledger.trial(study.id, WAITING)
+    assert before is not None
+    mend(study)
+    after = study.ledger.trial(study.id, WAITING)
+    assert after is not None
+    assert (after["best_epoch"], after["best_value"]) == (before["best_epoch"], before["best_value"])
