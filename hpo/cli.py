@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hpo import cli_data, cli_doctor, cli_models, cli_train
-from hpo.errors import HpoError, StudyOwned
+from hpo.errors import HpoError, StudyOwned, Unavailable
 from hpo.options import Home, Json, Mlflow, Space, Storage
+from hpo.settings import masked
 from hpo.wording import plain
 
 if TYPE_CHECKING:
@@ -243,6 +244,15 @@ def common(
 _debug = False
 
 
+def _of_database(error: Exception) -> str | None:
+    """What a database said that is damaged, away or not to be written to; Optuna raises an error of its own from it."""
+    from sqlalchemy.exc import DatabaseError, DataError, IntegrityError, ProgrammingError
+
+    found = next((each for each in (error, error.__cause__) if isinstance(each, DatabaseError)), None)
+    ours = isinstance(found, DataError | IntegrityError | ProgrammingError)  # a fault of the statement
+    return None if found is None or ours else masked(str(found.orig).strip())
+
+
 def main() -> None:
     """Run a command; an error becomes a message on stderr and its exit code."""
     try:
@@ -255,6 +265,9 @@ def main() -> None:
     except Exception as error:
         if _debug:
             raise
+        if said := _of_database(error):
+            print(plain(f"the database does not answer as it should: {said}"), file=sys.stderr)
+            sys.exit(Unavailable.exit_code)
         print(
             f"{plain(f'{type(error).__name__}: {error}')}\nThis is a fault of hpo; `hpo --debug ...` shows where.",
             file=sys.stderr,

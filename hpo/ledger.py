@@ -41,12 +41,17 @@ class Ledger:
         """Open the database at `url`, with our tables in it.
 
         Raises:
-            Unavailable: it does not answer.
+            Unavailable: it does not answer, or cannot be written to.
         """
-        database.prepare(url)
-        ledger = cls(database.open_engine(url))
-        with database.creating(url):
-            create(ledger.engine)
+        try:
+            database.prepare(url)
+            ledger = cls(database.open_engine(url))
+            with database.creating(url):
+                create(ledger.engine)
+        except sql.exc.DatabaseError as error:
+            raise _unavailable(url, error) from error
+        except OSError as error:
+            raise Unavailable(f"the database {masked(url)} cannot be written to: {error}") from error
         return ledger
 
     @classmethod
@@ -61,9 +66,7 @@ class Ledger:
         try:
             ledger._lacks = missing(ledger.engine)
         except sql.exc.DatabaseError as error:
-            raise Unavailable(
-                f"the database {masked(url)} does not answer: {masked(str(error.orig).strip())}"
-            ) from error
+            raise _unavailable(url, error) from error
         if {table.name for table in (studies, trials, epochs, outbox)} & ledger._lacks:
             raise SpecError(f"there are no studies in {masked(url)} yet: start one with `hpo run --space FILE`")
         return ledger
@@ -296,3 +299,7 @@ class Ledger:
     def _post(connection: Connection, study: int, number: int | None, kind: str, payload: Mapping[str, Any]) -> None:
         row = {"study": study, "number": number, "kind": kind, "payload": json.dumps(payload)}
         connection.execute(sql.insert(outbox).values(**row))
+
+
+def _unavailable(url: str, error: sql.exc.DatabaseError) -> Unavailable:
+    return Unavailable(f"the database {masked(url)} does not answer: {masked(str(error.orig).strip())}")

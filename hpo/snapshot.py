@@ -101,7 +101,7 @@ class Snapshot:
         return Finding(study=self.study.name, trial=number, kind=kind, what=what, mend=mend, sides=sides)
 
 
-def tally(curve: Mapping[int, Any], objective: Mapping[int, float], *, sign: int) -> dict[str, float]:
+def tally(curve: Mapping[int, Any], objective: Mapping[int, float], *, sign: float) -> dict[str, float]:
     """What our tables add up of a trial's epochs: the last one, and the best where all objectives are finite."""
     found: dict[str, float] = {"epoch": max([*curve, *objective], default=0)}
     if objective and all(map(math.isfinite, objective.values())):

@@ -6,9 +6,11 @@ import sqlite3
 from pathlib import Path
 
 import optuna
+import psycopg
 import pytest
 import sqlalchemy as sql
 from damage import COMPLETE
+from servers import Postgres
 from study_samples import open_study
 from typed import typed
 
@@ -100,7 +102,41 @@ def test_a_study_that_was_deleted_in_part_is_said_by_all_and_can_be_deleted(sett
     assert typed("doctor", home=home).returncode == 0
 
 
-@pytest.mark.parametrize("command", [["status"], ["status", "study"], ["trials", "study"], ["doctor"]], ids=" ".join)
+COMMANDS = [["status"], ["status", "study"], ["trials", "study"], ["doctor"]]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_a_database_with_a_damaged_page_ends_with_4(settled: Study, command: list[str]) -> None:
+    file = settled.settings.home / "studies.db"
+    with settled.ledger.begin() as connection:
+        connection.execute(sql.text("PRAGMA wal_checkpoint(TRUNCATE)"))
+        query = "SELECT rootpage FROM sqlite_master WHERE name = 'trials'"
+        page = connection.execute(sql.text(query)).scalar_one()
+    settled.ledger.engine.dispose()
+    settled.storage._backend.engine.dispose()  # type: ignore[attr-defined]
+    with file.open("r+b") as opened:
+        opened.seek(4096 * (page - 1))
+        opened.write(b"\xff" * 4096)
+    done = typed(*command, home=settled.settings.home)
+    assert (done.returncode, "malformed" in done.stdout + done.stderr) == (4, True), done.stdout + done.stderr
+
+
+def test_a_database_that_cannot_be_written_to_ends_with_4(home: Path, postgresql: Postgres) -> None:
+    url = postgresql.database()
+    with psycopg.connect(url, autocommit=True) as connection:
+        name = url.rsplit("/", 1)[-1]
+        connection.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    done = typed("status", home=home, OPTUNA_STORAGE=url)
+    assert (done.returncode, "read-only" in done.stderr) == (4, True), done.stderr
+    assert typed("doctor", home=home, OPTUNA_STORAGE=url).returncode == 0
+    open_study(home)
+    (home / "studies.db.lock").unlink(missing_ok=True)
+    (home / "studies.db.lock").mkdir()  # as in a folder that is not to be written to, which root always is
+    done = typed("status", home=home)
+    assert (done.returncode, "cannot be written to" in done.stderr) == (4, True), done.stderr
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_a_damaged_database_ends_with_4(settled: Study, command: list[str]) -> None:
     file = settled.settings.home / "studies.db"
     settled.ledger.engine.dispose()
