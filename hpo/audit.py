@@ -15,10 +15,11 @@ from sqlalchemy.engine import RowMapping
 from hpo import checkpoints, columns, leftovers, picture
 from hpo.errors import SpecError, Unavailable
 from hpo.finding import Finding, Kind
+from hpo.opening import gone, open_ledger
 from hpo.reach import Reach
 from hpo.settings import Settings, masked
 from hpo.snapshot import Snapshot, tally
-from hpo.study import Study, gone, open_ledger
+from hpo.study import Study
 
 __all__ = ["Audit", "audit", "examine"]
 

@@ -18,11 +18,12 @@ from hpo.audit import Audit, examine
 from hpo.checkpoints import state_files
 from hpo.errors import SpecError, StudyOwned, Unavailable
 from hpo.finding import Finding
+from hpo.opening import open_ledger
 from hpo.patience import reason
 from hpo.reach import Reach
 from hpo.settings import Settings, masked
 from hpo.storage import STORAGE_ERRORS
-from hpo.study import Study, open_ledger
+from hpo.study import Study
 from hpo.surroundings import Gpu, Store, gpus, versions
 from hpo.wording import plain, words
 

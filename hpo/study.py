@@ -7,7 +7,7 @@ import json
 import shutil
 import uuid
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from sqlalchemy.engine import RowMapping
 from hpo import columns, records, spec
 from hpo.errors import NoUsableTrial, SpecError, Unavailable
 from hpo.ledger import Ledger
+from hpo.opening import difference, elsewhere, gone, home_on_record, open_ledger, unknown
 from hpo.settings import Settings, masked
 from hpo.spec import SearchSpec
 from hpo.storage import PatientStorage
@@ -28,9 +29,7 @@ from trainers.folders import inside
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Study", "gone", "open_ledger"]
-
-BESIDE = "{database}"  # on record for a home folder that the database lies in
+__all__ = ["Study", "open_ledger"]
 
 
 class Study:
@@ -102,10 +101,10 @@ class Study:
                 folder=str(space.folder.absolute()) if space.folder else None,
                 canonical=json.dumps(space.canonical()),
                 hash=space.hash(),
-                home=_home_on_record(settings),
+                home=home_on_record(settings),
             )
         elif row["hash"] != space.hash():
-            raise SpecError(_difference(space, columns.canonical(row)))
+            raise SpecError(difference(space, columns.canonical(row)))
         study = cls(space, settings, ledger, storage)
         if "space" not in study.optuna.user_attrs:
             study.optuna.set_user_attr("space", space.text)  # so that the dashboard shows what was searched
@@ -123,12 +122,12 @@ class Study:
         ledger = open_ledger(settings, reading=reading)
         row = ledger.study(name)
         if row is None:
-            raise _unknown(name, settings, ledger)
+            raise unknown(name, settings, ledger)
         folder = Path(row["folder"]) if row["folder"] else None
         stored = columns.canonical(row)
         space = spec.from_mapping(stored, overrides=overrides, folder=folder, trusted=True)
         if space.hash() != row["hash"]:
-            raise SpecError(_difference(space, stored))
+            raise SpecError(difference(space, stored))
         mlflow = settings.mlflow_at(row["mlflow"]) or space.mlflow
         settings = settings.filled(mlflow=mlflow, ray=space.ray, insecure_cluster=space.insecure_cluster)
         storage = PatientStorage.open(settings.storage, reading=reading)
@@ -164,17 +163,12 @@ class Study:
 
         A home may have moved: where the study's own folder is, it is here.
         """
-        return self.row["home"] in (None, _home_on_record(self.settings)) or self.folder.is_dir()
+        return self.row["home"] in (None, home_on_record(self.settings)) or self.folder.is_dir()
 
     @property
     def elsewhere(self) -> str:
         """Where its checkpoints are instead, and what to do, for a study that is not here."""
-        beside = self.settings.storage_file
-        home = beside.absolute().parent if beside and self.row["home"] == BESIDE else self.row["home"]
-        return (
-            f"its checkpoints are under {home}/checkpoints, this is {self.settings.home}: run with HPO_HOME={home}, "
-            f"or move {home}/checkpoints/{self.folder_name} to {self.folder} first"
-        )
+        return elsewhere(self.row, self.settings, self.folder)
 
     @property
     def knows_mlflow(self) -> bool:
@@ -308,7 +302,7 @@ class Study:
             self.id,
             canonical=json.dumps(self.spec.canonical()),
             mlflow=self.settings.mlflow_place,
-            home=_home_on_record(self.settings),
+            home=home_on_record(self.settings),
         )
 
     def recover(self) -> int:
@@ -350,46 +344,3 @@ class Study:
 def last_value(trial: FrozenTrial) -> float | None:
     """The objective at the last epoch on record."""
     return trial.intermediate_values[trial.last_step] if trial.last_step is not None else None
-
-
-def _home_on_record(settings: Settings) -> str:
-    """The home folder as kept on record: the same after it has moved together with the database in it."""
-    file = settings.storage_file
-    return BESIDE if file is not None and file.absolute().parent == settings.home else str(settings.home)
-
-
-def gone(name: str, settings: Settings) -> str:
-    """What is to be said of a study whose trials our tables have, and Optuna has nothing."""
-    finish = settings.command("delete", name, "--yes")
-    return f"Optuna does not have it, as after a deletion that was killed: `{finish}` finishes it"
-
-
-def open_ledger(settings: Settings, *, reading: bool = False) -> Ledger:
-    """Our tables, created when missing, unless for `reading`.
-
-    Raises:
-        SpecError: the database is a file that does not exist.
-        Unavailable: the database does not answer.
-    """
-    if settings.storage_file is not None and not settings.storage_file.exists():
-        raise SpecError(
-            f"there are no studies yet: {masked(settings.storage)} does not exist. "
-            "Start one with `hpo run --space FILE`, or say where they are with --storage, OPTUNA_STORAGE or HPO_HOME"
-        )
-    return Ledger.read(settings.storage) if reading else Ledger.open(settings.storage)
-
-
-def _unknown(name: str, settings: Settings, ledger: Ledger) -> SpecError:
-    names = [row["name"] for row in ledger.studies()]
-    there = f"there are: {', '.join(names)}" if names else "there are none"
-    return SpecError(f"no study {name!r} in {masked(settings.storage)}; {there}")
-
-
-def _difference(space: SearchSpec, stored: Mapping[str, Any]) -> str:
-    new = space.identity()
-    lines = "\n".join(f"  {line}" for line in spec.changes({key: stored.get(key) for key in new}, new))
-    return (
-        f"study {space.name!r} exists over another space:\n{lines}\n"
-        f"Give the file another `name`, or `hpo delete {space.name}` first; "
-        "budget and resources may change within a study"
-    )

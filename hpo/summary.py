@@ -14,8 +14,9 @@ from rich.text import Text
 
 from hpo.errors import HpoError, NoUsableTrial
 from hpo.lease import holder
+from hpo.opening import open_ledger
 from hpo.settings import Settings, is_server, masked, program
-from hpo.study import Study, open_ledger
+from hpo.study import Study
 from hpo.wording import assignments, number, plain, words
 
 __all__ = ["best", "closing", "status", "trials"]
