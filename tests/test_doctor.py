@@ -131,7 +131,9 @@ def test_after_a_kill_the_next_command_closes_what_was_open(killed: Path) -> Non
     assert study.counts() == {"WAITING": 2}
     wait_until(lambda: study.ledger.pending_count(study.id) == 0)  # seconds on a quiet machine
     assert statuses(killed) == ["SCHEDULED"] * 3
-    assert audit(study).agrees, audit(study)
+    found = audit(study)
+    assert found.silent is None
+    assert {each.kind for each in found.findings} <= {"leftover"}, found  # of a worker that was killed while it wrote
     done = typed("status", home=killed)
     assert (done.returncode, done.stderr) == (0, "")
 
