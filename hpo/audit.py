@@ -6,19 +6,21 @@ instead of being asked of the code that wrote it.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import sqlalchemy as sql
+from sqlalchemy.engine import RowMapping
 
-from hpo import checkpoints, picture
+from hpo import checkpoints, columns, leftovers, picture
 from hpo.errors import SpecError, Unavailable
 from hpo.finding import Finding, Kind
 from hpo.masking import masked
+from hpo.opening import gone, open_ledger
+from hpo.reach import Reach
 from hpo.settings import Settings
-from hpo.snapshot import Snapshot
-from hpo.study import Study, open_ledger
+from hpo.snapshot import Snapshot, tally
+from hpo.study import Study
 
 __all__ = ["Audit", "audit", "examine"]
 
@@ -37,36 +39,51 @@ class Audit:
         return not self.findings and self.silent is None
 
 
-def examine(name: str, settings: Settings) -> Audit:
-    """The audit of a study that may be damaged as a whole; a study that Optuna has lost is not made anew.
+def examine(name: str, settings: Settings, reach: Reach | None = None) -> Audit:
+    """The audit of a study that may be damaged as a whole. Nothing is written.
 
     Raises:
         SpecError: there is none of that name.
     """
-    ledger = open_ledger(settings)
+    ledger = open_ledger(settings, reading=True)
     row = ledger.study(name)
+    if row is not None and (damaged := _damaged(row)):
+        return _only(name, Finding(study=name, trial=None, kind="study", what=damaged, mend=None))
     if row is not None and not _optuna_has(ledger.engine, name):
         begun = bool(ledger.trials(row["id"]))
-        mend = None if begun else "makes it"
-        return _only(name, Finding(study=name, trial=None, kind="study", what="Optuna does not have it", mend=mend))
+        what, mend = (gone(name, settings), None) if begun else ("Optuna does not have it", "makes it")
+        return _only(name, Finding(study=name, trial=None, kind="study", what=what, mend=mend))
     try:
-        return audit(Study.load(name, settings))
+        return audit(Study.load(name, settings, reading=True), reach=reach)
     except SpecError as error:
         if row is None:
             raise
         return _only(name, Finding(study=name, trial=None, kind="study", what=f"cannot be opened: {error}", mend=None))
 
 
-def audit(study: Study, *, held: bool = False) -> Audit:
-    """Look at a study; `held`: the caller holds its lease. Of one that runs only what has ended is looked at."""
+def audit(study: Study, *, held: bool = False, reach: Reach | None = None) -> Audit:
+    """Look at a study; `held`: the caller holds its lease. Of one that runs only what has ended is looked at.
+
+    `reach` knows of MLflows that were asked before.
+    """
     seen = Snapshot.take(study, held=held)
-    findings = [*_outbox(seen), *_orphans(seen), *_trials(seen), *checkpoints.compare(seen)]
+    files = list(checkpoints.compare(seen))
+    files += leftovers.compare(seen, checkpoints.unsound(seen, files))
+    findings = [*_outbox(seen), *_orphans(seen), *_trials(seen), *files]
     silent = None
     try:
-        findings += picture.compare(seen)
+        findings += picture.compare(seen, reach or Reach())
     except Unavailable as error:
         silent = str(error)
     return Audit(study=study.name, owner=seen.owner, findings=tuple(findings), silent=silent)
+
+
+def _damaged(row: RowMapping) -> str | None:
+    try:
+        columns.canonical(row)
+    except Unavailable as error:
+        return str(error)
+    return None
 
 
 def _only(name: str, finding: Finding) -> Audit:
@@ -107,6 +124,8 @@ def _orphans(seen: Snapshot) -> Iterator[Finding]:
 
 
 def _trials(seen: Snapshot) -> Iterator[Finding]:
+    for number, what in sorted(seen.damaged.items()):
+        yield seen.finding(number, "damaged", what, None)
     if seen.owner is None:
         for number, trial in seen.trials.items():
             if trial.state.is_finished() and number not in seen.rows:
@@ -141,13 +160,9 @@ def _epochs(seen: Snapshot, number: int) -> Iterator[Finding]:
 
 def _tally(seen: Snapshot, number: int) -> Iterator[Finding]:
     """What our tables add up of a trial against its epochs."""
-    row, curve, objective = seen.rows[number], seen.curves.get(number, {}), seen.objective(number)
-    tally: dict[str, float] = {"epoch": max(curve, default=0)}
-    if objective and all(map(math.isfinite, objective.values())):
-        sign = seen.study.spec.metric.sign
-        best = max(objective, key=lambda epoch: (sign * objective[epoch], -epoch))
-        tally |= {"best_epoch": best, "best_value": objective[best]}
-    wrong = {name: value for name, value in tally.items() if row[name] != value}
+    row, sign = seen.rows[number], seen.study.spec.metric.sign
+    said_by_epochs = tally(seen.curves.get(number, {}), seen.objective(number), sign=sign)
+    wrong = {name: value for name, value in said_by_epochs.items() if row[name] != value}
     if wrong:
         said = {name: row[name] for name in wrong}
         yield seen.finding(

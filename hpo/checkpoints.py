@@ -1,37 +1,80 @@
-"""The checkpoint files of a study against what SQL names."""
+"""The checkpoints that SQL names against the files."""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+import stat
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from hpo.finding import Finding
 from hpo.snapshot import Snapshot
 
-__all__ = ["compare", "leftovers", "lies_in", "state_files"]
+__all__ = ["WRITTEN", "can_be_read", "compare", "epoch_of", "is_regular", "lies_in", "state_files", "unsound"]
 
 # as a worker writes them: beside under a name of its own first, then renamed
-STATE_FILE = re.compile(r"epoch-(\d+)\.(?:pt|json)|\.epoch-(\d+)\.(?:pt|json)\.[^.]+")
+WRITTEN = re.compile(r"epoch-\d+\.(pt|json)")
+BESIDE = re.compile(r"\.epoch-\d+\.(pt|json)\.[^.]+")
+EPOCH = re.compile(r"\.?epoch-(\d+)")
 
 
 def compare(seen: Snapshot) -> Iterator[Finding]:
-    """Checkpoints that are missing, damaged or out of place; then files that SQL does not name, unless it runs."""
+    """Checkpoints that are in another home, missing, damaged or out of place."""
+    if not seen.study.is_here:
+        yield seen.finding(None, "place", seen.study.elsewhere, None)
+        return
+    missing = _missing(seen)
+    for folder, numbers in missing.items():
+        count = f"{len(numbers)} trial{'s' if len(numbers) > 1 else ''}"
+        what = f"{folder} is missing, with the checkpoints of {count}: is its disk there? "
+        yield seen.finding(None, "checkpoint", f"{what}If they are gone for good: mkdir -p {folder}", None)
+    away = {number for numbers in missing.values() for number in numbers}
+    for number in seen.settled:
+        if seen.rows[number]["checkpoint"] and number not in away:
+            yield from _recorded(seen, number)
+
+
+def unsound(seen: Snapshot, found: Iterable[Finding]) -> set[int]:
+    """Trials whose checkpoint on record cannot be relied on, by what `compare` found."""
+    missing = {number for numbers in _missing(seen).values() for number in numbers}
+    return missing | {each.trial for each in found if each.kind == "checkpoint" and each.trial is not None}
+
+
+def _missing(seen: Snapshot) -> Mapping[Path, list[int]]:
+    """Folders of whole studies that SQL names and that are not there, with the trials that it names in them.
+
+    A disk that is not mounted is no reason to forget what lies on it.
+    """
+    found: dict[Path, list[int]] = {}
     for number in seen.settled:
         name = seen.rows[number]["checkpoint"]
-        problem = name and _problem(seen, number)
-        if not problem:
+        if not name:
             continue
-        now = seen.study.ledger.trial(seen.study.id, number)
-        if now is None or now["checkpoint"] != name:  # the driver has dropped it meanwhile
-            continue
-        sides = {"ours": seen.rows[number]["sha256"]}
-        again = "" if seen.trials[number].state.is_finished() else "; the trial starts over, with its curve"
-        yield seen.finding(number, "checkpoint", f"{name} {problem}", f"clears its record{again}", **sides)
-    if seen.owner is None:
-        for path in leftovers(seen):
-            yield _leftover(seen, path)
+        folder = seen.study.settings.checkpoints.joinpath(*Path(name).parts[:1])
+        if not folder.is_dir():
+            found.setdefault(folder, []).append(number)
+    return found
+
+
+def _recorded(seen: Snapshot, number: int) -> Iterator[Finding]:
+    """A checkpoint that is not what its record says; the record stays where the file may be the one that is right."""
+    name, problem = seen.rows[number]["checkpoint"], _problem(seen, number)
+    if problem is None:
+        return
+    now = seen.study.ledger.trial(seen.study.id, number)
+    if now is None or now["checkpoint"] != name:  # the driver has dropped it meanwhile
+        return
+    sides = {"ours": seen.rows[number]["sha256"]}
+    whole = _whole(seen, number)
+    if whole is not None:
+        what = (
+            f"{name} {problem}; {whole} can be read, and the record may be what is wrong: remove one or mend the other"
+        )
+        yield seen.finding(number, "checkpoint", what, None, **sides)
+        return
+    again = "" if seen.trials[number].state.is_finished() else "; the trial starts over, with its curve"
+    yield seen.finding(number, "checkpoint", f"{name} {problem}", f"clears its record{again}", **sides)
 
 
 def _problem(seen: Snapshot, number: int) -> str | None:
@@ -41,36 +84,30 @@ def _problem(seen: Snapshot, number: int) -> str | None:
     if not lies_in(path, seen.study.folder) and not lies_in(path, earlier):
         return "lies outside of the study's folder"
     try:
-        content = path.read_bytes()
+        if not is_regular(path):
+            return "is no regular file"
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         return f"cannot be read: {error.strerror}"
-    found = hashlib.sha256(content).hexdigest()
     return None if found == row["sha256"] else f"is damaged, its SHA-256 is {found}"
 
 
-def _leftover(seen: Snapshot, path: Path) -> Finding:
-    number = int(path.parent.name) if path.parent.name.isdecimal() else None
-    name, size = path.relative_to(seen.study.settings.checkpoints), path.lstat().st_size
-    mend = f"removes {size:,} bytes" if lies_in(path, seen.study.folder) else None
-    what = f"{name} is not named in SQL" + ("" if mend else " and lies elsewhere")
-    return seen.finding(number, "leftover", what, mend, bytes=size)
-
-
-def leftovers(seen: Snapshot) -> list[Path]:
-    """Files with a checkpoint's name that SQL does not name, and that no unfinished trial works with."""
-    named = {seen.study.settings.checkpoints / row["checkpoint"] for row in seen.rows.values() if row["checkpoint"]}
-    unfinished = {number for number, trial in seen.trials.items() if not trial.state.is_finished()}
-    for number in unfinished & seen.rows.keys():
-        # its worker keeps the one before the recorded, until it writes the one after, which a kill may cut short
-        oldest = (seen.rows[number]["checkpoint_epoch"] or 0) - 1
-        named |= {path for path in state_files(seen.study.folder, number) if _epoch(path) >= oldest}
-    return sorted(set(state_files(seen.study.folder)) - named)
+def _whole(seen: Snapshot, number: int) -> Path | None:
+    """A file of the epoch on record or a later one that can be read, of a trial that may have one."""
+    if seen.trials[number].state.name in ("FAIL", "PRUNED"):
+        return None
+    first = seen.rows[number]["checkpoint_epoch"] or 0
+    for path in sorted(seen.study.trial_folder(number).glob("epoch-*"), reverse=True):
+        if WRITTEN.fullmatch(path.name) and epoch_of(path) >= first and can_be_read(path):
+            return path.relative_to(seen.study.settings.checkpoints)
+    return None
 
 
 def state_files(folder: Path, number: int | None = None) -> Iterator[Path]:
-    """The files below a study's folder, of one trial or of all, that have a checkpoint's name; others are not ours."""
+    """All that has a checkpoint's name below a study's folder, of one trial or of all; others are not ours to judge."""
     for path in folder.glob("*/*" if number is None else f"{number:06d}/*"):
-        if STATE_FILE.fullmatch(path.name):
+        if WRITTEN.fullmatch(path.name) or BESIDE.fullmatch(path.name):
             yield path
 
 
@@ -80,7 +117,30 @@ def lies_in(path: Path, folder: Path) -> bool:
     return path.parent.resolve().is_relative_to(root / folder.name) and folder.resolve() == root / folder.name
 
 
-def _epoch(path: Path) -> int:
-    found = STATE_FILE.fullmatch(path.name)
+def is_regular(path: Path) -> bool:
+    """Whether it is a file and nothing else: to open a pipe would wait for ever, and a link leads elsewhere.
+
+    Raises:
+        OSError: there is nothing.
+    """
+    return stat.S_ISREG(path.lstat().st_mode)
+
+
+def can_be_read(path: Path) -> bool:
+    """Whether a worker could load it, whatever its hash."""
+    from trainers import checkpoint  # reads them with PyTorch, for the few that are in doubt
+
+    if not is_regular(path):
+        return False
+    try:
+        checkpoint.load(path, None)
+    except Exception:  # noqa: BLE001 - PyTorch documents no list of what it raises for bytes that are no state
+        return False
+    return True
+
+
+def epoch_of(path: Path) -> int:
+    """Of a file with a checkpoint's name."""
+    found = EPOCH.match(path.name)
     assert found is not None
-    return int(found[1] or found[2])
+    return int(found[1])

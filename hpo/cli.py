@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hpo import cli_data, cli_doctor, cli_models, cli_train
-from hpo.errors import HpoError
-from hpo.masking import redacted
+from hpo.errors import HpoError, Unavailable
+from hpo.masking import masked, redacted
 from hpo.options import Home, Json, Mlflow, Space, Storage
 from hpo.wording import plain
 
@@ -257,6 +257,15 @@ def common(
 _debug = False
 
 
+def _of_database(error: Exception) -> str | None:
+    """What a database said that is damaged, away or not to be written to; Optuna raises an error of its own from it."""
+    from sqlalchemy.exc import DatabaseError, DataError, IntegrityError, ProgrammingError
+
+    found = next((each for each in (error, error.__cause__) if isinstance(each, DatabaseError)), None)
+    ours = isinstance(found, DataError | IntegrityError | ProgrammingError)  # a fault of the statement
+    return None if found is None or ours else masked(str(found.orig).strip())
+
+
 def main() -> None:
     """Run a command; an error becomes a message on stderr and its exit code."""
     try:
@@ -265,6 +274,9 @@ def main() -> None:
         _tell(error, str(error))
         sys.exit(error.exit_code)
     except Exception as error:  # noqa: BLE001 - whatever nobody foresaw, told without a traceback
+        if said := _of_database(error):
+            _tell(error, redacted(f"the database does not answer as it should: {said}"))
+            sys.exit(Unavailable.exit_code)
         said = redacted(f"{type(error).__name__}: {error}")
         _tell(error, f"{said}\nThis is a fault of hpo; `hpo --debug ...` shows where.")
         sys.exit(HpoError.exit_code)

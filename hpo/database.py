@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,12 +23,21 @@ ADVISORY = 4_772_111  # any number that others are unlikely to lock
 LOCK_TIMEOUT = 5  # seconds to wait for another writer of a SQLite file; a driver then tries again, see hpo.patience
 
 
-def engine_options(url: str) -> dict[str, Any]:
-    """Keyword arguments for `sqlalchemy.create_engine`."""
+class _Reading(sqlite3.Connection):
+    """A connection that writes nothing; `mode=ro` would leave the files of a WAL behind."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.execute("PRAGMA query_only=ON")
+
+
+def engine_options(url: str, *, reading: bool = False) -> dict[str, Any]:
+    """Keyword arguments for `sqlalchemy.create_engine`; with `reading` the database refuses to be written to."""
     if url.startswith("sqlite"):
-        return {"connect_args": {"timeout": LOCK_TIMEOUT}}
+        return {"connect_args": {"timeout": LOCK_TIMEOUT, **({"factory": _Reading} if reading else {})}}
+    held = {"options": "-c default_transaction_read_only=on"} if reading else {}
     # pre-ping: a connection that died with the server is replaced instead of failing the next statement
-    return {"pool_pre_ping": True, "connect_args": {"connect_timeout": 10}}
+    return {"pool_pre_ping": True, "connect_args": {"connect_timeout": 10, **held}}
 
 
 def prepare(url: str) -> None:
@@ -78,6 +88,6 @@ def creating(url: str) -> Iterator[None]:
         engine.dispose()
 
 
-def open_engine(url: str) -> Engine:
+def open_engine(url: str, *, reading: bool = False) -> Engine:
     """A connection pool for our own tables."""
-    return sqlalchemy.create_engine(driver_url(url), **engine_options(url))
+    return sqlalchemy.create_engine(driver_url(url), **engine_options(url, reading=reading))

@@ -19,10 +19,12 @@ from hpo.errors import SpecError, StudyOwned, Unavailable
 from hpo.finding import Finding
 from hpo.glance import Glance
 from hpo.masking import masked
+from hpo.opening import open_ledger
 from hpo.patience import reason
+from hpo.reach import Reach
 from hpo.settings import Settings
 from hpo.storage import STORAGE_ERRORS
-from hpo.study import Study, open_ledger
+from hpo.study import Study
 from hpo.surroundings import Gpu, Store, gpus, versions
 from hpo.wording import plain, size, words
 
@@ -52,9 +54,10 @@ def doctor(name: str | None, settings: Settings, *, fix: bool, dry_run: bool, as
         Unavailable: the database went away meanwhile.
         StudyOwned: `fix` was asked for a study that a driver is at work on.
     """
-    storage = surroundings.sql_store(settings)
+    storage, reach = surroundings.sql_store(settings), Reach()
     try:
-        reports = [_diagnose(each, settings, fix=fix and not dry_run) for each in _names(name, settings, storage)]
+        names = _names(name, settings, storage)
+        reports = [_diagnose(each, settings, reach, fix=fix and not dry_run) for each in names]
     except STORAGE_ERRORS as error:
         raise Unavailable(f"{masked(settings.storage)} went away: {reason(error)}") from error
     if fix and name is not None and reports and reports[0].audit.owner:
@@ -62,7 +65,7 @@ def doctor(name: str | None, settings: Settings, *, fix: bool, dry_run: bool, as
         raise StudyOwned(f"study {name!r} is being run by {reports[0].audit.owner} and left alone: `{stop}` first")
     folder = _with_need(surroundings.checkpoint_store(settings), sum(report.need or 0 for report in reports))
     uris = dict.fromkeys([report.mlflow for report in reports if report.mlflow] or [settings.mlflow])
-    found = [storage, *(surroundings.mlflow_store(uri) for uri in uris), folder]
+    found = [storage, *(surroundings.mlflow_store(uri, reach) for uri in uris), folder]
     if as_json:
         print(json.dumps(_plain(name, found, reports), indent=2))
     else:
@@ -75,26 +78,30 @@ def doctor(name: str | None, settings: Settings, *, fix: bool, dry_run: bool, as
 def _names(name: str | None, settings: Settings, store: Store) -> list[str]:
     if store.problem:
         return []
-    if name is None:
-        return [] if store.note else [row["name"] for row in open_ledger(settings).studies()]
-    return [name]
+    if name is not None:
+        return [name]
+    return [row["name"] for row in open_ledger(settings, reading=True).studies()] if store.ours else []
 
 
-def _diagnose(name: str, settings: Settings, *, fix: bool) -> Diagnosis:
-    seen = examine(name, settings)
+def _diagnose(name: str, settings: Settings, reach: Reach, *, fix: bool) -> Diagnosis:
+    seen = examine(name, settings, reach)
     mended: list[Finding] = []
     alone = fix and seen.owner is not None
     if fix and not alone and any(each.mend for each in seen.findings):
         from hpo.repair import mend
 
         try:
-            done, left = mend(Study.load(name, settings))
+            done, left = mend(Study.load(name, settings), reach)
             mended = [each for each in seen.findings if each.kind == "study"] + done
             seen = left
         except StudyOwned:  # a driver began meanwhile
             alone = True
     try:
-        study = Study.load(name, settings) if not any(each.kind == "study" for each in seen.findings) else None
+        study = (
+            Study.load(name, settings, reading=True)
+            if not any(each.kind == "study" for each in seen.findings)
+            else None
+        )
     except SpecError:
         study = None
     if study is None:

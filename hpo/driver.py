@@ -191,7 +191,7 @@ class Driver:
             if row and row["checkpoint"]:
                 study.ledger.post(study.id, best.number, "checkpoint", {"path": row["checkpoint"]})
         study.ledger.post(study.id, None, "table", study.table())
-        end = records.end_of_study(counts, may_go_on=self._ending, time=time.time())
+        end = records.end_of_study(counts, study.spec, time=time.time())
         study.ledger.post(study.id, None, "end", end)
         seconds = CLOSING_SECONDS
         if self._interrupted_at is not None:

@@ -10,6 +10,8 @@ __all__ = ["Finding", "Kind"]
 
 Kind = Literal[
     "study",  # it cannot be opened, or Optuna does not have it
+    "damaged",  # a column of ours cannot be read
+    "place",  # its files are in another home folder
     "orphan",  # open, and no driver lives that would close it
     "outbox",  # records wait for MLflow
     "trials",  # only one of Optuna and our tables knows the trial

@@ -13,8 +13,10 @@ import sqlalchemy as sql
 from sqlalchemy.engine import Connection, Engine, RowMapping
 
 from hpo import database, records
+from hpo.errors import SpecError, Unavailable
+from hpo.masking import masked
 from hpo.patience import Patience, patient
-from hpo.tables import attempts, create, epochs, outbox, packings, studies, trials
+from hpo.tables import attempts, create, epochs, missing, outbox, packings, studies, trials
 
 __all__ = ["Ledger"]
 
@@ -31,6 +33,7 @@ class Ledger:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.patience = Patience()
+        self._lacks: frozenset[str] = frozenset()  # columns that read as empty
         weakref.finalize(self, engine.dispose)
 
     @classmethod
@@ -38,12 +41,34 @@ class Ledger:
         """Open the database at `url`, with our tables in it.
 
         Raises:
+            Unavailable: it does not answer, or cannot be written to.
+        """
+        try:
+            database.prepare(url)
+            ledger = cls(database.open_engine(url))
+            with database.creating(url):
+                create(ledger.engine)
+        except sql.exc.DatabaseError as error:
+            raise _unavailable(url, error) from error
+        except OSError as error:
+            raise Unavailable(f"the database {masked(url)} cannot be written to: {error}") from error
+        return ledger
+
+    @classmethod
+    def read(cls, url: str) -> Ledger:
+        """Open the database at `url` to look at it: nothing is made; columns that an earlier version lacks are empty.
+
+        Raises:
+            SpecError: our tables are not in it.
             Unavailable: it does not answer.
         """
-        database.prepare(url)
-        ledger = cls(database.open_engine(url))
-        with database.creating(url):
-            create(ledger.engine)
+        ledger = cls(database.open_engine(url, reading=True))
+        try:
+            ledger._lacks = missing(ledger.engine)
+        except sql.exc.DatabaseError as error:
+            raise _unavailable(url, error) from error
+        if {table.name for table in (studies, trials, epochs, outbox)} & ledger._lacks:
+            raise SpecError(f"there are no studies in {masked(url)} yet: start one with `hpo run --space FILE`")
         return ledger
 
     def begin(self) -> AbstractContextManager[Connection]:
@@ -53,12 +78,12 @@ class Ledger:
 
     @patient
     def study(self, name: str) -> RowMapping | None:
-        return self._one(sql.select(studies).where(studies.c.name == name))
+        return self._one(self._select(studies).where(studies.c.name == name))
 
     @patient
     def studies(self) -> Sequence[RowMapping]:
         with self.engine.connect() as connection:
-            return connection.execute(sql.select(studies).order_by(studies.c.id)).mappings().all()
+            return connection.execute(self._select(studies).order_by(studies.c.id)).mappings().all()
 
     @patient
     def add_study(self, **values: Any) -> None:
@@ -90,12 +115,12 @@ class Ledger:
 
     @patient
     def trial(self, study: int, number: int) -> RowMapping | None:
-        return self._one(sql.select(trials).where(trials.c.study == study, trials.c.number == number))
+        return self._one(self._select(trials).where(trials.c.study == study, trials.c.number == number))
 
     @patient
     def trials(self, study: int) -> Sequence[RowMapping]:
         with self.engine.connect() as connection:
-            query = sql.select(trials).where(trials.c.study == study).order_by(trials.c.number)
+            query = self._select(trials).where(trials.c.study == study).order_by(trials.c.number)
             return connection.execute(query).mappings().all()
 
     @patient
@@ -192,7 +217,7 @@ class Ledger:
     @patient
     def epochs(self, study: int, number: int | None = None) -> Sequence[RowMapping]:
         """Epochs on record, in order, of one trial or of all."""
-        query = sql.select(epochs).where(epochs.c.study == study).order_by(epochs.c.number, epochs.c.epoch)
+        query = self._select(epochs).where(epochs.c.study == study).order_by(epochs.c.number, epochs.c.epoch)
         if number is not None:
             query = query.where(epochs.c.number == number)
         with self.engine.connect() as connection:
@@ -267,6 +292,10 @@ class Ledger:
 
     # -- inside a transaction -----------------------------------------------------------------------------------------
 
+    def _select(self, table: sql.Table) -> sql.Select[Any]:
+        lacks = {column for column in table.columns if f"{table.name}.{column.name}" in self._lacks}
+        return sql.select(*(sql.null().label(each.name) if each in lacks else each for each in table.columns))
+
     def _one(self, query: sql.Select[Any]) -> RowMapping | None:
         with self.engine.connect() as connection:
             return connection.execute(query).mappings().one_or_none()
@@ -285,3 +314,7 @@ class Ledger:
     def _post(connection: Connection, study: int, number: int | None, kind: str, payload: Mapping[str, Any]) -> None:
         row = {"study": study, "number": number, "kind": kind, "payload": json.dumps(payload)}
         connection.execute(sql.insert(outbox).values(**row))
+
+
+def _unavailable(url: str, error: sql.exc.DatabaseError) -> Unavailable:
+    return Unavailable(f"the database {masked(url)} does not answer: {redacted(error.orig).strip()}")

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import math
 import sys
 from collections.abc import Iterator
 from typing import Any
 
+from hpo import records
 from hpo.errors import Unavailable
 from hpo.finding import Finding
 from hpo.masking import masked
+from hpo.reach import Reach
 from hpo.runs import Run, Shown
 from hpo.snapshot import Snapshot
 
@@ -30,24 +31,27 @@ AGAIN = "sends it again from SQL"
 ANEW = "deletes the run and makes it anew from SQL"
 
 
-def show(seen: Snapshot) -> Shown:
-    """Ask MLflow.
+def show(seen: Snapshot, reach: Reach) -> Shown:
+    """Ask MLflow, where `reach` finds it.
 
     Raises:
         Unavailable: it does not answer, or the study's runs are known to be in another one.
     """
     study = seen.study
+    if not study.is_here:
+        raise Unavailable(f"MLflow was not asked: {study.elsewhere}")
     if not study.knows_mlflow:
         raise Unavailable(
             f"the runs of study {study.name!r} are at {study.row['mlflow']}, not at {masked(study.settings.mlflow)}: "
             "say where with --mlflow or MLFLOW_TRACKING_URI"
         )
+    reach.require(study.settings.mlflow)
     return Shown(study.settings.mlflow, study.name, study.row["uid"])
 
 
-def compare(seen: Snapshot) -> Iterator[Finding]:
+def compare(seen: Snapshot, reach: Reach) -> Iterator[Finding]:
     """Differences, of trials of which nothing waits in the outbox."""
-    shown = show(seen)
+    shown = show(seen, reach)
     numbers = [number for number in seen.settled if number not in seen.pending]
     if shown.experiment is None:
         if numbers:
@@ -91,8 +95,9 @@ def _run(seen: Snapshot, shown: Shown, number: int | None) -> Iterator[Finding]:
 
 
 def _parent(seen: Snapshot, shown: Shown, run: Run) -> Iterator[Finding]:
-    if run.status == "RUNNING":
-        yield seen.finding(None, "picture", "its run is RUNNING and has no driver", AGAIN, mlflow=run.status)
+    status = records.end_of_study(seen.study.counts(), seen.study.spec, time=0.0)["status"]
+    if run.status != status:
+        yield seen.finding(None, "picture", "its run has another status", AGAIN, sql=status, mlflow=run.status)
     if run.id != seen.study.row["run_id"]:
         said = {"mlflow": run.id, "ours": seen.study.row["run_id"]}
         yield seen.finding(None, "picture", "the run has another id", AGAIN, **said)
@@ -125,8 +130,7 @@ def _facts(seen: Snapshot, shown: Shown, number: int, run: Run) -> Iterator[Find
 
 def _params(seen: Snapshot, number: int, run: Run) -> Iterator[Finding]:
     """Parameters, and what the trainer says of itself; MLflow never lets one change."""
-    facts = json.loads(seen.rows[number]["facts"] or "{}")
-    for name, value in {**facts, **seen.trials[number].params}.items():
+    for name, value in {**seen.facts[number], **seen.trials[number].params}.items():
         ours, theirs = str(value)[:6000], run.params.get(name)
         if theirs is None:
             yield seen.finding(number, "picture", f"MLflow lacks parameter {name}", AGAIN, sql=ours)

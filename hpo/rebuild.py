@@ -6,14 +6,13 @@ it was recorded at.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.engine import RowMapping
 
-from hpo import records
+from hpo import columns, records
 from hpo.records import Payload
 from hpo.study import Study
 
@@ -34,9 +33,9 @@ def of_trial(study: Study, trial: FrozenTrial, row: RowMapping) -> Iterator[Reco
     )
     yield "start", {**start, "attempt": row["attempt"], "time": row["started"]}
     if row["facts"]:
-        yield "facts", records.facts(json.loads(row["facts"]), params=trial.params, config=_full(resolved))
+        yield "facts", records.facts(columns.facts(row), params=trial.params, config=_full(resolved))
     for epoch in study.ledger.epochs(study.id, trial.number):
-        yield "epoch", records.epoch(epoch["epoch"], time=epoch["time"], metrics=json.loads(epoch["metrics"]))
+        yield "epoch", records.epoch(epoch["epoch"], time=epoch["time"], metrics=columns.metrics(epoch))
     if trial.user_attrs.get("warnings"):
         yield "tags", records.warned(trial.user_attrs["warnings"])
     if row["checkpoint"] and trial.number == _best(study):
@@ -55,11 +54,8 @@ def of_study(study: Study) -> Iterator[Record]:
 
 
 def end_of_study(study: Study) -> Payload:
-    """How the study's run ends, by what its last driver said."""
-    counts, outcome = study.counts(), study.row["outcome"] or ""
-    some = "COMPLETE" in counts
-    may_go_on = not outcome or "WAITING" in counts or (some and not outcome.startswith("finished"))
-    return records.end_of_study(counts, may_go_on=may_go_on, time=time.time())
+    """How the study's run ends."""
+    return records.end_of_study(study.counts(), study.spec, time=time.time())
 
 
 def best_points(study: Study) -> list[Payload]:

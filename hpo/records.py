@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hpo.space.sections import Metric
+    from hpo.spec import SearchSpec
 
 __all__ = ["Payload", "best", "end", "end_of_study", "epoch", "facts", "packing", "start", "warned"]
 
@@ -68,11 +69,20 @@ def packing(per_card: int, reason: str) -> Payload:
     return {"tags": {"hpo.trials_per_card": per_card, "hpo.packing": reason}}
 
 
-def end_of_study(counts: Mapping[str, int], *, may_go_on: bool, time: float) -> Payload:
+def end_of_study(counts: Mapping[str, int], space: SearchSpec, *, time: float) -> Payload:
     """A run of the study has ended, with so many trials in each state."""
-    status = "SCHEDULED" if may_go_on else "FINISHED" if counts.get("COMPLETE") else "FAILED"
+    status = "SCHEDULED" if _may_go_on(counts, space) else "FINISHED" if counts.get("COMPLETE") else "FAILED"
     return {
         "status": status,
         "tags": {f"hpo.trials.{state.lower()}": count for state, count in counts.items()},
         "time": time,
     }
+
+
+def _may_go_on(counts: Mapping[str, int], space: SearchSpec) -> bool:
+    """Whether trials wait, or may still be made: whatever else has ended the run, more of it may be given."""
+    if counts.get("WAITING") or counts.get("RUNNING"):
+        return True
+    if space.sampler.type == "grid":  # whose cells wait from the beginning
+        return False
+    return space.budget.trials is None or sum(counts.values()) < space.budget.trials

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
-from hpo import checkpoints, picture, rebuild
+from hpo import checkpoints, leftovers, picture, rebuild
 from hpo.audit import Audit, audit
 from hpo.errors import Unavailable
 from hpo.finding import Finding
 from hpo.lease import Lease
 from hpo.orphans import put_back
 from hpo.projection import Projection, Task
+from hpo.reach import Reach
 from hpo.rebuild import Record
 from hpo.runs import Run, Shown, answering
 from hpo.sender import only_one
-from hpo.snapshot import Snapshot
+from hpo.snapshot import Snapshot, tally
 from hpo.study import Study
 from hpo.tracking import task_of
 
@@ -25,28 +26,39 @@ PASSES = 4  # mending one thing may show another, such as a run that was restore
 DRAWN = ("experiment", "run", "picture", "replace")  # what is wrong in MLflow
 
 
-def mend(study: Study) -> tuple[list[Finding], Audit]:
+def mend(study: Study, reach: Reach | None = None) -> tuple[list[Finding], Audit]:
     """Mend what can be mended; returns what was, and the audit of what is left.
 
     Raises:
         StudyOwned: a driver is at work on it; nothing was written.
         Unavailable: the database does not answer.
     """
-    found: list[Finding] = list(audit(study).findings)
+    reach = reach or Reach()
+    found: list[Finding] = list(audit(study, reach=reach).findings)
+    cleared: set[int | None] = set()  # a repair removes no file of a trial whose record it has cleared
     with Lease(study) as lease:
         lease.outcome = study.row["outcome"]
         if any(each.kind == "orphan" for each in found):
-            put_back(study)
+            with contextlib.suppress(Unavailable):  # an epoch that cannot be read, which the audit says
+                put_back(study)
         for _ in range(PASSES):
-            answers = _send(study)
-            now = [each for each in audit(study, held=True).findings if each.mend and each.kind != "outbox"]
+            answers = _send(study, reach)
+            there = audit(study, held=True, reach=reach).findings
+            now = [each for each in there if _is_to_mend(each, cleared)]
             found += [each for each in now if each not in found]
             if not now or not (answers or any(each.kind not in DRAWN for each in now)):
                 break
-            _act(study, now)
-        left = audit(study, held=True)
+            cleared |= {each.trial for each in now if each.kind == "checkpoint"}
+            _act(study, reach, now, cleared | {each.trial for each in there if each.kind == "checkpoint"})
+        left = audit(study, held=True, reach=reach)
     remain = {_key(each) for each in left.findings}
     return [each for each in found if each.mend and _key(each) not in remain], left
+
+
+def _is_to_mend(finding: Finding, cleared: Collection[int | None]) -> bool:
+    return (
+        bool(finding.mend) and finding.kind != "outbox" and (finding.kind != "leftover" or finding.trial not in cleared)
+    )
 
 
 def _key(finding: Finding) -> tuple[int | None, str, str]:
@@ -54,7 +66,7 @@ def _key(finding: Finding) -> tuple[int | None, str, str]:
     return finding.trial, finding.kind, "" if finding.kind == "outbox" else finding.what
 
 
-def _send(study: Study) -> bool:
+def _send(study: Study, reach: Reach) -> bool:
     """Send what waits in the outbox; returns whether MLflow answers."""
     if not study.knows_mlflow:
         return False
@@ -62,6 +74,7 @@ def _send(study: Study) -> bool:
         return True
     task = Task(**task_of(study))
     try:
+        reach.require(task.mlflow)
         with answering(task.mlflow), only_one(task):
             projection = Projection(task)
             while projection.send():
@@ -71,7 +84,7 @@ def _send(study: Study) -> bool:
     return True
 
 
-def _act(study: Study, found: Sequence[Finding]) -> None:
+def _act(study: Study, reach: Reach, found: Sequence[Finding], doubtful: Collection[int | None]) -> None:
     seen = Snapshot.take(study, held=True)
     for each in found:
         if each.kind == "checkpoint" and each.trial is not None:
@@ -80,10 +93,10 @@ def _act(study: Study, found: Sequence[Finding]) -> None:
         if number is not None:
             _agree(seen, number)
     if any(each.kind == "leftover" for each in found):
-        _remove(seen)
+        _remove(seen, doubtful)
     drawn = [each for each in found if each.kind in DRAWN]
     if drawn:
-        _draw(seen, drawn)
+        _draw(seen, picture.show(seen, reach), drawn)
 
 
 def _agree(seen: Snapshot, number: int) -> None:
@@ -98,30 +111,23 @@ def _agree(seen: Snapshot, number: int) -> None:
             attempt = seen.rows[number]["attempt"]
             study.ledger.add_epoch(study.id, number, epoch=epoch, attempt=attempt, metrics={name: value})
             curve[epoch] = value
-    tally: dict[str, float] = {"epoch": max([*known, *curve], default=0)}
-    if curve:
-        sign = study.spec.metric.sign
-        best = max(curve, key=lambda epoch: (sign * curve[epoch], -epoch))
-        tally |= {"best_epoch": best, "best_value": curve[best]}
     reason = trial.user_attrs.get("reason") or seen.rows[number]["error"]
-    study.ledger.update_trial(study.id, number, error=reason, **tally)
+    study.ledger.update_trial(study.id, number, error=reason, **tally(known, curve, sign=study.spec.metric.sign))
 
 
-def _remove(seen: Snapshot) -> None:
-    for path in checkpoints.leftovers(seen):
-        if checkpoints.lies_in(path, seen.study.folder):
-            path.unlink()
-            with contextlib.suppress(OSError):  # other files are in it
-                path.parent.rmdir()
+def _remove(seen: Snapshot, doubtful: Collection[int | None]) -> None:
+    for path in list(leftovers.worthless(seen, {*doubtful, *checkpoints.unsound(seen, ())})):
+        path.unlink()
+        with contextlib.suppress(OSError):  # other files are in it
+            path.parent.rmdir()
 
 
 # -- MLflow -----------------------------------------------------------------------------------------------------------
 
 
-def _draw(seen: Snapshot, found: Sequence[Finding]) -> None:
+def _draw(seen: Snapshot, shown: Shown, found: Sequence[Finding]) -> None:
     """Bring MLflow's runs in order, and post again what they lack."""
     study = seen.study
-    shown = picture.show(seen)
     restore = [run for each in found for run in _restored(seen, shown, each)]
     delete = {run.id: run for each in found for run in _deleted(seen, shown, each)}
     shown.restore_and_delete(restore, list(delete.values()))

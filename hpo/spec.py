@@ -267,7 +267,8 @@ def _check_end(document: Document, parameters: Mapping[str, Parameter]) -> None:
     kind = sampler.get("type") if isinstance(sampler, dict) else None
     if kind == "grid":
         check_grid(document, parameters)
-    pruner, epochs = document.tree.get("pruner"), document.tree.get("trainer", {}).get("epochs")
+    pruner, trainer = document.tree.get("pruner"), document.tree.get("trainer")
+    epochs = trainer.get("epochs") if isinstance(trainer, dict) else None
     first = pruner.get("min_epochs") if isinstance(pruner, dict) else None
     if isinstance(first, int) and isinstance(epochs, int) and first >= epochs:
         never = f"{first} is not below the {epochs} epochs of trainer: no trial could be stopped early"

@@ -29,9 +29,12 @@ class PatientStorage(RDBStorage):
     patience = Patience()
 
     @classmethod
-    def open(cls, url: str) -> PatientStorage:
-        """Open the database at `url`, with Optuna's tables in it."""
+    def open(cls, url: str, *, reading: bool = False) -> PatientStorage:
+        """Open the database at `url`, with Optuna's tables in it; for `reading` they must be there."""
         logging.getLogger("optuna").setLevel(logging.WARNING)  # one line a trial is the driver's to print
+        if reading:
+            options = database.engine_options(url, reading=True)
+            return cls(driver_url(url), engine_kwargs=options, skip_table_creation=True)
         with database.creating(url):
             return cls(driver_url(url), engine_kwargs=database.engine_options(url))
 

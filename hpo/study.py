@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import time
 import uuid
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +17,11 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.engine import RowMapping
 
-from hpo import records, spec
-from hpo.errors import NoUsableTrial, SpecError
+from hpo import columns, records, spec
+from hpo.errors import NoUsableTrial, SpecError, Unavailable
 from hpo.ledger import Ledger
 from hpo.masking import masked
+from hpo.opening import difference, elsewhere, gone, home_on_record, open_ledger, unknown
 from hpo.settings import Settings
 from hpo.spec import SearchSpec
 from hpo.storage import PatientStorage
@@ -37,7 +40,9 @@ class Study:
     Open with `Study.open` (creates it) or `Study.load` (by name).
     """
 
-    def __init__(self, space: SearchSpec, settings: Settings, ledger: Ledger, storage: PatientStorage) -> None:
+    def __init__(
+        self, space: SearchSpec, settings: Settings, ledger: Ledger, storage: PatientStorage, *, reading: bool = False
+    ) -> None:
         row = ledger.study(space.name)
         assert row is not None
         self.spec = space
@@ -45,12 +50,26 @@ class Study:
         self.ledger = ledger
         self.row = row
         self.id: int = row["id"]
-        self.optuna = optuna.create_study(
-            study_name=space.name, storage=storage, direction=space.metric.goal, load_if_exists=True
-        )
-        self.storage = self.optuna._storage
+        self.reading = reading
+        self.storage = optuna.storages.get_storage(storage)
         self.patience = storage.patience = ledger.patience
         weakref.finalize(self, storage.close)  # else PostgreSQL's connections stay open as long as the process
+
+    @cached_property
+    def optuna(self) -> optuna.Study:
+        """Optuna's side. It is made where no trial has begun yet, and never anew.
+
+        Raises:
+            SpecError: it has gone, and our trials are there.
+        """
+        try:
+            return optuna.load_study(study_name=self.name, storage=self.storage)
+        except KeyError:
+            if self.reading or self.ledger.trials(self.id):
+                raise SpecError(f"study {self.name!r}: {gone(self.name, self.settings)}") from None
+        return optuna.create_study(
+            study_name=self.name, storage=self.storage, direction=self.spec.metric.goal, load_if_exists=True
+        )
 
     def __repr__(self) -> str:
         return f"Study({self.name!r}, {words(self.counts())})"
@@ -84,32 +103,41 @@ class Study:
                 folder=str(space.folder.absolute()) if space.folder else None,
                 canonical=json.dumps(space.canonical()),
                 hash=space.hash(),
+                home=home_on_record(settings),
             )
         elif row["hash"] != space.hash():
-            raise SpecError(difference(space, json.loads(row["canonical"])))
+            raise SpecError(difference(space, columns.canonical(row)))
         study = cls(space, settings, ledger, storage)
         if "space" not in study.optuna.user_attrs:
             study.optuna.set_user_attr("space", space.text)  # so that the dashboard shows what was searched
         return study
 
     @classmethod
-    def load(cls, name: str, settings: Settings, overrides: Sequence[str] = ()) -> Study:
+    def load(cls, name: str, settings: Settings, overrides: Sequence[str] = (), *, reading: bool = False) -> Study:
         """Open a study that exists; overrides such as "budget.trials=100" change what may change within a study.
+
+        With `reading` nothing is written, no table or column that an earlier version had not either.
 
         Raises:
             SpecError: there is none of that name, or an override would change the space.
         """
-        ledger = open_ledger(settings)
+        ledger = open_ledger(settings, reading=reading)
         row = ledger.study(name)
         if row is None:
-            raise _unknown(name, settings, ledger)
+            raise unknown(name, settings, ledger)
         folder = Path(row["folder"]) if row["folder"] else None
-        space = spec.from_mapping(json.loads(row["canonical"]), overrides=overrides, folder=folder, trusted=True)
+        stored = columns.canonical(row)
+        space = spec.from_mapping(stored, overrides=overrides, folder=folder, trusted=True)
         if space.hash() != row["hash"]:
-            raise SpecError(difference(space, json.loads(row["canonical"])))
+            raise SpecError(difference(space, stored))
         mlflow = settings.mlflow_at(row["mlflow"]) or space.mlflow
         settings = settings.filled(mlflow=mlflow, ray=space.ray, insecure_cluster=space.insecure_cluster)
-        return cls(space, settings, ledger, PatientStorage.open(settings.storage))
+        storage = PatientStorage.open(settings.storage, reading=reading)
+        return cls(space, settings, ledger, storage, reading=reading)
+
+    def afresh(self) -> Study:
+        """The same study opened once more; Optuna caches what has ended."""
+        return Study.load(self.name, self.settings, reading=self.reading)
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
@@ -132,9 +160,22 @@ class Study:
         return self.folder / f"{number:06d}"
 
     @property
+    def is_here(self) -> bool:
+        """Whether `settings` lead to the home folder of the last driver, as far as that is on record.
+
+        A home may have moved: where the study's own folder is, it is here.
+        """
+        return self.row["home"] in (None, home_on_record(self.settings)) or self.folder.is_dir()
+
+    @property
+    def elsewhere(self) -> str:
+        """Where its checkpoints are instead, and what to do, for a study that is not here."""
+        return elsewhere(self.row, self.settings, self.folder)
+
+    @property
     def knows_mlflow(self) -> bool:
         """Whether `settings` lead to where the last driver sent its records, as far as that is on record."""
-        return self.row["mlflow"] in (None, self.settings.mlflow_place)
+        return self.is_here and self.row["mlflow"] in (None, self.settings.mlflow_place)
 
     @property
     def import_paths(self) -> tuple[str, ...]:
@@ -251,7 +292,8 @@ class Study:
         for folder in (self.folder, *self._folders_of_an_earlier_version()):
             shutil.rmtree(folder, ignore_errors=True)
         self.ledger.delete_trials(self.id)
-        optuna.delete_study(study_name=self.name, storage=self.storage)
+        with contextlib.suppress(KeyError):  # it has gone before
+            optuna.delete_study(study_name=self.name, storage=self.storage)
         self.ledger.delete_study(self.id)
 
     def _folders_of_an_earlier_version(self) -> list[Path]:
@@ -261,12 +303,20 @@ class Study:
         return [self.settings.checkpoints / each for each in own & named]
 
     def begin(self) -> None:
-        """Read afresh what an earlier driver spent, and save budget and resources as they are now; under the lease."""
+        """Read afresh what an earlier driver spent, and save places, budget and resources as they are now.
+
+        Under the lease. Raises Unavailable where the checkpoints are in another home: trials would start over.
+        """
         row = self.ledger.study(self.name)
         assert row is not None
         self.row = row
+        if not self.is_here and any(each["checkpoint"] for each in self.ledger.trials(self.id)):
+            raise Unavailable(f"study {self.name!r}: {self.elsewhere}")
         self.ledger.update_study(
-            self.id, canonical=json.dumps(self.spec.canonical()), mlflow=self.settings.mlflow_place
+            self.id,
+            canonical=json.dumps(self.spec.canonical()),
+            mlflow=self.settings.mlflow_place,
+            home=home_on_record(self.settings),
         )
 
     def recover(self) -> int:
@@ -303,10 +353,14 @@ class Study:
         return records.best(ended, metric=self.spec.metric.name, value=value, time=time.time())
 
     def report_missing(self, trial: FrozenTrial) -> None:
-        """Report to Optuna the epochs that only our tables have."""
+        """Report to Optuna the epochs that only our tables have.
+
+        Raises:
+            Unavailable: the record of one of them is damaged.
+        """
         for row in self.ledger.epochs(self.id, trial.number):
             if row["epoch"] not in trial.intermediate_values:
-                value = json.loads(row["metrics"]).get(self.spec.metric.name)
+                value = columns.metrics(row).get(self.spec.metric.name)
                 if value is not None:
                     self.storage.set_trial_intermediate_value(trial._trial_id, row["epoch"], value)
 
@@ -314,35 +368,3 @@ class Study:
 def last_value(trial: FrozenTrial) -> float | None:
     """The objective at the last epoch on record."""
     return trial.intermediate_values[trial.last_step] if trial.last_step is not None else None
-
-
-def open_ledger(settings: Settings) -> Ledger:
-    """Our tables, created when missing.
-
-    Raises:
-        SpecError: the database is a file that does not exist.
-        Unavailable: the database does not answer.
-    """
-    if settings.storage_file is not None and not settings.storage_file.exists():
-        raise SpecError(
-            f"there are no studies yet: {masked(settings.storage)} does not exist. "
-            "Start one with `hpo run --space FILE`, or say where they are with --storage, OPTUNA_STORAGE or HPO_HOME"
-        )
-    return Ledger.open(settings.storage)
-
-
-def _unknown(name: str, settings: Settings, ledger: Ledger) -> SpecError:
-    names = [row["name"] for row in ledger.studies()]
-    there = f"there are: {', '.join(names)}" if names else "there are none"
-    return SpecError(f"no study {name!r} in {masked(settings.storage)}; {there}")
-
-
-def difference(space: SearchSpec, stored: Mapping[str, Any]) -> str:
-    """What to say of a space under the name of a study over another one."""
-    new = space.identity()
-    lines = "\n".join(f"  {line}" for line in spec.changes({key: stored[key] for key in new}, new))
-    return (
-        f"study {space.name!r} exists over another space:\n{lines}\n"
-        f"Give the file another `name`, or `hpo delete {space.name}` first; "
-        "budget and resources may change within a study"
-    )

@@ -12,11 +12,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from hpo.errors import NoUsableTrial
+from hpo.errors import HpoError, NoUsableTrial
 from hpo.lease import holder
 from hpo.masking import masked
+from hpo.opening import open_ledger
 from hpo.settings import Settings, is_server, program
-from hpo.study import Study, open_ledger
+from hpo.study import Study
 from hpo.wording import assignments, number, plain, words
 
 __all__ = ["best", "closing", "status", "trials"]
@@ -26,7 +27,7 @@ def status(name: str | None, settings: Settings, *, as_json: bool) -> None:
     """One study in detail, or all in a table."""
     if name is None:
         names = [row["name"] for row in open_ledger(settings).studies()]
-        rows = [_status(Study.load(each, settings)) for each in names]
+        rows = [_line(each, settings) for each in names]
         _print(rows, ("study", "state", "trials", "best", "waiting_for_mlflow"), as_json)
         return
     facts = _status(Study.load(name, settings))
@@ -87,6 +88,14 @@ def _mlflow_ui(settings: Settings) -> str:
     if is_server(settings.mlflow):
         return masked(settings.mlflow)
     return shlex.join([program("mlflow"), "ui", "--backend-store-uri", masked(settings.mlflow)])
+
+
+def _line(name: str, settings: Settings) -> dict[str, Any]:
+    """A study in the table of all; one that cannot be opened hides no other."""
+    try:
+        return _status(Study.load(name, settings))
+    except HpoError as error:
+        return {"study": name, "state": str(error), "trials": {}, "best": None, "waiting_for_mlflow": None}
 
 
 def _status(study: Study) -> dict[str, Any]:

@@ -14,9 +14,10 @@ from pathlib import Path
 import sqlalchemy as sql
 
 import hpo
-from hpo import database
+from hpo import database, tables
 from hpo.errors import Unavailable
 from hpo.masking import masked, redacted
+from hpo.reach import Reach
 from hpo.settings import Settings
 
 __all__ = ["Gpu", "Store", "checkpoint_store", "gpus", "mlflow_store", "sql_store", "versions"]
@@ -35,6 +36,7 @@ class Store:
     seconds: float | None = None  # that it took to answer
     note: str | None = None
     free_bytes: int | None = None  # of a folder
+    ours: bool = True  # whether studies can be in it, for the database of studies
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,9 +86,9 @@ def sql_store(settings: Settings) -> Store:
     where = masked(settings.storage)
     file = settings.storage_file
     if file is not None and not file.exists():  # to open it would create it
-        return Store(store="database", where=where, note="not there yet", problem=_unwritable(file.parent))
+        return Store(store="database", where=where, note="not there yet", problem=_unwritable(file.parent), ours=False)
     try:
-        engine = database.open_engine(settings.storage)
+        engine = database.open_engine(settings.storage, reading=True)
     except (sql.exc.ArgumentError, ImportError) as error:
         return Store(store="database", where=where, problem=redacted(error))
     began = time.perf_counter()
@@ -95,19 +97,23 @@ def sql_store(settings: Settings) -> Store:
             connection.execute(sql.text("SELECT 1"))
             if file is not None:
                 connection.exec_driver_sql("PRAGMA schema_version")  # reads the file, which SELECT 1 does not
-        return Store(store="database", where=where, seconds=time.perf_counter() - began)
+        seconds, lacking = time.perf_counter() - began, sorted(tables.missing(engine))
+        ours = tables.studies.name not in lacking
+        old = f"of an earlier version: the next run adds {', '.join(lacking)}" if ours and lacking else None
+        return Store(store="database", where=where, seconds=seconds, note=old, ours=ours)
     except sql.exc.DBAPIError as error:
         return Store(store="database", where=where, problem=redacted(error.orig).strip())
     finally:
         engine.dispose()
 
 
-def mlflow_store(uri: str) -> Store:
-    """An MLflow."""
+def mlflow_store(uri: str, reach: Reach) -> Store:
+    """An MLflow, where `reach` finds it."""
     from hpo.runs import ping  # imports MLflow
 
     where = masked(uri)
     try:
+        reach.require(uri)
         seconds = ping(uri)
     except Unavailable as error:
         return Store(store="mlflow", where=where, problem=str(error))

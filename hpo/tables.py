@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlalchemy as sql
 from sqlalchemy.engine import Engine
 
-__all__ = ["attempts", "create", "epochs", "outbox", "packings", "studies", "trials"]
+__all__ = ["attempts", "create", "epochs", "missing", "outbox", "packings", "studies", "trials"]
 
 metadata = sql.MetaData()
 
@@ -30,6 +30,7 @@ studies = sql.Table(
     sql.Column("experiment_id", sql.String(64)),
     sql.Column("run_id", sql.String(64)),  # MLflow parent run
     sql.Column("mlflow", sql.Text),  # where the last driver sent its records; no password, {home} for the home folder
+    sql.Column("home", sql.Text),  # home folder of the last driver, {database}: the database lies in it; NULL: unknown
     sql.Column("owner", sql.String(32)),
     sql.Column("host", sql.String(255)),
     sql.Column("pid", sql.Integer),
@@ -113,12 +114,24 @@ outbox = sql.Table(
 
 def create(engine: Engine) -> None:
     """Make what is missing of the tables. Columns that came later are added to those of an earlier version, empty."""
+    lacking = missing(engine)
     metadata.create_all(engine)
-    there = sql.inspect(engine)
     for table in metadata.sorted_tables:
-        known = {column["name"] for column in there.get_columns(table.name)}
         for column in table.columns:
-            if column.name not in known:
+            if f"{table.name}.{column.name}" in lacking:
                 kind = column.type.compile(engine.dialect)
                 with engine.begin() as connection:
                     connection.exec_driver_sql(f"ALTER TABLE {table.name} ADD COLUMN {column.name} {kind}")
+
+
+def missing(engine: Engine) -> frozenset[str]:
+    """Tables that are not there, and columns, as "table.column", that tables of an earlier version lack."""
+    there = sql.inspect(engine)
+    found: set[str] = set()
+    for table in metadata.sorted_tables:
+        if not there.has_table(table.name):
+            found.add(table.name)
+            continue
+        known = {column["name"] for column in there.get_columns(table.name)}
+        found |= {f"{table.name}.{column.name}" for column in table.columns if column.name not in known}
+    return frozenset(found)

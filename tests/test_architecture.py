@@ -14,6 +14,7 @@ ROOT = Path(__file__).parent.parent
 HEAVY = {"torch", "ray", "optuna", "mlflow"}
 # module -> the heavy packages it may import, anywhere in it; modules that are not named here may import none
 ALLOWED = {
+    "hpo.checkpoints": {"trainers"},
     "hpo.cli_data": {"trainers"},
     "hpo.cli_models": {"trainers"},
     "hpo.evaluation": {"trainers"},

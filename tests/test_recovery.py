@@ -12,8 +12,9 @@ import psutil
 import pytest
 import sqlalchemy as sql
 from optuna.trial import TrialState
-from study_samples import open_study, report, scheduler_of
+from study_samples import TREE, open_study, report, scheduler_of
 
+from hpo import rebuild, records, spec
 from hpo.audit import audit
 from hpo.errors import StudyOwned
 from hpo.lease import Lease, holder
@@ -329,3 +330,34 @@ def test_a_search_that_is_killed_again_and_again_decides_as_an_undisturbed_one(h
     undisturbed = search("undisturbed", set())
     assert {state for state, _, _ in undisturbed} == {"COMPLETE", "PRUNED"}
     assert search("killed", {1, 2, 5, 9, 10, 14, 17}) == undisturbed
+
+
+@pytest.mark.parametrize(
+    ("counts", "sections", "status"),
+    [
+        ({"COMPLETE": 4}, {}, "FINISHED"),
+        ({"FAIL": 4}, {}, "FAILED"),
+        ({"COMPLETE": 3, "WAITING": 1}, {}, "SCHEDULED"),
+        ({"FAIL": 2}, {"budget": {"trials": 4, "failures": 2}}, "SCHEDULED"),
+        ({"COMPLETE": 9}, {"budget": {"time": "1h"}}, "SCHEDULED"),
+        ({"COMPLETE": 1}, {"sampler": "grid", "parameters": {"lr": [0.1]}, "budget": {}}, "FINISHED"),
+    ],
+    ids=str,
+)
+def test_how_a_study_ends_is_told_by_what_is_left_of_it(
+    counts: dict[str, int], sections: dict[str, Any], status: str
+) -> None:
+    space = spec.from_mapping({**TREE, **sections})
+    assert records.end_of_study(counts, space, time=0.0)["status"] == status
+
+
+def test_a_driver_ends_a_study_as_the_next_one_would(home: Path) -> None:
+    """With the budget of failures spent, and none COMPLETE."""
+    study = open_study(home, budget={"trials": 4, "failures": 1})
+    scheduler, searcher = scheduler_of(study), Searcher(study)
+    trial = searcher.next()
+    assert trial is not None
+    scheduler.start(trial, cpu=1, gpu=0)
+    scheduler.fail(trial.number, "ValueError: a hole")
+    study.ledger.update_study(study.id, outcome="1 trials failed, the budget of failures")
+    assert rebuild.end_of_study(Study.load("study", study.settings))["status"] == "SCHEDULED"

@@ -1,0 +1,73 @@
+"""Where a study is looked for, and what is said of one that is not there, not whole, or not here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.engine import RowMapping
+
+from hpo import spec
+from hpo.errors import SpecError
+from hpo.ledger import Ledger
+from hpo.masking import masked
+from hpo.settings import Settings
+from hpo.spec import SearchSpec
+
+__all__ = ["difference", "elsewhere", "gone", "home_on_record", "open_ledger", "unknown"]
+
+BESIDE = "{database}"  # on record for a home folder that the database lies in
+
+
+def open_ledger(settings: Settings, *, reading: bool = False) -> Ledger:
+    """Our tables, created when missing, unless for `reading`.
+
+    Raises:
+        SpecError: the database is a file that does not exist.
+        Unavailable: the database does not answer.
+    """
+    if settings.storage_file is not None and not settings.storage_file.exists():
+        raise SpecError(
+            f"there are no studies yet: {masked(settings.storage)} does not exist. "
+            "Start one with `hpo run --space FILE`, or say where they are with --storage, OPTUNA_STORAGE or HPO_HOME"
+        )
+    return Ledger.read(settings.storage) if reading else Ledger.open(settings.storage)
+
+
+def home_on_record(settings: Settings) -> str:
+    """The home folder as kept on record: the same after it has moved together with the database in it."""
+    file = settings.storage_file
+    return BESIDE if file is not None and file.absolute().parent == settings.home else str(settings.home)
+
+
+def elsewhere(row: RowMapping, settings: Settings, folder: Path) -> str:
+    """What is to be said of a study, by its row, whose folder of checkpoints is not below this home."""
+    beside = settings.storage_file
+    home = beside.absolute().parent if beside and row["home"] == BESIDE else row["home"]
+    return (
+        f"its checkpoints are under {home}/checkpoints, this is {settings.home}: run with HPO_HOME={home}, "
+        f"or move {home}/checkpoints/{folder.name} to {folder} first"
+    )
+
+
+def gone(name: str, settings: Settings) -> str:
+    """What is to be said of a study whose trials our tables have, and Optuna has nothing."""
+    finish = settings.command("delete", name, "--yes")
+    return f"Optuna does not have it, as after a deletion that was killed: `{finish}` finishes it"
+
+
+def unknown(name: str, settings: Settings, ledger: Ledger) -> SpecError:
+    names = [row["name"] for row in ledger.studies()]
+    there = f"there are: {', '.join(names)}" if names else "there are none"
+    return SpecError(f"no study {name!r} in {masked(settings.storage)}; {there}")
+
+
+def difference(space: SearchSpec, stored: Mapping[str, Any]) -> str:
+    new = space.identity()
+    lines = "\n".join(f"  {line}" for line in spec.changes({key: stored.get(key) for key in new}, new))
+    return (
+        f"study {space.name!r} exists over another space:\n{lines}\n"
+        f"Give the file another `name`, or `hpo delete {space.name}` first; "
+        "budget and resources may change within a study"
+    )
