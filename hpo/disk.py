@@ -9,17 +9,19 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hpo import packing, surroundings
 from hpo.errors import SpecError
-from hpo.glance import Glance
 from hpo.placement import place
 from hpo.retention import Held, look
 from hpo.settings import Settings, cards_are_hidden
 from hpo.space.parameters import Choice, Parameter
 from hpo.spec import SearchSpec
 from hpo.wording import size
+
+if TYPE_CHECKING:
+    from hpo.study import Study
 
 __all__ = ["SHORT", "Forecast", "forecast"]
 
@@ -54,14 +56,14 @@ class Forecast:
         return f"checkpoints may take {size(self.need)} and {size(self.free)} are free in {self.folder}: {SHORT}"
 
 
-def forecast(space: SearchSpec, settings: Settings, seen: Glance | None, *, concurrency: int | None = None) -> Forecast:
-    """Forecast for the study as it was `seen`, None for a new one, on a machine like this.
+def forecast(space: SearchSpec, settings: Settings, study: Study | None, *, concurrency: int | None = None) -> Forecast:
+    """Forecast for the study as far as it has come, None for a new one, on a machine like this.
 
     Of a search for the built-in trainer torch is imported, where no checkpoint of the study tells the size.
     """
-    held = look(seen, settings) if seen is not None else []
-    taken, left = sum(each.bytes for each in held), _left(space, seen)
-    at_once = min(each for each in (_slots(space, seen, concurrency), left) if each is not None)
+    held = look(study) if study is not None else []
+    taken, left = sum(each.bytes for each in held), _left(space, study)
+    at_once = min(each for each in (_slots(space, study, concurrency), left) if each is not None)
     one, unknown = _one(space, held) if at_once else (None, None)
     need = 0 if not at_once else None if one is None else max(0, _most(space, held, at_once, one) - taken)
     there = surroundings.checkpoint_store(settings)
@@ -89,41 +91,42 @@ def _most(space: SearchSpec, held: list[Held], at_once: int, one: int) -> int:
 # -- trials at work ---------------------------------------------------------------------------------------------------
 
 
-def _left(space: SearchSpec, seen: Glance | None) -> int | None:
+def _left(space: SearchSpec, study: Study | None) -> int | None:
     """Trials that are still to be run; None where no count ends the search."""
     total = space.budget.trials
     if space.sampler.type == "grid":
         cells = len(space.grid())
         total = cells if total is None else min(cells, total)
-    if seen is None:
+    if study is None:
         return total
-    if _is_spent(space, seen):
+    if _is_spent(space, study):
         return 0
-    states = list(seen.states.values())
+    states = [trial.state.name for trial in study.frozen_trials()]
     again = states.count("FAIL") if space.sampler.type == "grid" else 0  # cells that a next run tries anew
     begun = len(states) - states.count("WAITING") - again
     return None if total is None else max(states.count("WAITING"), total - begun)
 
 
-def _is_spent(space: SearchSpec, seen: Glance) -> bool:
+def _is_spent(space: SearchSpec, study: Study) -> bool:
     """Whether a budget that is no count of trials ends the next run at once."""
-    budget, hours = space.budget, seen.gpu_seconds / 3600
+    budget, hours = space.budget, study.ledger.gpu_seconds(study.id) / 3600
     spent = [
-        (budget.time, seen.study["seconds"]),
+        (budget.time, study.row["seconds"]),
         (budget.gpu_hours, hours),
         (budget.cost, hours * (budget.price_per_gpu_hour or 0)),
     ]
     return any(limit is not None and so_far >= limit for limit, so_far in spent)
 
 
-def _slots(space: SearchSpec, seen: Glance | None, concurrency: int | None) -> int:
+def _slots(space: SearchSpec, study: Study | None, concurrency: int | None) -> int:
     """Trials at a time on this machine, at most: where it is measured how many share a card, the most that may."""
     wanted = space.resources
     cards = 0 if wanted.gpu == 0 or cards_are_hidden() else _cards()
     there = {"CPU": float(os.cpu_count() or 1), "GPU": float(cards)}
     share = None
-    if seen is not None and seen.packing is not None and seen.packing["asked"] == str(wanted.gpu):
-        share = 1 / seen.packing["per_card"]
+    packings = study.ledger.packings(study.id) if study is not None else []
+    if packings and packings[-1]["asked"] == str(wanted.gpu):
+        share = 1 / packings[-1]["per_card"]
     elif wanted.gpu == "auto" and "import" not in space.trainer:
         share = 1 / max(packing.LEVELS)
     with suppress(SpecError):  # not even one fits, which a run will say

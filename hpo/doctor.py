@@ -17,7 +17,6 @@ from hpo.audit import Audit, examine
 from hpo.disk import SHORT, forecast
 from hpo.errors import SpecError, StudyOwned, Unavailable
 from hpo.finding import Finding
-from hpo.glance import Glance
 from hpo.masking import masked
 from hpo.opening import open_ledger
 from hpo.patience import reason
@@ -106,7 +105,7 @@ def _diagnose(name: str, settings: Settings, reach: Reach, *, fix: bool) -> Diag
         study = None
     if study is None:
         return Diagnosis(audit=seen, mended=mended, alone=alone)
-    need = forecast(study.spec, study.settings, Glance.of(study)).need
+    need = forecast(study.spec, study.settings, study).need
     trials, mlflow = words(study.counts()), study.settings.mlflow
     return Diagnosis(audit=seen, trials=trials, mended=mended, alone=alone, need=need, mlflow=mlflow)
 

@@ -17,6 +17,7 @@ from hpo.errors import HpoError, Interrupted, NoUsableTrial, Unavailable
 from hpo.lease import Lease
 from hpo.masking import masked, redacted
 from hpo.progress import Progress
+from hpo.recovery import recover
 from hpo.resources import cluster, is_up
 from hpo.scheduler import Event, Scheduler
 from hpo.searcher import Searcher
@@ -50,7 +51,7 @@ def run(study: Study, *, concurrency: int | None = None, progress: bool = True) 
     try:
         with Lease(study) as lease:
             study.begin()
-            study.recover()
+            recover(study)
             try:
                 lease.outcome = Driver(study, concurrency, shown, lease).run()
             except BaseException as error:

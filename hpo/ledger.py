@@ -14,7 +14,7 @@ from sqlalchemy.engine import Connection, Engine, RowMapping
 
 from hpo import database, records
 from hpo.errors import SpecError, Unavailable
-from hpo.masking import masked
+from hpo.masking import masked, redacted
 from hpo.patience import Patience, patient
 from hpo.tables import attempts, create, epochs, missing, outbox, packings, studies, trials
 
@@ -126,7 +126,8 @@ class Ledger:
     @patient
     def gpu_seconds(self, study: int) -> float:
         """Training time of all trials by the share of a GPU that each held at the time."""
-        query = sql.select(sql.func.coalesce(sql.func.sum(HELD), 0.0)).where(trials.c.study == study)
+        held = trials.c.seconds * trials.c.gpu if "hpo_trial.gpu_seconds" in self._lacks else HELD
+        query = sql.select(sql.func.coalesce(sql.func.sum(held), 0.0)).where(trials.c.study == study)
         with self.engine.connect() as connection:
             return float(connection.execute(query).scalar_one())
 
@@ -244,6 +245,8 @@ class Ledger:
     @patient
     def packings(self, study: int) -> Sequence[RowMapping]:
         """All of a study, the newest last."""
+        if packings.name in self._lacks:
+            return []
         query = sql.select(packings).where(packings.c.study == study).order_by(packings.c.id)
         with self.engine.connect() as connection:
             return connection.execute(query).mappings().all()

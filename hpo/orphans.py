@@ -12,6 +12,7 @@ from sqlalchemy.engine import RowMapping
 
 from hpo import database
 from hpo.errors import HpoError, StudyOwned
+from hpo.recovery import recover
 from hpo.settings import Settings
 from hpo.tables import studies
 
@@ -34,7 +35,7 @@ def put_back(study: Study) -> int:
     """Close what is open, with the records for MLflow; under the lease. Returns how many trials wait again."""
     from hpo.rebuild import end_of_study
 
-    back = study.recover()
+    back = recover(study)
     if study.ledger.trials(study.id):
         study.ledger.post(study.id, None, "end", end_of_study(study))
     return back

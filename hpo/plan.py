@@ -6,21 +6,26 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from hpo import columns
 from hpo.disk import Forecast, forecast
 from hpo.errors import SpecError, Unavailable
-from hpo.glance import Glance, glance, names
+from hpo.ledger import Ledger
 from hpo.masking import masked
+from hpo.opening import difference
 from hpo.retention import Held, Verdict, judge, look
 from hpo.settings import Settings
 from hpo.space.parameters import Choice, Parameter
 from hpo.spec import SearchSpec
 from hpo.wording import literal, number, plain, size
+
+if TYPE_CHECKING:
+    from hpo.study import Study
 
 __all__ = ["plan", "plan_again"]
 
@@ -31,15 +36,31 @@ def plan(space: SearchSpec, settings: Settings, *, concurrency: int | None, as_j
     Warnings go to stderr. Of a study that exists, what becomes of its checkpoints is told too. Nothing is written.
     """
     warnings = []
-    seen = None
+    study = None
     try:
-        seen = glance(space.name, settings)
+        study = _existing(space, settings)
     except Unavailable as error:
         warnings.append(f"{error}; whether the study exists is not known")
-    if seen is not None and not seen.is_over(space):
-        warnings.append(f"`hpo run` will refuse this file: {seen.difference(space)}")
-        seen = None
-    _show(space, settings, seen, warnings, concurrency=concurrency, as_json=as_json)
+    except SpecError as error:
+        warnings.append(f"`hpo run` will refuse this file: {error}")
+    _show(space, settings, study, warnings, concurrency=concurrency, as_json=as_json)
+
+
+def _existing(space: SearchSpec, settings: Settings) -> Study | None:
+    """The study of that name, to look at; None where there is none. Raises SpecError where it is over another space."""
+    if settings.storage_file is not None and not settings.storage_file.exists():
+        return None
+    try:
+        row = Ledger.read(settings.storage).study(space.name)
+    except SpecError:  # the database has no study yet
+        return None
+    if row is None:
+        return None
+    if row["hash"] != space.hash():
+        raise SpecError(difference(space, columns.canonical(row)))
+    from hpo.study import Study  # imports Optuna
+
+    return Study.load(space.name, settings, reading=True)
 
 
 def plan_again(
@@ -51,25 +72,23 @@ def plan_again(
         SpecError: there is no study of that name, or an override would change its space.
         Unavailable: the database does not answer.
     """
-    seen = glance(name, settings)
-    if seen is None:
-        there = ", ".join(names(settings)) or "none"
-        raise SpecError(f"no study {name!r} in {masked(settings.storage)}; there are: {there}")
-    space, settings = seen.reopened(settings, overrides)
-    _show(space, settings, seen, [], concurrency=concurrency, as_json=as_json)
+    from hpo.study import Study
+
+    study = Study.load(name, settings, overrides, reading=True)
+    _show(study.spec, study.settings, study, [], concurrency=concurrency, as_json=as_json)
 
 
 def _show(
     space: SearchSpec,
     settings: Settings,
-    seen: Glance | None,
+    study: Study | None,
     warnings: list[str],
     *,
     concurrency: int | None,
     as_json: bool,
 ) -> None:
-    ahead = forecast(space, settings, seen, concurrency=concurrency)
-    verdict = judge(look(seen, settings), space) if seen is not None else None
+    ahead = forecast(space, settings, study, concurrency=concurrency)
+    verdict = judge(look(study), space) if study is not None else None
     facts = _facts(space, settings) | {"disk": _room(ahead), **_stored(ahead, verdict)}
     if as_json:
         print(json.dumps({**facts, **_numbers(ahead, verdict), "space": space.canonical()}, indent=2))

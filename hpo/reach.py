@@ -12,7 +12,7 @@ import sqlalchemy
 
 from hpo import database
 from hpo.errors import Unavailable
-from hpo.masking import masked
+from hpo.masking import masked, redacted
 from hpo.settings import is_server
 
 __all__ = ["Reach"]

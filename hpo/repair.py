@@ -14,6 +14,7 @@ from hpo.orphans import put_back
 from hpo.projection import Projection, Task
 from hpo.reach import Reach
 from hpo.rebuild import Record
+from hpo.recovery import report_missing
 from hpo.runs import Run, Shown, answering
 from hpo.sender import only_one
 from hpo.snapshot import Snapshot, tally
@@ -103,7 +104,7 @@ def _agree(seen: Snapshot, number: int) -> None:
     """Give each side the epochs that it lacks, and our tables their sums."""
     study, trial = seen.study, seen.trials[number]
     if not trial.state.is_finished():
-        study.report_missing(trial)
+        report_missing(study, trial)
     known, name = seen.curves.get(number, {}), study.spec.metric.name
     curve = seen.objective(number)
     for epoch, value in sorted(trial.intermediate_values.items()):

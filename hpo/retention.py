@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hpo.glance import Glance
-from hpo.settings import Settings
 from hpo.spec import SearchSpec
 from trainers.folders import inside
 
@@ -18,8 +16,6 @@ if TYPE_CHECKING:
     from hpo.study import Study
 
 __all__ = ["Held", "Retention", "Verdict", "judge", "look"]
-
-FINISHED = ("COMPLETE", "PRUNED", "FAIL")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +35,9 @@ class Held:
     @property
     def spare(self) -> Sequence[Path]:
         """Of a finished trial, all but the one on record: a worker keeps the epoch before until the last is there."""
-        return [path for path in self.files if path != self.recorded] if self.finished else []
+        if not self.finished or self.recorded not in self.files:  # without that one the others may be wanted
+            return []
+        return [path for path in self.files if path != self.recorded]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,17 +81,20 @@ def _kept_bytes(held: Held) -> int:
     return held.files.get(held.recorded, 0) if held.recorded is not None else 0
 
 
-def look(seen: Glance, settings: Settings) -> list[Held]:
+def look(study: Study) -> list[Held]:
     """The checkpoint files of every trial that has any, or has one on record."""
-    found = []
-    for number, state in sorted(seen.states.items()):
-        folder = settings.checkpoints / seen.folder_name / f"{number:06d}"
-        files = _files(folder)
-        recorded = _recorded(seen, number, settings)
-        if folder.exists() or recorded is not None:
-            value = seen.values.get(number)
-            finished = state in FINISHED
-            found.append(Held(number=number, finished=finished, value=value, recorded=recorded, files=files))
+    found, recorded = [], _recorded(study)
+    for trial in study.frozen_trials():
+        folder = study.trial_folder(trial.number)
+        if folder.exists() or trial.number in recorded:
+            held = Held(
+                number=trial.number,
+                finished=trial.state.is_finished(),
+                value=trial.value if trial.state.name == "COMPLETE" else None,
+                recorded=recorded.get(trial.number),
+                files=_files(folder),
+            )
+            found.append(held)
     return found
 
 
@@ -102,16 +103,19 @@ def _files(folder: Path) -> dict[Path, int]:
     found = {}
     for path in (*folder.glob("epoch-*"), *folder.glob(".epoch-*")):
         with suppress(FileNotFoundError):  # a worker at work
-            found[path] = path.stat().st_size
+            if path.is_file():
+                found[path] = path.stat().st_size
     return found
 
 
-def _recorded(seen: Glance, number: int, settings: Settings) -> Path | None:
-    name = seen.rows[number]["checkpoint"] if number in seen.rows else None
-    try:
-        return inside(settings.checkpoints, name) if name else None
-    except ValueError:  # nobody may have files elsewhere removed by a line in SQL
-        return None
+def _recorded(study: Study) -> dict[int, Path]:
+    """Paths that SQL names, by trial; nobody may have files elsewhere removed by a line in it."""
+    found = {}
+    for row in study.ledger.trials(study.id):
+        if row["checkpoint"]:
+            with suppress(ValueError):
+                found[row["number"]] = inside(study.settings.checkpoints, row["checkpoint"])
+    return found
 
 
 class Retention:
@@ -122,7 +126,7 @@ class Retention:
         for, goes."""
         self._study = study
         self._kept: list[Held] = []
-        self._apply(look(Glance.of(study), study.settings))
+        self._apply(look(study))
 
     def keep(self, number: int, value: float) -> None:
         """Keep a finished trial's last checkpoint and drop what it displaces."""

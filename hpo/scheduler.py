@@ -12,6 +12,7 @@ from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner,
 from optuna.trial import Trial, TrialState
 
 from hpo import records
+from hpo.recovery import report_missing
 from hpo.retention import Retention
 from hpo.searcher import TRIAL, derive_seed
 from hpo.spec import SearchSpec
@@ -242,7 +243,7 @@ class Scheduler:
     def requeue(self, number: int, why: str) -> None:
         """Put a trial back into the queue: it keeps its number and goes on from its last recorded epoch."""
         run = self.running.pop(number)
-        self._study.report_missing(run.trial._get_latest_trial())
+        report_missing(self._study, run.trial._get_latest_trial())
         self._study.storage.set_trial_state_values(run.trial._trial_id, TrialState.WAITING)
         self._study.ledger.end_trial(self._study.id, number, outcome=why, record=records.end("WAITING"))
         self._tell_progress("end", run, "WAITING")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-import time
 import uuid
 import weakref
 from collections.abc import Sequence
@@ -17,7 +16,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.engine import RowMapping
 
-from hpo import columns, records, spec
+from hpo import columns, spec
 from hpo.errors import NoUsableTrial, SpecError, Unavailable
 from hpo.ledger import Ledger
 from hpo.masking import masked
@@ -318,51 +317,6 @@ class Study:
             mlflow=self.settings.mlflow_place,
             home=home_on_record(self.settings),
         )
-
-    def recover(self) -> int:
-        """Put what a dead driver left behind into the queue; only the holder of the lease may call it.
-
-        Trials that were RUNNING wait again, keep their number, curve and checkpoint, and go on from there. Epochs that
-        reached our tables but not Optuna's are reported. Returns the number of trials put back.
-        """
-        ours = {row["number"]: row for row in self.ledger.trials(self.id)}
-        back = 0
-        for trial in self.frozen_trials():
-            row = ours.get(trial.number)
-            if not trial.state.is_finished() and row is not None:
-                self.report_missing(trial)
-            if trial.state == TrialState.RUNNING:
-                self.storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
-                back += 1
-            if row is not None and row["ended"] is None:
-                state = TrialState.WAITING if trial.state == TrialState.RUNNING else trial.state
-                said = {"error": row["error"], "traceback": row["traceback"]}
-                outcome = "its driver was gone" if state == TrialState.WAITING else row["error"] or state.name.lower()
-                record = records.end(state.name, best_epoch=row["best_epoch"], **said)
-                best = self._best_record(trial) if state == TrialState.COMPLETE else None
-                self.ledger.end_trial(self.id, trial.number, outcome=outcome, record=record, best=best)
-        return back
-
-    def _best_record(self, trial: FrozenTrial) -> records.Payload | None:
-        """The point of the best value's curve that a COMPLETE trial adds, which ended last."""
-        values = self.complete()
-        value = values.pop(trial.number)
-        if any(self.spec.metric.sign * (value - other) <= 0 for other in values.values()):
-            return None
-        ended = sum(each.state.is_finished() for each in self.frozen_trials())
-        return records.best(ended, metric=self.spec.metric.name, value=value, time=time.time())
-
-    def report_missing(self, trial: FrozenTrial) -> None:
-        """Report to Optuna the epochs that only our tables have.
-
-        Raises:
-            Unavailable: the record of one of them is damaged.
-        """
-        for row in self.ledger.epochs(self.id, trial.number):
-            if row["epoch"] not in trial.intermediate_values:
-                value = columns.metrics(row).get(self.spec.metric.name)
-                if value is not None:
-                    self.storage.set_trial_intermediate_value(trial._trial_id, row["epoch"], value)
 
 
 def last_value(trial: FrozenTrial) -> float | None:

@@ -19,11 +19,11 @@ ALLOWED = {
     "hpo.cli_models": {"trainers"},
     "hpo.evaluation": {"trainers"},
     "hpo.disk": {"trainers"},
-    "hpo.glance": {"optuna"},
     "hpo.guard": {"ray"},
     "hpo.probe": {"ray", "torch", "trainers"},
     "hpo.projection": {"mlflow"},
     "hpo.rebuild": {"trainers"},  # the configuration with its defaults is not in SQL
+    "hpo.recovery": {"optuna"},
     "hpo.resources": {"ray"},
     "hpo.runs": {"mlflow"},  # reads what projection wrote: an audit by the same code would see no mistake of it
     "hpo.scheduler": {"optuna"},

@@ -246,7 +246,7 @@ def test_checkpoints_that_are_missing_or_damaged_lose_their_record(settled: Stud
 def test_files_that_sql_does_not_name_are_removed_and_others_are_not(settled: Study, tmp_path: Path) -> None:
     folder = settled.folder
     gone = [folder / "000001" / "epoch-0001.pt", folder / "000000" / "epoch-0003.json"]
-    gone += [folder / "000001" / ".epoch-0003.json.ab12_x9"]  # of a worker that was killed while it wrote
+    gone += [folder / "000000" / ".epoch-0005.json.ab12_x9"]  # of a worker that was killed while it wrote
     stay = [
         folder / "000002" / ".epoch-0003.json.ab12_x9",  # goes at the trial's end
         folder / "000002" / "epoch-0003.json",  # trained while the driver waited for SQL

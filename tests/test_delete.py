@@ -16,6 +16,7 @@ from study_samples import open_study, report, scheduler_of
 from hpo import settings
 from hpo.errors import SpecError
 from hpo.lease import Lease
+from hpo.recovery import recover
 from hpo.searcher import Searcher
 from hpo.study import Study
 
@@ -131,7 +132,7 @@ setattr(owner, call, lambda *arguments, **named: os.kill(os.getpid(), signal.SIG
     study = Study.load("study", settled.settings)
     with Lease(study):
         study.begin()
-        study.recover()
+        recover(study)
         trial = Searcher(study).next()
         assert trial is not None
         scheduler = scheduler_of(study)

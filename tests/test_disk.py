@@ -17,7 +17,7 @@ from typed import typed
 import hpo
 from hpo import settings, spec
 from hpo.disk import Forecast, forecast
-from hpo.glance import Glance, glance
+from hpo.study import Study
 from trainers import TrainConfig
 from trainers.size import state_bytes
 
@@ -25,7 +25,7 @@ CNN: dict[str, Any] = {"model": "lightweight_cnn_gap", "dataset": {"name": "digi
 BUILT_IN: dict[str, Any] = {**TREE, "parameters": {"lr": {"min": 0.01, "max": 0.1}}, "trainer": CNN}
 
 
-def ahead(home: Path, tree: dict[str, Any], seen: Glance | None = None, concurrency: int | None = 1) -> Forecast:
+def ahead(home: Path, tree: dict[str, Any], seen: Study | None = None, concurrency: int | None = 1) -> Forecast:
     return forecast(spec.from_mapping(tree), settings.resolve(home=home), seen, concurrency=concurrency)
 
 
@@ -83,8 +83,7 @@ def test_a_checkpoint_on_record_tells_the_size_unless_the_space_holds_larger_one
     tree = {**BUILT_IN, "sampler": "grid", "parameters": {"width": {"values": [4, 40]}}, "budget": {"trials": 1}}
     before = ahead(home, tree)
     hpo.run(tree, home=home, ray=ray_cluster, concurrency=1, progress=False)
-    seen = glance("study", settings.resolve(home=home))
-    assert seen is not None
+    seen = Study.load("study", settings.resolve(home=home), reading=True)
     after = ahead(home, {**tree, "budget": {"trials": 2}}, seen)
     assert (before.need, before.one) == pytest.approx((6 * size_of(width=40), after.one))
     assert 0 < after.taken < size_of(width=40)

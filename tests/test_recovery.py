@@ -18,6 +18,7 @@ from hpo import rebuild, records, spec
 from hpo.audit import audit
 from hpo.errors import StudyOwned
 from hpo.lease import Lease, holder
+from hpo.recovery import recover
 from hpo.scheduler import Scheduler
 from hpo.searcher import Searcher
 from hpo.study import Study
@@ -123,11 +124,11 @@ def test_recover_puts_running_trials_back_with_what_only_we_know(home: Path, sto
     study.ledger.add_epoch(study.id, 0, epoch=2, attempt=1, metrics={"val/accuracy": 0.4})
 
     again = open_study(home, storage)
-    assert again.recover() == 2
+    assert recover(again) == 2
     trials = again.frozen_trials()
     assert [trial.state for trial in trials] == [TrialState.WAITING] * 2
     assert trials[0].intermediate_values == {1: 0.3, 2: 0.4}
-    assert again.recover() == 0
+    assert recover(again) == 0
 
     resumed = Searcher(again).next()
     assert resumed is not None
@@ -149,7 +150,7 @@ def test_a_decision_that_died_with_its_driver_is_made_up_for(home: Path) -> None
     study.ledger.add_epoch(study.id, 1, epoch=1, attempt=1, metrics={"val/accuracy": 0.1})
 
     again = open_study(home, pruner={"type": "asha", "min_epochs": 1, "reduction": 2})
-    again.recover()
+    recover(again)
     scheduler, searcher = scheduler_of(again), Searcher(again)
     good, bad = searcher.next(), searcher.next()
     assert good is not None
@@ -172,7 +173,7 @@ def test_a_last_epoch_whose_driver_died_completes_the_trial(home: Path) -> None:
     study.ledger.add_epoch(study.id, 1, epoch=4, attempt=1, metrics={"val/accuracy": 0.1})
 
     again = open_study(home, pruner=median)
-    again.recover()
+    recover(again)
     trial = Searcher(again).next()
     assert trial is not None
     assert scheduler_of(again).start(trial, cpu=1, gpu=0) is None
@@ -187,7 +188,7 @@ def test_a_failure_that_died_with_its_driver_is_made_up_for(home: Path) -> None:
     study.ledger.add_epoch(study.id, 0, epoch=1, attempt=1, metrics={"val/accuracy": float("nan")})
 
     again = open_study(home)
-    again.recover()
+    recover(again)
     trial = Searcher(again).next()
     assert trial is not None
     assert scheduler_of(again).start(trial, cpu=1, gpu=0) is None
@@ -206,7 +207,7 @@ def test_a_trial_that_ended_as_its_driver_died_has_its_end_and_its_place_among_t
     with pytest.raises(SystemExit):
         scheduler.report(report(1, 4, 0.7 if better else 0.5, last=True))
     again = open_study(home)
-    again.recover()
+    recover(again)
     posted = [json.loads(row["payload"]) for row in again.ledger.pending(again.id, 100) if row["number"] is None]
     curve = [(each["epoch"], each["metrics"]["best/val/accuracy"]) for each in posted]
     assert curve == [(1, 0.5), (2, 0.7)][: 1 + better]
@@ -222,7 +223,7 @@ def test_a_trial_that_failed_as_its_driver_died_keeps_its_last_words(
     with pytest.raises(SystemExit):
         scheduler.fail(1, "ValueError: a hole", "in line 3")
     again = open_study(home)
-    again.recover()
+    recover(again)
     row = again.rows()[1]
     assert (row["state"], row["error"], row["traceback"]) == ("FAIL", "ValueError: a hole", "in line 3")
     end = json.loads(again.ledger.pending(again.id, 100)[-1]["payload"])
@@ -238,7 +239,7 @@ def test_a_failure_that_was_not_told_is_forgotten_when_its_trial_goes_on(
     with pytest.raises(SystemExit):
         scheduler.fail(1, "ValueError: a hole", "in line 3")
     again = open_study(home)
-    again.recover()
+    recover(again)
     scheduler = two_running(again)
     scheduler.report(report(1, 1, 0.5, last=True))
     assert (again.rows()[1]["state"], again.rows()[1]["error"]) == ("COMPLETE", None)
@@ -324,7 +325,7 @@ def test_a_search_that_is_killed_again_and_again_decides_as_an_undisturbed_one(h
                     goes_on = scheduler.report(report(trial.number, epoch, value, last=epoch == 4))
                     killed = reports in kills
             study = Study.load(name, study.settings)
-            study.recover()
+            recover(study)
         return [(trial.state.name, trial.last_step, trial.params) for trial in study.frozen_trials()]
 
     undisturbed = search("undisturbed", set())

@@ -15,6 +15,7 @@ from typed import typed
 from hpo import settings
 from hpo.audit import audit
 from hpo.errors import Unavailable
+from hpo.recovery import recover
 from hpo.repair import mend
 from hpo.study import Study
 from trainers import checkpoint
@@ -213,7 +214,7 @@ def test_a_driver_says_which_column_is_damaged(settled: Study) -> None:
     optuna_sql(settled, "UPDATE hpo_epoch SET metrics = 'half of' WHERE number = 2 AND epoch = 2")
     optuna_sql(settled, "DELETE FROM trial_intermediate_values WHERE step = 2 AND trial_id = 3")
     with pytest.raises(Unavailable, match=r"hpo_epoch.metrics of trial 2, epoch 2 .*hpo doctor"):
-        Study.load("study", settled.settings).recover()
+        recover(Study.load("study", settled.settings))
 
 
 def test_a_curve_that_is_not_finite_has_no_best_epoch_after_a_repair_either(settled: Study) -> None:

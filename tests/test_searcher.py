@@ -7,6 +7,7 @@ import pytest
 from optuna.trial import TrialState
 
 from hpo import settings, spec
+from hpo.recovery import recover
 from hpo.searcher import Searcher
 from hpo.study import Study
 
@@ -40,7 +41,7 @@ def test_a_grid_goes_on_after_a_kill_and_runs_only_failed_cells_again(home: Path
     points = begin(study, searcher, 3)
     study.optuna.tell(0, 0.5)
     study.optuna.tell(1, state=TrialState.FAIL)
-    study.recover()  # trial 2 was at work when the driver died
+    recover(study)  # trial 2 was at work when the driver died
 
     study = open_study(home, storage, sampler="grid")
     rest = begin(study, Searcher(study), 100)
@@ -64,7 +65,7 @@ def test_a_failed_cell_within_a_budget_is_run_again(home: Path) -> None:
 def test_a_grid_keeps_to_a_budget_of_trials(home: Path, storage: str) -> None:
     study = open_study(home, storage, sampler="grid", budget={"trials": 4})
     assert len(begin(study, Searcher(study), 100)) == 4
-    study.recover()
+    recover(study)
     assert len(begin(study, Searcher(study), 100)) == 4, "what was interrupted is run, and no more"
 
 
@@ -103,7 +104,7 @@ def test_a_random_point_survives_a_kill_between_its_parameters(home: Path, monke
         searcher = Searcher(study)
         with pytest.raises(KeyboardInterrupt):
             searcher.next()
-    study.recover()
+    recover(study)
     study = open_study(home, storage, **options)
     assert begin(study, Searcher(study), 3) == whole
     assert [trial.number for trial in study.frozen_trials()] == [0, 1, 2]
@@ -169,5 +170,5 @@ def test_what_was_interrupted_is_left(home: Path) -> None:
     sections: dict[str, Any] = {"sampler": "tpe", "budget": {"trials": 3}}
     study = open_study(home, f"sqlite:///{home}/x.db", **sections)
     begin(study, Searcher(study), 2)
-    study.recover()
+    recover(study)
     assert Searcher(open_study(home, f"sqlite:///{home}/x.db", **sections)).left == 3
