@@ -163,5 +163,5 @@ def test_a_database_that_is_away_is_a_warning_of_check_and_an_error_of_resume(ho
     assert (done.returncode, "sesame" in done.stderr) == (4, False), done.stderr
     assert not home.exists()
     done = typed("resume", "study", "--dry-run", home=home)
-    assert (done.returncode, "there are: none" in done.stderr) == (2, True)
+    assert (done.returncode, "there are no studies yet" in done.stderr) == (2, True)
     assert not home.exists()
