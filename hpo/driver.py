@@ -125,10 +125,19 @@ class Driver:
                     self._settle(sharing)
                     if not self._ending:
                         self._run_pass(search, searcher, sharing)
-            finally:
-                if self._lease.held():  # else they are another driver's now
-                    self._put_back(str(self._reason or self._spent or sys.exception() or "the run ended"))
-                    self._close()
+            except STORAGE_ERRORS:  # nothing can be put back: the next command does it
+                self._tracking.let_go()
+                raise
+            except BaseException as error:
+                self._wind_up(str(self._reason or self._spent or error) or type(error).__name__)
+                raise
+            else:
+                self._wind_up(str(self._reason or self._spent or "the run ended"))
+
+    def _wind_up(self, why: str) -> None:
+        if self._lease.held():  # else the trials are another driver's now
+            self._put_back(why)
+            self._close()
 
     def _run_pass(self, search: type[Search], searcher: Searcher, sharing: Sharing) -> None:
         """Run trials until there are no more, or the run is to end, or they should share cards otherwise."""

@@ -29,6 +29,7 @@ __all__ = ["Lease", "holder"]
 
 SECONDS = 60.0  # without a renewal for so long the study is free; longer than any stall of the control loop we know
 RENEW_EVERY = 5.0
+_held: set[str] = set()  # owners in this process that hold a study
 BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -41,6 +42,8 @@ def holder(row: RowMapping) -> str | None:
         return None
     here = row["host"] == socket.gethostname()
     known = here and row["process"]  # an earlier version wrote none
+    if known == _start(os.getpid()) and row["owner"] not in _held:  # it could not be given back: SQL was away
+        return None
     if not (_start(row["pid"]) == known if known else row["expires"] >= time.time()):
         return None
     age = time.time() - row["owned_since"]
@@ -75,7 +78,7 @@ class Lease:
         self._command = study.settings.command
         self._owner = uuid.uuid4().hex
         self._renewed = 0.0
-        self.outcome: str | None = None  # written when the study is given back
+        self.outcome: str | None = None  # written when the study is given back; the last driver's, unless it is set
 
     def __enter__(self) -> Lease:
         """Take the study.
@@ -94,6 +97,7 @@ class Lease:
                 f"study {name!r} is being run by {busy or 'another driver that was quicker'}: "
                 f"`{self._command('status', name)}` shows it, `{self._command('stop', name)}` ends it"
             )
+        _held.add(self._owner)
         return self
 
     def _take(self, seen: RowMapping) -> bool:
@@ -119,7 +123,7 @@ class Lease:
                 return owner == self._owner
 
         taken = self._ledger.patience.call(write)
-        self._renewed = now
+        self._renewed, self.outcome = now, seen["outcome"]
         return taken
 
     @property
@@ -157,6 +161,7 @@ class Lease:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        _held.discard(self._owner)
         spent = studies.c.seconds + (time.time() - self._renewed)
         values = {"owner": None, "expires": None, "seconds": spent, "outcome": self.outcome}
 

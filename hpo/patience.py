@@ -60,6 +60,7 @@ class Patience:
             else:
                 self.say(f"the database is back after {time.monotonic() - began:.0f} s")
                 return result
+        self.seconds = 0.0  # who has waited in vain does not begin again with the next call
         raise error
 
 

@@ -37,8 +37,7 @@ def mend(study: Study, reach: Reach | None = None) -> tuple[list[Finding], Audit
     reach = reach or Reach()
     found: list[Finding] = list(audit(study, reach=reach).findings)
     cleared: set[int | None] = set()  # a repair removes no file of a trial whose record it has cleared
-    with Lease(study) as lease:
-        lease.outcome = study.row["outcome"]
+    with Lease(study):
         if any(each.kind == "orphan" for each in found):
             with contextlib.suppress(Unavailable):  # an epoch that cannot be read, which the audit says
                 put_back(study)

@@ -77,7 +77,12 @@ class Tracking:
     def leave(self) -> None:
         """Let a sender send what there is; nobody waits for it, and it ends by itself."""
         self.wake()
-        assert self._process is not None
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Leave a sender that runs to itself."""
+        if self._process is None:
+            return
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()

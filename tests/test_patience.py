@@ -9,12 +9,16 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy
+import synthetic
+from audit import disagreements
 from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState
 from servers import Postgres
-from study_samples import open_study, report, scheduler_of
+from study_samples import TREE, open_study, report, scheduler_of
+from waiting import wait_until
 
-from hpo import database
+import hpo
+from hpo import database, patience
 from hpo.errors import Unavailable
 from hpo.lease import Lease
 from hpo.patience import Patience
@@ -24,15 +28,15 @@ from hpo.study import Study
 
 
 @contextmanager
-def locked(path: Path, seconds: float) -> Iterator[None]:
-    """Another writer holds a SQLite file for so long."""
-    held = threading.Event()
+def locked(path: Path, seconds: float, until: threading.Event | None = None) -> Iterator[None]:
+    """Another writer holds a SQLite file for so long, or until an event if that comes first."""
+    held, released = threading.Event(), until or threading.Event()
 
     def hold() -> None:
         with sqlite3.connect(path, isolation_level=None) as connection:
             connection.execute("BEGIN IMMEDIATE")
             held.set()
-            time.sleep(seconds)
+            released.wait(seconds)
             connection.execute("COMMIT")
 
     thread = threading.Thread(target=hold)
@@ -114,6 +118,35 @@ def test_patience_has_an_end_and_nobody_waits_for_what_lasts(home: Path, monkeyp
         connection.exec_driver_sql("ALTER TABLE hpo_outbox RENAME TO lost")
     with pytest.raises(sqlalchemy.exc.OperationalError, match="no such table"):
         study.ledger.pending_count(study.id)
+
+
+@pytest.mark.slow
+def test_a_driver_that_has_waited_in_vain_ends_and_can_be_resumed(
+    home: Path, tmp_path: Path, ray_cluster: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It does not wait anew with each call that it winds up with."""
+    monkeypatch.setattr(database, "LOCK_TIMEOUT", 0.1)
+    monkeypatch.setattr(patience, "SECONDS", 4.0)
+    journal = tmp_path / "journal"
+    tree = TREE | {"budget": {"trials": 2}, "resources": {"gpu": 0}}
+    tree["trainer"] = {"import": "synthetic:Resumable", "epochs": 40, "sleep": 0.2, "journal": str(journal)}
+    took: list[float] = []
+
+    def lock() -> None:
+        wait_until(lambda: len(synthetic.read(journal)) > 4)
+        with locked(home / "studies.db", 40, until=ended):
+            took.append(time.monotonic())
+
+    ended = threading.Event()
+    thread = threading.Thread(target=lock)
+    thread.start()
+    with pytest.raises(Unavailable, match=r"database is locked; go on with: .*hpo resume study"):
+        hpo.run(tree, home=home, ray=ray_cluster, progress=False)
+    assert time.monotonic() - took[0] < 12
+    ended.set()
+    thread.join()
+    assert hpo.load("study", home=home, ray=ray_cluster).resume(progress=False).counts() == {"COMPLETE": 2}
+    assert disagreements(hpo.load("study", home=home)) == []
 
 
 def test_a_connection_that_broke_in_an_earlier_query_is_tried_again() -> None:
