@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 import typer
@@ -27,6 +28,7 @@ def doctor(
     from hpo import doctor as command
     from hpo.settings import resolve
 
+    os.umask(0o077)  # as the sender: what it makes anew in MLflow is this user's alone
     settings = resolve(home=home, storage=storage, mlflow=mlflow)
     code = command.doctor(name, settings, fix=fix, dry_run=dry_run, as_json=as_json)
     if code:

@@ -15,7 +15,7 @@ from hpo.masking import masked
 from hpo.settings import Settings
 from hpo.spec import SearchSpec
 
-__all__ = ["difference", "elsewhere", "gone", "home_on_record", "open_ledger", "unknown"]
+__all__ = ["difference", "elsewhere", "gone", "home_on_record", "missing", "open_ledger", "unknown"]
 
 BESIDE = "{database}"  # on record for a home folder that the database lies in
 
@@ -49,6 +49,11 @@ def elsewhere(row: RowMapping, settings: Settings, folder: Path) -> str:
         f"its checkpoints are under {home}/checkpoints, this is {settings.home}: run with HPO_HOME={home}, "
         f"or move {home}/checkpoints/{folder.name} to {folder} first"
     )
+
+
+def missing(folder: Path) -> str:
+    """What is to be said of a folder of checkpoints that SQL names and that is not there."""
+    return f"{folder} is missing: is its disk there? If its checkpoints are gone for good: mkdir -p {folder}"
 
 
 def gone(name: str, settings: Settings) -> str:

@@ -20,7 +20,7 @@ from hpo import columns, spec
 from hpo.errors import NoUsableTrial, SpecError, Unavailable
 from hpo.ledger import Ledger
 from hpo.masking import masked
-from hpo.opening import difference, elsewhere, gone, home_on_record, open_ledger, unknown
+from hpo.opening import difference, elsewhere, gone, home_on_record, missing, open_ledger, unknown
 from hpo.settings import Settings
 from hpo.spec import SearchSpec
 from hpo.storage import PatientStorage
@@ -304,13 +304,18 @@ class Study:
     def begin(self) -> None:
         """Read afresh what an earlier driver spent, and save places, budget and resources as they are now.
 
-        Under the lease. Raises Unavailable where the checkpoints are in another home: trials would start over.
+        Under the lease. Raises Unavailable where the checkpoints are in another home or their folder is missing: trials
+        would start over.
         """
         row = self.ledger.study(self.name)
         assert row is not None
         self.row = row
-        if not self.is_here and any(each["checkpoint"] for each in self.ledger.trials(self.id)):
+        saved = [each["checkpoint"] for each in self.ledger.trials(self.id) if each["checkpoint"]]
+        if saved and not self.is_here:
             raise Unavailable(f"study {self.name!r}: {self.elsewhere}")
+        for folder in {self.settings.checkpoints.joinpath(*Path(path).parts[:1]) for path in saved}:
+            if not folder.is_dir():
+                raise Unavailable(f"study {self.name!r}: {missing(folder)}")
         self.ledger.update_study(
             self.id,
             canonical=json.dumps(self.spec.canonical()),

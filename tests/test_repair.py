@@ -59,6 +59,16 @@ def test_a_driver_at_another_home_is_refused_where_it_would_train_again(settled:
     Study.load("study", there).begin()  # nothing is lost with a home that nothing lies in
 
 
+def test_a_driver_whose_checkpoints_are_not_there_is_refused(settled: Study) -> None:
+    """Their disk may come back: trials would start over, and the best one's weights be forgotten."""
+    settled.folder.rename(settled.folder.with_name("away"))
+    with pytest.raises(Unavailable, match=r"is missing: is its disk there\?.* mkdir -p"):
+        Study.load("study", settled.settings).begin()
+    assert None not in [named(settled)[number] for number in (COMPLETE, WAITING)]
+    settled.folder.mkdir()
+    Study.load("study", settled.settings).begin()
+
+
 def test_a_home_that_has_moved_is_the_same(settled: Study) -> None:
     settled.ledger.update_study(settled.id, home="/data/before")
     assert audit(settled).agrees, audit(settled)

@@ -2,6 +2,8 @@
 
 import os
 import pickle
+import subprocess
+import sys
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -75,6 +77,11 @@ def test_a_search_a_training_and_an_evaluation_leave_nothing_for_others(ray_clus
     assert list((home / "datasets" / "cache").glob("*.npy"))
     assert open_to_others(home.parents[1]) == {}
     assert not any((home / ".tune").iterdir()), "Ray Tune's pickles were left"
+    (home / "mlflow.db").unlink()
+    command = [sys.executable, "-m", "hpo", "doctor", "--fix", "--home", str(home)]
+    done = subprocess.run(command, umask=0o022, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert open_to_others(home.parents[1]) == {}, "a doctor that makes MLflow anew"
 
 
 def test_a_folder_that_is_there_keeps_its_mode(tmp_path: Path, umask: None) -> None:
