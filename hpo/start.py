@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import TYPE_CHECKING
 
 from hpo.errors import Interrupted
@@ -28,18 +33,42 @@ def run(space: SearchSpec, settings: Settings, *, concurrency: int | None, progr
     shown.note("starting Ray")
     sharing = space.resources.may_share
     try:
-        with cluster(
-            settings.ray,
-            lambda: _open(space, settings),
-            insecure=settings.insecure_cluster,
-            sharing=sharing,
-            say=shown.note,
-        ) as (_, study):
+        with (
+            _listening() as heard,
+            cluster(
+                settings.ray,
+                lambda: _open(space, settings),
+                insecure=settings.insecure_cluster,
+                sharing=sharing,
+                say=shown.note,
+            ) as (_, study),
+        ):
+            if heard:
+                raise KeyboardInterrupt
             return _go(study, concurrency, progress)
     except KeyboardInterrupt as error:  # before the driver took over Ctrl-C
         raise Interrupted(
             f"interrupted before the first trial; go on with: {settings.command('resume', space.name)}"
         ) from error
+
+
+@contextmanager
+def _listening() -> Iterator[list[int]]:
+    """Note Ctrl-C besides raising: what is raised in a callback of Ray's start is swallowed there."""
+    heard: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield heard
+        return
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        heard.append(number)
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, handle)
+    try:
+        yield heard
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _close_others(space: SearchSpec, settings: Settings) -> list[str]:

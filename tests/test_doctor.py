@@ -257,6 +257,7 @@ def silent() -> Iterator[int]:
         yield int(server.getsockname()[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["postgresql", "http"])
 def test_an_mlflow_that_hangs_or_is_down_is_asked_once_and_not_for_long(
     settled: Study, doctor: Command, silent: int, scheme: str

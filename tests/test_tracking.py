@@ -15,7 +15,7 @@ from servers import MlflowServer
 from study_samples import TREE, open_study, report, scheduler_of
 from waiting import wait_until
 
-from hpo import settings, spec
+from hpo import records, settings, spec
 from hpo.projection import Projection, Task
 from hpo.searcher import Searcher
 from hpo.study import Study
@@ -34,11 +34,12 @@ def search_without_ray(study: Study, trials: int = 3) -> None:
         scheduler.start(trial, cpu=1, gpu=0)
         for epoch in range(1, EPOCHS + 1):
             scheduler.report(report(trial.number, epoch, epoch / 10, last=epoch == EPOCHS, facts={"classes": 10}))
-    study.ledger.post(study.id, None, "end", {"status": "FINISHED", "tags": {}, "time": time.time()})
+    end = records.end_of_study(study.counts(), study.spec, time=time.time())
+    study.ledger.post(study.id, None, "end", end)
 
 
 def test_everything_arrives_once_with_tags_params_and_config(home: Path, storage: str) -> None:
-    study = open_study(home, storage)
+    study = open_study(home, storage, budget={"trials": 3})
     search_without_ray(study)
     tracking = Tracking(study)
     tracking.wake()

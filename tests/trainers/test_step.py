@@ -64,7 +64,7 @@ from trainers.config import TrainConfig
 from trainers.train import Trainer
 
 torch.set_num_threads(1)
-config = {"model": "custom_cnn", "dataset": {"name": "digits", "image_size": 32}, "batch_size": 512, "epochs": 1}
+config = {"model": "custom_cnn", "dataset": {"name": "digits", "image_size": 32}, "batch_size": 1024, "epochs": 1}
 training = Trainer(TrainConfig.model_validate(config), seed=0, data_folder=Path(sys.argv[1]), device="cpu")
 epochs = training.fit()
 held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
