@@ -249,12 +249,14 @@ def test_an_error_of_a_trial_cannot_steer_the_terminal(seen: Seen) -> None:
     ids=["wrong password", "nobody listens", "no port", "no socket", "password as option", "other kind"],
 )
 def test_an_address_that_does_not_work_is_named_without_its_password(role: str, tmp_path: Path, url: str) -> None:
-@pytest.mark.slow
     user, place = role.rpartition("/")[2], role.rpartition("@")[2]
     address = url.format(user=user, secret=SENTINEL, place=place)
     with pytest.raises((SpecError, Unavailable)) as caught:
         open_ledger(settings.resolve(home=tmp_path / "home", storage=address))
     assert SENTINEL not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.slow
 def test_a_server_that_goes_away_is_named_without_its_password(role: str, postgresql: Postgres, tmp_path: Path) -> None:
     name = role.rpartition("/")[2]
     trainer = {"import": "synthetic:Resumable", "journal": str(tmp_path / "journal"), "epochs": 40, "sleep": 0.2}
