@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from hpo.finding import Finding
+from hpo.opening import missing
 from hpo.snapshot import Snapshot
 
 __all__ = ["WRITTEN", "can_be_read", "compare", "epoch_of", "is_regular", "lies_in", "state_files", "unsound"]
@@ -24,37 +25,23 @@ def compare(seen: Snapshot) -> Iterator[Finding]:
     if not seen.study.is_here:
         yield seen.finding(None, "place", seen.study.elsewhere, None)
         return
-    missing = _missing(seen)
-    for folder, numbers in missing.items():
-        count = f"{len(numbers)} trial{'s' if len(numbers) > 1 else ''}"
-        what = f"{folder} is missing, with the checkpoints of {count}: is its disk there? "
-        yield seen.finding(None, "checkpoint", f"{what}If they are gone for good: mkdir -p {folder}", None)
-    away = {number for numbers in missing.values() for number in numbers}
+    away = _missing(seen)
+    for folder, numbers in away.items():
+        yield seen.finding(None, "checkpoint", missing(folder, len(numbers)), None)
+    gone = {number for numbers in away.values() for number in numbers}
     for number in seen.settled:
-        if seen.rows[number]["checkpoint"] and number not in away:
+        if seen.rows[number]["checkpoint"] and number not in gone:
             yield from _recorded(seen, number)
 
 
 def unsound(seen: Snapshot, found: Iterable[Finding]) -> set[int]:
     """Trials whose checkpoint on record cannot be relied on, by what `compare` found."""
-    missing = {number for numbers in _missing(seen).values() for number in numbers}
-    return missing | {each.trial for each in found if each.kind == "checkpoint" and each.trial is not None}
+    away = {number for numbers in _missing(seen).values() for number in numbers}
+    return away | {each.trial for each in found if each.kind == "checkpoint" and each.trial is not None}
 
 
 def _missing(seen: Snapshot) -> Mapping[Path, list[int]]:
-    """Folders of whole studies that SQL names and that are not there, with the trials that it names in them.
-
-    A disk that is not mounted is no reason to forget what lies on it.
-    """
-    found: dict[Path, list[int]] = {}
-    for number in seen.settled:
-        name = seen.rows[number]["checkpoint"]
-        if not name:
-            continue
-        folder = seen.study.settings.checkpoints.joinpath(*Path(name).parts[:1])
-        if not folder.is_dir():
-            found.setdefault(folder, []).append(number)
-    return found
+    return seen.study.missing_folders(seen.rows[number] for number in seen.settled)
 
 
 def _recorded(seen: Snapshot, number: int) -> Iterator[Finding]:

@@ -51,9 +51,13 @@ def elsewhere(row: RowMapping, settings: Settings, folder: Path) -> str:
     )
 
 
-def missing(folder: Path) -> str:
-    """What is to be said of a folder of checkpoints that SQL names and that is not there."""
-    return f"{folder} is missing: is its disk there? If its checkpoints are gone for good: mkdir -p {folder}"
+def missing(folder: Path, trials: int) -> str:
+    """What is to be said of a folder that is not there and in which SQL names the checkpoints of so many trials."""
+    count = f"{trials} trial{'s' if trials > 1 else ''}"
+    return (
+        f"{folder} is missing, with the checkpoints of {count}: is its disk there? "
+        f"If they are gone for good: mkdir -p {folder}"
+    )
 
 
 def gone(name: str, settings: Settings) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
 from optuna.trial import Trial, TrialState
 
-from hpo import records
+from hpo import columns, records
 from hpo.recovery import report_missing
 from hpo.retention import Retention
 from hpo.searcher import TRIAL, derive_seed
@@ -127,7 +127,7 @@ class Scheduler:
         epochs = self._study.ledger.epochs(self._study.id, number)
         if not epochs:
             return True
-        problem = self._problem(json.loads(epochs[-1]["metrics"]), epochs[-1]["epoch"])
+        problem = self._problem(columns.metrics(epochs[-1]), epochs[-1]["epoch"])
         if problem:
             self.fail(number, problem)
         elif epochs[-1]["epoch"] == run.assignment.trainer.get("epochs"):

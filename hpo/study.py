@@ -7,7 +7,7 @@ import json
 import shutil
 import uuid
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -166,6 +166,18 @@ class Study:
         """
         return self.row["home"] in (None, home_on_record(self.settings)) or self.folder.is_dir()
 
+    def missing_folders(self, rows: Iterable[RowMapping]) -> dict[Path, list[int]]:
+        """Folders of studies that rows of hpo_trial name and that are not there, with the trials of each.
+
+        A disk that is not mounted is no reason to forget what lies on it.
+        """
+        found: dict[Path, list[int]] = {}
+        for row in rows:
+            folder = self.settings.checkpoints.joinpath(*Path(row["checkpoint"] or "").parts[:1])
+            if row["checkpoint"] and not folder.is_dir():
+                found.setdefault(folder, []).append(row["number"])
+        return found
+
     @property
     def elsewhere(self) -> str:
         """Where its checkpoints are instead, and what to do, for a study that is not here."""
@@ -310,12 +322,11 @@ class Study:
         row = self.ledger.study(self.name)
         assert row is not None
         self.row = row
-        saved = [each["checkpoint"] for each in self.ledger.trials(self.id) if each["checkpoint"]]
-        if saved and not self.is_here:
+        rows = self.ledger.trials(self.id)
+        if not self.is_here and any(each["checkpoint"] for each in rows):
             raise Unavailable(f"study {self.name!r}: {self.elsewhere}")
-        for folder in {self.settings.checkpoints.joinpath(*Path(path).parts[:1]) for path in saved}:
-            if not folder.is_dir():
-                raise Unavailable(f"study {self.name!r}: {missing(folder)}")
+        for folder, numbers in self.missing_folders(rows).items():
+            raise Unavailable(f"study {self.name!r}: {missing(folder, len(numbers))}")
         self.ledger.update_study(
             self.id,
             canonical=json.dumps(self.spec.canonical()),

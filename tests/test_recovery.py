@@ -1,112 +1,20 @@
-"""Owning a study, and mending what a dead driver left of it; over SQLite and PostgreSQL where it matters."""
+"""What a dead driver left of a study is put in order; over SQLite and PostgreSQL where it matters."""
 
 import json
-import os
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
-import sqlalchemy as sql
 from optuna.trial import TrialState
 from study_samples import TREE, open_study, report, scheduler_of
 
 from hpo import rebuild, records, spec
 from hpo.audit import audit
-from hpo.errors import StudyOwned
-from hpo.lease import Lease, holder
 from hpo.recovery import recover
 from hpo.scheduler import Scheduler
 from hpo.searcher import Searcher
 from hpo.study import Study
-from hpo.tables import studies
 from hpo.trial import Checkpoint
-
-
-def test_the_lease_keeps_a_second_driver_out_until_the_first_is_gone(home: Path, storage: str) -> None:
-    study = open_study(home, storage)
-    with Lease(study):
-        row = study.ledger.study("study")
-        assert row is not None
-        assert f"process {os.getpid()}" in str(holder(row))
-        with pytest.raises(StudyOwned, match="hpo stop study"), Lease(study):
-            pass
-    with Lease(study):
-        pass
-
-
-@pytest.mark.parametrize(
-    "dead",
-    [
-        {"pid": 2**22 + 1},
-        {"process": "another start"},
-        {"process": None, "expires": 1.0},
-        {"host": "elsewhere", "expires": 1.0},
-    ],
-    ids=str,
-)
-def test_the_lease_of_a_dead_driver_is_taken(home: Path, dead: dict[str, Any]) -> None:
-    study = open_study(home)
-    with Lease(study) as lost:
-        study.ledger.update_study(study.id, **dead)
-        with Lease(study) as taken:
-            lost._renewed = 0
-            with pytest.raises(StudyOwned, match="taken over"):
-                lost.renew()
-            taken._renewed = 0
-            assert not taken.renew()
-            with study.ledger.begin() as connection:
-                connection.execute(sql.update(studies).values(stop=True))
-            taken._renewed = 0
-            assert taken.renew()
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the kernel keeps the time at which a process began")
-def test_a_live_driver_keeps_its_lease_when_the_clock_steps(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The kernel tells the time of its boot by the clock, and psutil that of a process by the time of the boot."""
-    study = open_study(home)
-    with Lease(study):
-        row = study.ledger.study("study")
-        assert row is not None
-        boot = psutil.boot_time()
-        monkeypatch.setattr(psutil._pslinux, "boot_time", lambda: boot + 3600)
-        monkeypatch.setattr(time, "time", lambda clock=time.time: clock() + 3600)
-        assert f"process {os.getpid()}" in str(holder(row))
-
-
-def test_a_lease_of_an_earlier_version_holds_until_its_time_runs_out(home: Path) -> None:
-    study = open_study(home)
-    with Lease(study):
-        study.ledger.update_study(study.id, process=None)
-        row = study.ledger.study("study")
-        assert row is not None
-        assert holder(row)
-        study.ledger.update_study(study.id, expires=time.time() - 1)
-        row = study.ledger.study("study")
-        assert row is not None
-        assert holder(row) is None
-
-
-def test_a_zombie_holds_nothing(home: Path) -> None:
-    study = open_study(home)
-    program = """
-import os, sys
-from hpo import settings
-from hpo.lease import Lease
-from hpo.study import Study
-Lease(Study.load("study", settings.resolve(home=sys.argv[1]))).__enter__()
-os._exit(0)
-"""
-    process = subprocess.Popen([sys.executable, "-c", program, str(home)])
-    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and nobody has asked how
-    row = study.ledger.study("study")
-    assert row is not None
-    assert row["pid"] == process.pid
-    assert holder(row) is None
-    process.wait()
 
 
 def test_recover_puts_running_trials_back_with_what_only_we_know(home: Path, storage: str) -> None:
@@ -217,13 +125,7 @@ def test_a_trial_that_ended_as_its_driver_died_has_its_end_and_its_place_among_t
 def test_a_trial_that_failed_as_its_driver_died_keeps_its_last_words(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    study = open_study(home)
-    scheduler = two_running(study)
-    monkeypatch.setattr(study.ledger, "end_trial", die)
-    with pytest.raises(SystemExit):
-        scheduler.fail(1, "ValueError: a hole", "in line 3")
-    again = open_study(home)
-    recover(again)
+    again = failed_as_its_driver_died(home, monkeypatch, "ledger", "end_trial")
     row = again.rows()[1]
     assert (row["state"], row["error"], row["traceback"]) == ("FAIL", "ValueError: a hole", "in line 3")
     end = json.loads(again.ledger.pending(again.id, 100)[-1]["payload"])
@@ -233,16 +135,21 @@ def test_a_trial_that_failed_as_its_driver_died_keeps_its_last_words(
 def test_a_failure_that_was_not_told_is_forgotten_when_its_trial_goes_on(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    scheduler = two_running(again := failed_as_its_driver_died(home, monkeypatch, "optuna", "tell"))
+    scheduler.report(report(1, 1, 0.5, last=True))
+    assert (again.rows()[1]["state"], again.rows()[1]["error"]) == ("COMPLETE", None)
+
+
+def failed_as_its_driver_died(home: Path, monkeypatch: pytest.MonkeyPatch, part: str, call: str) -> Study:
+    """A study whose driver was killed in a call while it told that trial 1 had failed, opened by the next."""
     study = open_study(home)
     scheduler = two_running(study)
-    monkeypatch.setattr(study.optuna, "tell", die)
+    monkeypatch.setattr(getattr(study, part), call, die)
     with pytest.raises(SystemExit):
         scheduler.fail(1, "ValueError: a hole", "in line 3")
     again = open_study(home)
     recover(again)
-    scheduler = two_running(again)
-    scheduler.report(report(1, 1, 0.5, last=True))
-    assert (again.rows()[1]["state"], again.rows()[1]["error"]) == ("COMPLETE", None)
+    return again
 
 
 def two_running(study: Study) -> Scheduler:
@@ -284,21 +191,6 @@ def test_checkpoints_that_a_dead_driver_had_no_time_to_remove_go_with_the_next(s
     scheduler_of(settled)
     assert not any(path.exists() for path in gone)
     assert audit(settled).agrees
-
-
-def test_a_driver_that_slept_past_its_lease_keeps_the_study_while_it_lives(home: Path) -> None:
-    study = open_study(home)
-    with Lease(study) as lease:
-        study.ledger.update_study(study.id, expires=1.0)
-        with pytest.raises(StudyOwned), Lease(study):
-            pass
-        assert lease.held()
-        study.ledger.update_study(study.id, owner="somebody else")
-        assert not lease.held()
-        lease.outcome = "mine"
-    row = study.ledger.study("study")
-    assert row is not None
-    assert (row["owner"], row["outcome"]) == ("somebody else", None)
 
 
 @pytest.mark.parametrize("pruner", ["asha", "median"])

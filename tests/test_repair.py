@@ -62,7 +62,7 @@ def test_a_driver_at_another_home_is_refused_where_it_would_train_again(settled:
 def test_a_driver_whose_checkpoints_are_not_there_is_refused(settled: Study) -> None:
     """Their disk may come back: trials would start over, and the best one's weights be forgotten."""
     settled.folder.rename(settled.folder.with_name("away"))
-    with pytest.raises(Unavailable, match=r"is missing: is its disk there\?.* mkdir -p"):
+    with pytest.raises(Unavailable, match=r"is missing, with the checkpoints of 2 trials: .* mkdir -p"):
         Study.load("study", settled.settings).begin()
     assert None not in [named(settled)[number] for number in (COMPLETE, WAITING)]
     settled.folder.mkdir()
