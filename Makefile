@@ -8,6 +8,8 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
+# tests wait for processes most of the time; each worker has a Ray of its own
+WORKERS ?= 2
 
 .PHONY: demo test slow faults soak lint types audit clean
 
@@ -15,10 +17,10 @@ demo: $(VENV)/installed
 	$(BIN)/hpo run --space search_spaces/quickstart.yaml
 
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 slow: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow -n $(WORKERS) --dist loadfile
 
 faults: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -m slow tests/faults

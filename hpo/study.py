@@ -297,10 +297,15 @@ class Study:
     def delete(self) -> None:
         """Remove the study's checkpoints, then the study from SQL, under the lease; MLflow is the caller's to clear.
 
-        In an order in which a kill leaves a study that can be opened, and deleted by the same call again: files while
-        SQL names them, our trials before Optuna's, which would else be ended trials that Optuna knows nothing of.
+        In an order in which a kill leaves a study that can be opened, and deleted by the same call again: the records
+        of checkpoints before their files, our trials before Optuna's, which would else be ended trials that Optuna
+        knows nothing of.
         """
-        for folder in (self.folder, *self._folders_of_an_earlier_version()):
+        folders = [self.folder, *self._folders_of_an_earlier_version()]
+        for row in self.ledger.trials(self.id):
+            if row["checkpoint"]:
+                self.ledger.forget_checkpoint(self.id, row["number"])
+        for folder in folders:
             shutil.rmtree(folder, ignore_errors=True)
         self.ledger.delete_trials(self.id)
         with contextlib.suppress(KeyError):  # it has gone before
