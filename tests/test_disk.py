@@ -79,6 +79,7 @@ def test_the_largest_network_of_the_space_counts(
     assert found.one == size_of(**largest)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_on_record_tells_the_size_unless_the_space_holds_larger_ones(home: Path, ray_cluster: str) -> None:
     tree = {**BUILT_IN, "sampler": "grid", "parameters": {"width": {"values": [4, 40]}}, "budget": {"trials": 1}}
     before = ahead(home, tree)
@@ -91,6 +92,7 @@ def test_a_checkpoint_on_record_tells_the_size_unless_the_space_holds_larger_one
     assert ahead(home, tree, seen).need == 0, "the budget of trials is spent"
 
 
+@pytest.mark.slow
 def test_a_search_takes_no_more_than_was_forecast(home: Path, ray_cluster: str) -> None:
     tree = {**BUILT_IN, "sampler": "random", "budget": {"trials": 6}}
     need = ahead(home, tree).need

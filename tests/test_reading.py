@@ -32,6 +32,7 @@ def contents(folder: Path) -> dict[str, str]:
 LOOKS = (["doctor"], ["doctor", "--fix", "--dry-run"], ["doctor", "study"])
 
 
+@pytest.mark.slow
 def test_a_doctor_that_only_looks_writes_nothing(settled: Study) -> None:
     settled.ledger.update_trial(settled.id, COMPLETE, epoch=9)
     home = settled.settings.home
@@ -57,6 +58,7 @@ def test_a_database_without_our_tables_stays_as_it_is(home: Path) -> None:
         assert contents(home) == before
 
 
+@pytest.mark.slow
 def test_a_database_of_an_earlier_version_is_looked_at_as_it_is(settled: Study) -> None:
     home = settled.settings.home
     with settled.ledger.begin() as connection:

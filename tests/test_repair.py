@@ -196,6 +196,7 @@ DAMAGED: dict[str, tuple[str, int | None, str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", DAMAGED)
 def test_a_damaged_column_is_named_and_hides_no_other_study(settled: Study, what: str) -> None:
     statement, number, column = DAMAGED[what]
