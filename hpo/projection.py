@@ -5,6 +5,7 @@ Every call may be repeated after a crash: runs are found again by tags, metrics 
 
 from __future__ import annotations
 
+import fcntl
 import getpass
 import itertools
 import json
@@ -33,6 +34,8 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
+from mlflow.store.tracking import DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH as ARTIFACTS
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
 __all__ = ["Projection", "Task", "delete_runs"]
 
@@ -218,10 +221,23 @@ class Projection:
 def client(uri: str) -> MlflowClient:
     """An MLflow client; a local database gets its tables, and is this user's alone."""
     path = sqlite_file(uri)
-    if path is not None:
-        private(path.parent)
-        private_file(path)
+    if path is not None and not path.exists():
+        _create(path)
     return MlflowClient(uri)  # not mlflow.set_tracking_uri, which writes into this process's environment
+
+
+def _create(path: Path) -> None:
+    """A database with MLflow's tables, made beside and renamed: MLflow can never open one that was cut short."""
+    folder = os.open(private(path.parent), os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)  # the sender and a command may come together
+        if not path.exists():
+            new = path.with_name(f"{path.name}.new")
+            new.unlink(missing_ok=True)  # of one that was killed here
+            SqlAlchemyStore(f"sqlite:///{private_file(new)}", ARTIFACTS).engine.dispose()
+            new.replace(path)
+    finally:
+        os.close(folder)
 
 
 def is_absent(uri: str) -> bool:

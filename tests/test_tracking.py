@@ -16,12 +16,25 @@ from study_samples import TREE, open_study, report, scheduler_of
 from waiting import wait_until
 
 from hpo import records, settings, spec
-from hpo.projection import Projection, Task
+from hpo.projection import Projection, Task, client
 from hpo.searcher import Searcher
 from hpo.study import Study
 from hpo.tracking import Tracking, task_of
 
 EPOCHS = 3
+DIES_IN_A_MIGRATION = """
+import os, sys
+from sqlalchemy import Engine, event
+
+from hpo.projection import client
+
+@event.listens_for(Engine, "after_cursor_execute")
+def die(connection, cursor, statement, *rest):
+    if "CREATE TABLE trace_info" in statement:
+        os._exit(9)
+
+client(sys.argv[1]).search_experiments()
+"""
 
 
 def search_without_ray(study: Study, trials: int = 3) -> None:
@@ -151,3 +164,11 @@ def test_records_that_cannot_be_written_take_no_others_along(home: Path, capfd: 
     assert study.ledger.pending_count(study.id) == 0
     assert disagreements(study) == []
     assert capfd.readouterr().err.count("MLflow refuses a record") == 3
+
+
+def test_a_process_killed_while_mlflow_makes_its_tables_leaves_nothing_that_mlflow_cannot_open(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    command = [sys.executable, "-c", DIES_IN_A_MIGRATION, uri]
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 9
+    assert [each.name for each in client(uri).search_experiments()] == ["Default"]
+    assert (tmp_path / "mlflow.db").stat().st_mode & 0o777 == 0o600
