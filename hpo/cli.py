@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import sys
 import traceback
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hpo import cli_data, cli_doctor, cli_models, cli_train
+from hpo import cli_data, cli_doctor, cli_models, cli_train, cli_winner
 from hpo.errors import HpoError, Unavailable
 from hpo.masking import masked, redacted
-from hpo.options import Home, Json, Mlflow, Space, Storage
+from hpo.options import Concurrency, Home, Insecure, Json, Mlflow, Name, Quiet, Ray, Set, Space, Storage, opened
 from hpo.wording import plain
 
 if TYPE_CHECKING:
-    from hpo.settings import Settings
+    from hpo.study import Study
 
 __all__ = ["app", "main"]
 
@@ -29,13 +28,6 @@ app = typer.Typer(
 
 app.add_typer(cli_data.app, name="data")
 app.add_typer(cli_models.app, name="models")
-
-Name = Annotated[str, typer.Argument(help="Name of the study.", show_default=False)]
-Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the file.")]
-Ray = Annotated[str | None, typer.Option(metavar="ADDRESS", help="A running Ray cluster (or RAY_ADDRESS).")]
-Insecure = Annotated[bool, typer.Option("--insecure-cluster", help="Accept a Ray cluster that asks for no token.")]
-Concurrency = Annotated[int | None, typer.Option(min=1, help="Trials at a time, at most. By default as many as fit.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 
 
 @app.command()
@@ -107,7 +99,7 @@ def resume(
         where = settings.resolve(home=home, storage=storage, mlflow=mlflow, ray=ray, insecure_cluster=insecure_cluster)
         plan_again(name, where, overrides or [], concurrency=concurrency, as_json=as_json)
         return
-    _settings(home, storage, mlflow, but=name)
+    opened(home, storage, mlflow, but=name)
     import hpo
     from hpo.summary import closing
 
@@ -129,7 +121,7 @@ def stop(name: Name, home: Home = None, storage: Storage = None) -> None:
     from hpo.lease import holder
     from hpo.study import Study
 
-    study = Study.load(name, _settings(home, storage))
+    study = Study.load(name, opened(home, storage))
     owner = holder(study.row)
     if owner is None:
         typer.echo(f"study {name} is not running")
@@ -148,7 +140,7 @@ def status(
     """Show where a study stands, or list all."""
     from hpo import summary
 
-    summary.status(name, _settings(home, storage), as_json=as_json)
+    summary.status(name, opened(home, storage), as_json=as_json)
 
 
 @app.command()
@@ -157,16 +149,7 @@ def trials(name: Name, home: Home = None, storage: Storage = None, as_json: Json
     from hpo import summary
     from hpo.study import Study
 
-    summary.trials(Study.load(name, _settings(home, storage)), as_json=as_json)
-
-
-@app.command()
-def best(name: Name, home: Home = None, storage: Storage = None, as_json: Json = False) -> None:
-    """Show the best trial of a study and its checkpoint."""
-    from hpo import summary
-    from hpo.study import Study
-
-    summary.best(Study.load(name, _settings(home, storage)), as_json=as_json)
+    summary.trials(Study.load(name, opened(home, storage)), as_json=as_json)
 
 
 @app.command()
@@ -199,40 +182,44 @@ def delete(
     storage: Storage = None,
     mlflow: Mlflow = None,
 ) -> None:
-    """Delete a study: its trials, its checkpoints, its runs in MLflow."""
-    from hpo.lease import Lease
+    """Delete a study: its trials, its checkpoints, its runs in MLflow; with it what confirms its winner."""
+    from hpo import confirmation
     from hpo.study import Study
 
-    study = Study.load(name, _settings(home, storage, mlflow, but=name))
+    study = Study.load(name, opened(home, storage, mlflow, but=name))
     if not yes:
         count = sum(study.counts().values())
         typer.confirm(f"Delete study {name} with {count} trials, its checkpoints and its runs in MLflow?", abort=True)
+    confirmed = confirmation.find(study)
+    for each in ([confirmed.study] if confirmed else []) + [study]:
+        _delete(each)
+        typer.echo(f"deleted study {each.name}")
+
+
+def _delete(study: Study) -> None:
+    from hpo.lease import Lease
     from hpo.projection import Task, delete_runs
     from hpo.runs import answering
     from hpo.sender import only_one
     from hpo.tracking import task_of
 
     with Lease(study) as lease, only_one(Task(**task_of(study))):  # a sender would make the experiment anew
-        lease.outcome = f"deleted in part: `{study.settings.command('delete', name)}` goes on with it"
+        lease.outcome = f"deleted in part: `{study.settings.command('delete', study.name)}` goes on with it"
         with answering(study.settings.mlflow):
-            delete_runs(name, study.row["uid"], study.settings.mlflow)
+            delete_runs(study.name, study.row["uid"], study.settings.mlflow)
         lease.renew()
         study.delete()
-    typer.echo(f"deleted study {name}")
 
 
-for command in (cli_doctor.doctor, cli_train.train, cli_train.evaluate, cli_train.predict):
+for command in (
+    cli_winner.best,
+    cli_winner.confirm,
+    cli_doctor.doctor,
+    cli_train.train,
+    cli_train.evaluate,
+    cli_train.predict,
+):
     app.command()(command)
-
-
-def _settings(home: Path | None, storage: str | None, mlflow: str | None = None, *, but: str | None = None) -> Settings:
-    """Where everything is, after what dead drivers left there has been closed, `but` for one study."""
-    from hpo import orphans, settings
-
-    where = settings.resolve(home=home, storage=storage, mlflow=mlflow)
-    for line in orphans.close(where, but=but):
-        print(plain(line), file=sys.stderr)
-    return where
 
 
 def _version(wanted: bool) -> None:

@@ -98,7 +98,9 @@ class Driver:
             raise self._reason
         if self._spent is not None and not self._study.complete():
             raise NoUsableTrial(f"{self._spent}, and no trial is complete; more of it: {self._resume(self._spent)}")
-        best = self._study.best_trial
+        best = self._study.best_trial  # or there is none, which is an error
+        if self._study.spec.confirms is not None:  # one seed may not be better than another
+            return "finished"
         return self._spent or f"finished, best trial {best.number}"
 
     def _run(self) -> None:

@@ -97,7 +97,8 @@ class Progress:
             best = event.state == "COMPLETE" and self._is_best(event.value)
             if best:
                 self._best_value = event.value
-            self.note(self._line(event) + ("  best so far" if best else ""))
+            told = best and self._study.spec.confirms is None  # there the means count
+            self.note(self._line(event) + ("  best so far" if told else ""))
             self._refreshed = 0.0
         else:
             self._running[event.number] = event

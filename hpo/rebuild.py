@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.engine import RowMapping
 
-from hpo import columns, records
+from hpo import columns, confirmation, records
 from hpo.records import Payload
 from hpo.study import Study
 
@@ -27,13 +27,11 @@ Record = tuple[str, Payload]
 
 def of_trial(study: Study, trial: FrozenTrial, row: RowMapping) -> Iterator[Record]:
     """All records of a trial, in the order in which its driver posted them."""
-    resolved = study.spec.resolve(trial.params)
-    start = records.start(
-        trial.number, seed=row["seed"], params=trial.params, trainer=resolved, metric=study.spec.metric
-    )
+    resolved, shown = study.spec.resolve(trial.params), study.spec.shown(trial.params)
+    start = records.start(trial.number, seed=row["seed"], params=shown, trainer=resolved, metric=study.spec.metric)
     yield "start", {**start, "attempt": row["attempt"], "time": row["started"]}
     if row["facts"]:
-        yield "facts", records.facts(columns.facts(row), params=trial.params, config=_full(resolved))
+        yield "facts", records.facts(columns.facts(row), params=shown, config=_full(resolved))
     for epoch in study.ledger.epochs(study.id, trial.number):
         yield "epoch", records.epoch(epoch["epoch"], time=epoch["time"], metrics=columns.metrics(epoch))
     if trial.user_attrs.get("warnings"):
@@ -49,6 +47,9 @@ def of_study(study: Study) -> Iterator[Record]:
     packings = study.ledger.packings(study.id)
     if packings:
         yield "tags", records.packing(packings[-1]["per_card"], packings[-1]["reason"])
+    confirmed = confirmation.find(study)
+    if confirmed is not None and confirmed.winner is not None:
+        yield "tags", records.winner(confirmed.facts())
     yield "table", study.table()
     yield "end", end_of_study(study)
 

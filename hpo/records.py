@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from hpo.space.sections import Metric
     from hpo.spec import SearchSpec
 
-__all__ = ["Payload", "best", "end", "end_of_study", "epoch", "facts", "packing", "start", "warned"]
+__all__ = ["Payload", "best", "end", "end_of_study", "epoch", "facts", "packing", "start", "warned", "winner"]
 
 Payload = dict[str, Any]
 
@@ -67,6 +67,20 @@ def best(ended: int, *, metric: str, value: float, time: float) -> Payload:
 def packing(per_card: int, reason: str) -> Payload:
     """How many trials share a card."""
     return {"tags": {"hpo.trials_per_card": per_card, "hpo.packing": reason}}
+
+
+def winner(facts: Mapping[str, Any]) -> Payload:
+    """What trainings with fresh seeds say of a search: the facts of `hpo.confirmation.Confirmation`."""
+    first = facts["trials"][0]
+    said = {
+        "hpo.winner": facts["winner"],
+        "hpo.winner.mean": first["mean"],
+        "hpo.winner.interval": first["interval"],
+        "hpo.winner.seeds": len(first["fresh"]),
+        "hpo.winner.flattery": first["flattery"],
+        "hpo.winner.not_separable_from": facts["not_separable_from"],
+    }
+    return {"tags": {name: value for name, value in said.items() if value is not None}}
 
 
 def end_of_study(counts: Mapping[str, int], space: SearchSpec, *, time: float) -> Payload:

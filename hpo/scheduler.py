@@ -83,7 +83,7 @@ class Scheduler:
 
         Returns None for a trial whose end its driver did not live to tell: it is told here.
         """
-        seed = derive_seed(self._spec.sampler.seed, TRIAL, trial.number)
+        seed = self._seed(trial)
         resolved = self._spec.resolve(trial.params)
         row = self._study.ledger.start_trial(
             self._study.id, trial.number, seed=seed, gpu=gpu, record=self._start_record(trial, seed, resolved)
@@ -137,7 +137,13 @@ class Scheduler:
         return number in self.running
 
     def _start_record(self, trial: Trial, seed: int, resolved: dict[str, Any]) -> dict[str, Any]:
-        return records.start(trial.number, seed=seed, params=trial.params, trainer=resolved, metric=self._spec.metric)
+        shown = self._spec.shown(trial.params)
+        return records.start(trial.number, seed=seed, params=shown, trainer=resolved, metric=self._spec.metric)
+
+    def _seed(self, trial: Trial) -> int:
+        if self._spec.confirms:
+            return int(trial.params["seed"])
+        return derive_seed(self._spec.sampler.seed, TRIAL, trial.number)
 
     # -- epochs -------------------------------------------------------------------------------------------------------
 
@@ -192,7 +198,8 @@ class Scheduler:
         }
         if report.facts is not None and not run.told_facts:
             changed["facts"] = json.dumps(report.facts)
-            introduction = records.facts(report.facts, params=run.trial.params, config=report.config)
+            shown = self._spec.shown(run.trial.params)
+            introduction = records.facts(report.facts, params=shown, config=report.config)
         if report.checkpoint:
             saved = report.checkpoint
             changed |= {"checkpoint": saved.path, "sha256": saved.sha256, "checkpoint_epoch": saved.epoch}

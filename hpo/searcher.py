@@ -19,7 +19,7 @@ from hpo.study import Study
 
 __all__ = ["Searcher", "derive_seed"]
 
-SAMPLER, TRIAL = 0, 1  # first word of a seed's key: what the seed is for
+SAMPLER, TRIAL, CONFIRMATION = 0, 1, 2  # first word of a seed's key: what the seed is for
 
 
 def derive_seed(seed: int, purpose: int, index: int) -> int:

@@ -24,7 +24,7 @@ from hpo.space.overrides import apply, write_out
 from hpo.space.parameters import Parameter, grid
 from hpo.space.plain import plain
 from hpo.space.reader import MAX_BYTES, read
-from hpo.space.sections import READ_BY, URLS, Budget, Metric, Pruner, Resources, Sampler, Winner
+from hpo.space.sections import READ_BY, URLS, Budget, Confirms, Metric, Pruner, Resources, Sampler, Winner
 from hpo.space.tree import leaves, place, without
 
 __all__ = ["SearchSpec", "changes", "checked_name", "from_mapping", "load", "parse"]
@@ -56,6 +56,8 @@ class SearchSpec(BaseModel):
     storage: str | None = None
     mlflow: str | None = None
     ray: str | None = None
+    confirms: Confirms | None = None
+    """Of the study that confirms another; no file has it."""
     insecure_cluster: bool = False
     """Whether the cluster at `ray` may be one that asks for no token."""
     text: str = Field(default="", repr=False, exclude=True)
@@ -91,7 +93,9 @@ class SearchSpec(BaseModel):
         tree["budget"] = self.budget.model_dump(exclude_none=True)
         tree["resources"] = self.resources.model_dump()
         if self.winner:
-            tree["winner"] = self.winner.model_dump()
+            tree["winner"] = self.winner.model_dump(exclude_none=True)
+        if self.confirms:
+            tree["confirms"] = self.confirms.model_dump()
         if self.insecure_cluster:
             tree["insecure_cluster"] = True
         return tree | {key: getattr(self, key) for key in URLS if getattr(self, key) is not None}
@@ -123,6 +127,8 @@ class SearchSpec(BaseModel):
     @property
     def checkpoints_kept(self) -> int:
         """Finished trials that keep their last checkpoint, at most."""
+        if self.confirms:
+            return len(self.grid())
         return max(KEPT, self.winner.top if self.winner else 0)
 
     def grid(self) -> list[dict[str, Any]]:
@@ -133,6 +139,9 @@ class SearchSpec(BaseModel):
         """
         if self.sampler.type != "grid":
             raise SpecError(f"sampler {self.sampler.type} has no grid; set `sampler: grid`")
+        if self.confirms:  # seed by seed: cut short, it has done the same for every trial
+            numbers = [int(number) for number in self.confirms.points]
+            return [{"trial": number, "seed": seed} for seed in self.confirms.seeds for number in numbers]
         return list(grid(self.parameters))
 
     def resolve(self, params: Mapping[str, Any]) -> dict[str, Any]:
@@ -145,12 +154,19 @@ class SearchSpec(BaseModel):
             if name not in self.parameters:
                 valid = ", ".join(self.parameters)
                 raise SpecError(f"`{name}` is not searched{near(name, self.parameters)}; valid: {valid}")
-        tree = place(self.trainer, params)
+        tree = place(self.trainer, self._point(params))
         if "import" in tree:
             return tree
         from hpo.space import builtin
 
         return without(tree, builtin.unread(tree))
+
+    def shown(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what a trial is shown with: its parameters, in a confirmation also those that the trainer gets."""
+        return {**self._point(params), **params}
+
+    def _point(self, params: Mapping[str, Any]) -> Mapping[str, Any]:
+        return self.confirms.points[str(params["trial"])] if self.confirms else params
 
 
 def checked_name(name: str) -> str:
@@ -225,7 +241,9 @@ def _build(document: Document, overrides: Sequence[str], folder: Path | None, tr
             document.refuse((key,), f"unknown key `{key}`; remove it", key=True)
     parameters = read_parameters(document)
     tree = document.tree.get("trainer")
-    if isinstance(tree, dict) and not (trusted and "import" in tree):
+    if "confirms" in document.tree and not trusted:
+        document.refuse(("confirms",), "unknown key `confirms`; `hpo confirm` makes such a study", key=True)
+    if isinstance(tree, dict) and not (trusted and ("import" in tree or "confirms" in document.tree)):
         parameters = _check_trainer(document, parameters, folder)
     _check_options(document)
     _check_end(document, parameters)
@@ -265,10 +283,14 @@ def _check_end(document: Document, parameters: Mapping[str, Parameter]) -> None:
     """Refuse a search that would not end, and a grid that cannot be listed."""
     sampler, budget = document.tree.get("sampler"), document.tree.get("budget", {})
     kind = sampler.get("type") if isinstance(sampler, dict) else None
-    if kind == "grid":
+    if kind == "grid" and "confirms" not in document.tree:
         check_grid(document, parameters)
     pruner, trainer = document.tree.get("pruner"), document.tree.get("trainer")
     epochs = trainer.get("epochs") if isinstance(trainer, dict) else None
+    winner = document.tree.get("winner")
+    known = {*trainer, *parameters} if isinstance(trainer, dict) else {"epochs"}
+    if isinstance(winner, dict) and "epochs" in winner and "epochs" not in known:
+        document.refuse(("winner", "epochs"), "`epochs` needs a trainer with a key of that name", key=True)
     first = pruner.get("min_epochs") if isinstance(pruner, dict) else None
     if isinstance(first, int) and isinstance(epochs, int) and first >= epochs:
         never = f"{first} is not below the {epochs} epochs of trainer: no trial could be stopped early"

@@ -19,7 +19,7 @@ from hpo.spec import SearchSpec
 if TYPE_CHECKING:
     from hpo.study import Study
 
-__all__ = ["run"]
+__all__ = ["go", "run"]
 
 
 def run(space: SearchSpec, settings: Settings, *, concurrency: int | None, progress: bool) -> Study:
@@ -29,7 +29,7 @@ def run(space: SearchSpec, settings: Settings, *, concurrency: int | None, progr
         shown.note(line)
     if not _is_new(space, settings):
         # it may be finished, owned, or over another space: that is answered at once, without Ray
-        return _go(_open(space, settings), concurrency, progress)
+        return go(_open(space, settings), concurrency=concurrency, progress=progress)
     shown.note("starting Ray")
     sharing = space.resources.may_share
     try:
@@ -45,7 +45,7 @@ def run(space: SearchSpec, settings: Settings, *, concurrency: int | None, progr
         ):
             if heard:
                 raise KeyboardInterrupt
-            return _go(study, concurrency, progress)
+            return go(study, concurrency=concurrency, progress=progress)
     except KeyboardInterrupt as error:  # before the driver took over Ctrl-C
         raise Interrupted(
             f"interrupted before the first trial; go on with: {settings.command('resume', space.name)}"
@@ -104,7 +104,13 @@ def _open(space: SearchSpec, settings: Settings) -> Study:
     return study
 
 
-def _go(study: Study, concurrency: int | None, progress: bool) -> Study:
+def go(study: Study, *, concurrency: int | None, progress: bool) -> Study:
+    """Run what is left of a study, and what confirms its winner where the file asks for that."""
     from hpo import driver
 
-    return driver.run(study, concurrency=concurrency, progress=progress)
+    driver.run(study, concurrency=concurrency, progress=progress)
+    if study.spec.winner is not None:
+        from hpo.confirmation import confirm
+
+        confirm(study, study.spec.winner, concurrency=concurrency, progress=progress)
+    return study

@@ -289,10 +289,10 @@ class Study:
 
     def resume(self, *, concurrency: int | None = None, progress: bool = True) -> Study:
         """Run what is left of the study; arguments and errors as for `hpo.run`."""
-        from hpo import driver
+        from hpo import start
 
         self.spec.require_sources()
-        return driver.run(self, concurrency=concurrency, progress=progress)
+        return start.go(self, concurrency=concurrency, progress=progress)
 
     def delete(self) -> None:
         """Remove the study's checkpoints, then the study from SQL, under the lease; MLflow is the caller's to clear.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import shlex
@@ -12,15 +13,19 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from hpo import confirmation
+from hpo.confirmation import Confirmation
 from hpo.errors import HpoError, NoUsableTrial
 from hpo.lease import holder
 from hpo.masking import masked
 from hpo.opening import open_ledger
 from hpo.settings import Settings, is_server, program
+from hpo.standing import Standing
 from hpo.study import Study
+from hpo.winner import candidate
 from hpo.wording import assignments, number, plain, words
 
-__all__ = ["best", "closing", "status", "trials"]
+__all__ = ["best", "closing", "confirmed", "status", "trials"]
 
 
 def status(name: str | None, settings: Settings, *, as_json: bool) -> None:
@@ -55,22 +60,86 @@ def trials(study: Study, *, as_json: bool) -> None:
 
 
 def best(study: Study, *, as_json: bool) -> None:
-    """The best trial."""
-    found = _best(study)
+    """The best trial of the search, and the winner among those that were trained again with fresh seeds."""
+    confirmed = confirmation.find(study)
+    found = _best(study, confirmed)
     if as_json:
-        print(json.dumps(found, indent=2))
+        print(json.dumps(found | {"confirmation": confirmed.facts() if confirmed else None}, indent=2))
         return
-    reached = f"{study.spec.metric.name} {number(found['value'])} after {found['epoch']} epochs"
-    if found["best_epoch"] != found["epoch"]:
-        reached += f" ({number(found['best_value'])} at epoch {found['best_epoch']})"
-    print(f"best trial  {found['number']}: {plain(reached)}")
+    name = plain(study.spec.metric.name)
+    if confirmed is not None and confirmed.winner is not None:
+        _winner(name, confirmed, confirmed.winner)
+    else:
+        reached = f"{name} {number(found['value'])} after {found['epoch']} epochs"
+        if found["best_epoch"] != found["epoch"]:
+            reached += f" ({number(found['best_value'])} at epoch {found['best_epoch']})"
+        print(f"best trial  {found['number']}: {reached}")
     print(f"parameters  {plain(assignments(found['params']))}")
     if found["checkpoint"]:
         print(f"checkpoint  {plain(found['checkpoint'])}")
+    if confirmed is None and study.spec.confirms is None:
+        again = study.settings.command("confirm", study.name)
+        print(f"            the best of {len(study.complete())} numbers is too good by luck; `{plain(again)}` tells")
+
+
+def confirmed(found: Confirmation, *, metric: str, as_json: bool) -> None:
+    """The trials that were trained again, the winner first."""
+    if as_json:
+        print(json.dumps(found.facts(), indent=2))
+        return
+    rows = [
+        {
+            "trial": each.trial,
+            "search": each.searched,
+            "mean": each.mean,
+            "95% interval": _span(each.interval),
+            "fresh seeds": "  ".join(number(value) for value in each.fresh)
+            + (f"  {each.failed} failed" * (each.failed > 0)),
+            "search was better by": each.flattery(found.sign),
+        }
+        for each in found.ranked
+    ]
+    _print(rows, tuple(rows[0]), as_json=False)
+    print()
+    if found.winner is not None:
+        _winner(plain(metric), found, found.winner)
+
+
+def _winner(metric: str, found: Confirmation, winner: Standing) -> None:
+    count = len(winner.fresh)
+    mean = f"{metric} {number(winner.mean)}, mean of {count} fresh seed{'s' * (count > 1)}"
+    span = f" (95% interval {_span(winner.interval)})" if winner.interval else ""
+    print(f"winner      trial {winner.trial}: {mean}{span}")
+    print(f"            {_flattered(number(winner.searched), winner.flattery(found.sign) or 0.0)}")
+    print(f"            {_told_apart(found)}")
+
+
+def _flattered(searched: str, flattery: float) -> str:
+    if flattery > 0:
+        return f"the search saw {searched}, which flattered it by {number(flattery)}"
+    return f"the search saw {searched}, no better than it is"
+
+
+def _told_apart(found: Confirmation) -> str:
+    if len(found.ranked) == 1:
+        return "it is the only one that was trained again"
+    if found.ties is None:
+        return "one seed each does not tell whether it is better than the others: give winner.seeds"
+    if not found.ties:
+        return "better than each of the others at 95%"
+    others = ", ".join(map(str, found.ties))
+    first_two = "not separable: " if found.ranked[1].trial in found.ties else ""
+    return f"{first_two}it cannot be told apart from trial{'s' * (len(found.ties) > 1)} {others} at 95%"
+
+
+def _span(interval: tuple[float, float] | None) -> str | None:
+    return f"{number(interval[0])} to {number(interval[1])}" if interval else None
 
 
 def closing(study: Study, *, as_json: bool) -> None:
     """The last words of a run: the best trial, where to look, what to type next."""
+    if study.spec.confirms is not None:  # `hpo resume` of the trainings alone
+        study = Study.load(study.spec.confirms.study, study.settings)
     best(study, as_json=as_json)
     if as_json:
         return
@@ -103,7 +172,7 @@ def _status(study: Study) -> dict[str, Any]:
     owner = holder(row)
     counts = study.counts()
     try:
-        value = _best(study)["value"]
+        value = study.best_trial.values[0]
     except NoUsableTrial:
         value = None
     lost = f"its driver is gone; go on with: {study.settings.command('resume', study.name)}"
@@ -112,6 +181,7 @@ def _status(study: Study) -> dict[str, Any]:
         "state": f"running: {owner}" if owner else row["outcome"] or lost,
         "trials": counts,
         "best": value,
+        "winner": _confirmed_in_words(study),
         "objective": f"{study.spec.metric.goal} {study.spec.metric.name}",
         "wall_seconds": round(row["seconds"], 1),
         **_spent(study),
@@ -120,6 +190,15 @@ def _status(study: Study) -> dict[str, Any]:
         "storage": masked(study.settings.storage),
         "mlflow": masked(study.settings.mlflow),
     }
+
+
+def _confirmed_in_words(study: Study) -> str | None:
+    found = confirmation.find(study)
+    if found is None:
+        return None
+    if found.winner is None:
+        return f"not confirmed yet, {found.open} trainings are left"
+    return f"trial {found.winner.trial}, mean of fresh seeds {number(found.winner.mean)}"
 
 
 def _spent(study: Study) -> dict[str, Any]:
@@ -137,11 +216,17 @@ def _packing(study: Study) -> dict[str, Any]:
     }
 
 
-def _best(study: Study) -> dict[str, Any]:
-    trial = study.best_trial
-    row = next(each for each in study.rows() if each["number"] == trial.number)
+def _best(study: Study, confirmed: Confirmation | None) -> dict[str, Any]:
+    """The winner's row of the trials table, or the best trial's; the checkpoint is one that a promotion takes."""
+    winner = confirmed.winner if confirmed is not None else None
+    best = study.best_trial.number if winner is None else winner.trial
+    row = next(each for each in study.rows() if each["number"] == best)
+    params = next(each.params for each in study.frozen_trials() if each.number == best)
+    if winner is not None:
+        with contextlib.suppress(NoUsableTrial):  # a trainer without a state has no checkpoint
+            row["checkpoint"] = str(candidate(study).checkpoint)
     keys = ("number", "value", "epoch", "best_epoch", "best_value", "seconds", "checkpoint", "mlflow_run_id")
-    return {**{key: row[key] for key in keys}, "params": trial.params}
+    return {**{key: row[key] for key in keys}, "params": params}
 
 
 def _print(rows: list[dict[str, Any]], columns: tuple[str, ...], as_json: bool) -> None:

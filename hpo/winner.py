@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hpo import confirmation
+from hpo.confirmation import Confirmation
 from hpo.errors import NoUsableTrial, SpecError
 from hpo.study import Study
 
@@ -33,28 +35,59 @@ class Candidate:
 def candidate(study: Study, trial: int | None = None) -> Candidate:
     """The winner of a search, or the trial asked for with its own checkpoint.
 
+    The winner is the trial with the best mean over fresh seeds, and of these trainings the best one; without a
+    confirmation the best trial of the search.
+
     Raises:
-        NoUsableTrial: no trial is complete, or the checkpoint is kept no more.
+        NoUsableTrial: no trial is complete, the confirmation is not, or the checkpoint is kept no more.
         SpecError: there is no complete trial of that number.
     """
     values = study.complete()
     if trial is not None and trial not in values:
-        raise SpecError(f"study {study.name!r} has no complete trial {trial}; complete: {', '.join(map(str, values))}")
-    number = study.best_trial.number if trial is None else trial
-    checkpoint, row = study.checkpoint(number), study.ledger.trial(study.id, number)
-    if checkpoint is None or row is None:
-        raise NoUsableTrial(
-            f"the checkpoint of trial {number} is not kept; those of the best {study.spec.checkpoints_kept} are"
+        raise SpecError(
+            f"study {study.name!r} has no complete trial {trial}; complete: {', '.join(map(str, values)) or 'none'}"
         )
-    found = next(each for each in study.frozen_trials() if each.number == number)
+    confirmed = confirmation.find(study) if trial is None else None
+    if confirmed is not None:
+        return _confirmed(study, confirmed)
+    number = study.best_trial.number if trial is None else trial
+    return Candidate(trial=number, run=number, **_shared(study, number), **_files(study, number))
+
+
+def _confirmed(study: Study, found: Confirmation) -> Candidate:
+    winner = found.winner
+    if winner is None:
+        again = study.settings.command("confirm", study.name)
+        left = f"{found.open} trainings are left" if found.open else "no training came to its end"
+        raise NoUsableTrial(f"the winner of {study.name!r} is not confirmed, {left}: `{again}`, or name a trial")
+    sign = study.spec.metric.sign
+    runs = {
+        each.number: (each.values[0], each.params["seed"])
+        for each in found.study.frozen_trials()
+        if each.state.name == "COMPLETE" and each.params["trial"] == winner.trial
+    }
+    best = max(runs, key=lambda number: (sign * runs[number][0], -number))
     return Candidate(
-        study=study,
-        trial=number,
-        params=study.params(found),
-        value=values[number],
-        run=number,
-        runs=study,
-        checkpoint=checkpoint,
-        sha256=row["sha256"],
-        seeds=(row["seed"],),
+        trial=winner.trial,
+        run=best,
+        **_shared(study, winner.trial),
+        **{**_files(found.study, best), "seeds": tuple(seed for _, seed in runs.values())},
+        fresh=tuple(value for value, _ in runs.values()),
+        interval=winner.interval,
     )
+
+
+def _shared(study: Study, number: int) -> dict[str, Any]:
+    trial = next(each for each in study.frozen_trials() if each.number == number)
+    return {"study": study, "params": study.params(trial), "value": trial.values[0]}
+
+
+def _files(runs: Study, number: int) -> dict[str, Any]:
+    checkpoint, row = runs.checkpoint(number), runs.ledger.trial(runs.id, number)
+    if checkpoint is None or row is None:
+        kept = runs.spec.checkpoints_kept
+        raise NoUsableTrial(
+            f"study {runs.name!r} has no checkpoint of trial {number}: those of the best {kept} are kept, "
+            "of trainers that have a state"
+        )
+    return {"runs": runs, "checkpoint": checkpoint, "sha256": row["sha256"], "seeds": (row["seed"],)}

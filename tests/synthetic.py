@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import signal
 import sys
 import threading
@@ -203,3 +204,17 @@ def _umask() -> int:
     umask = os.umask(0)
     os.umask(umask)
     return umask
+
+
+def noisy(lr: float, noise: float, signal: float = 0.0, seed: int = 0, epochs: int = 1) -> Iterator[Metrics]:
+    """An accuracy of 0.5 + signal * lr, and luck that the seed draws."""
+    luck = random.Random(f"{lr} {seed}").gauss(0, noise)
+    for _ in range(epochs):
+        yield {"val/accuracy": 0.5 + signal * lr + luck}
+
+
+def frail(lr: float, seed: int = 0, epochs: int = 1) -> Iterator[Metrics]:
+    """Comes to lr, but only with an even seed."""
+    if seed % 2:
+        raise RuntimeError("an odd seed")
+    yield {"val/accuracy": lr * epochs}

@@ -76,7 +76,7 @@ KEYS = {
         "max_failures": "failures",
     },
     "resources": {"gpus": "gpu", "num_gpus": "gpu", "cpus": "cpu", "num_cpus": "cpu"},
-    "winner": {"top_k": "top", "k": "top"},
+    "winner": {"top_k": "top", "k": "top", "repeats": "seeds", "num_seeds": "seeds", "n_seeds": "seeds"},
     "trainer": {
         "learning_rate": "lr",
         "lrate": "lr",

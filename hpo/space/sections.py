@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-__all__ = ["READ_BY", "SHORTHAND", "URLS", "Budget", "Metric", "Pruner", "Resources", "Sampler", "Winner"]
+__all__ = ["READ_BY", "SHORTHAND", "URLS", "Budget", "Confirms", "Metric", "Pruner", "Resources", "Sampler", "Winner"]
 
 SHORTHAND = {"metric": "name", "sampler": "type", "pruner": "type", "budget": "trials", "winner": "top"}
 """Section -> the key that a scalar in the section's place stands for."""
@@ -164,3 +164,16 @@ class Winner(Section):
 
     top: int = Field(default=3, ge=1)
     seeds: int = Field(default=3, ge=1)
+    epochs: int | None = Field(default=None, ge=1)
+    """Of each of these trainings; None: as many as in the search."""
+
+
+class Confirms(Section):
+    """Makes a study the confirmation of a search: trials of that, each with every seed. `hpo confirm` writes it."""
+
+    study: str
+    uid: str
+    """Of the search: another may have its name later."""
+    points: dict[str, dict[str, Any]]
+    """Number of a trial of the search -> its parameters."""
+    seeds: list[int]

@@ -1,0 +1,62 @@
+"""Commands about the winner of a search."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from hpo.options import Concurrency, Home, Insecure, Json, Mlflow, Name, Quiet, Ray, Storage, opened
+
+__all__ = ["best", "confirm"]
+
+
+def best(
+    name: Name,
+    checkpoint: Annotated[bool, typer.Option("--checkpoint", help="Print the path of its checkpoint alone.")] = False,
+    home: Home = None,
+    storage: Storage = None,
+    as_json: Json = False,
+) -> None:
+    """Show the winner of a study, or its best trial where none is confirmed, and its checkpoint."""
+    from hpo import summary
+    from hpo.study import Study
+
+    study = Study.load(name, opened(home, storage))
+    if checkpoint:
+        from hpo.winner import candidate
+
+        typer.echo(candidate(study).checkpoint)
+        return
+    summary.best(study, as_json=as_json)
+
+
+def confirm(
+    name: Name,
+    top: Annotated[
+        int | None, typer.Option(min=1, help="So many of the best trials; 3, or what the file says.")
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Trainings of each; 3, or what the file says.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Of each training; as many as in the search.")] = None,
+    concurrency: Concurrency = None,
+    home: Home = None,
+    storage: Storage = None,
+    mlflow: Mlflow = None,
+    ray: Ray = None,
+    insecure_cluster: Insecure = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Train the best trials of a study again with fresh seeds, and choose the winner by the mean."""
+    opened(home, storage, mlflow, but=name)
+    import hpo
+    from hpo import summary
+    from hpo.confirmation import confirm as run
+    from hpo.space.sections import Winner
+
+    study = hpo.load(name, home=home, storage=storage, mlflow=mlflow, ray=ray, insecure_cluster=insecure_cluster)
+    study.spec.require_sources()
+    given = {key: value for key, value in (("top", top), ("seeds", seeds), ("epochs", epochs)) if value is not None}
+    wish = (study.spec.winner or Winner()).model_copy(update=given)
+    found = run(study, wish, concurrency=concurrency, progress=not quiet)
+    summary.confirmed(found, metric=study.spec.metric.name, as_json=as_json)

@@ -1,0 +1,74 @@
+"""How trials stand after trainings with fresh seeds: means with intervals, and which of them can be told apart.
+
+The best of many noisy numbers is too good: it was chosen for its luck too. Numbers from fresh seeds were not.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+
+__all__ = ["LEVEL", "Standing", "rank", "same_as_first"]
+
+LEVEL = 0.95
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """One trial of the search and what its trainings with fresh seeds came to."""
+
+    trial: int
+    searched: float  # the objective that the search saw
+    fresh: tuple[float, ...]  # of each training that came to its end
+    failed: int = 0  # trainings that did not
+
+    @property
+    def mean(self) -> float | None:
+        return fmean(self.fresh) if self.fresh else None
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """Student's interval of the mean, 95%; None for fewer than two numbers."""
+        if len(self.fresh) < 2:
+            return None
+        from scipy import stats  # half a second
+
+        count = len(self.fresh)
+        half = float(stats.t.ppf((1 + LEVEL) / 2, count - 1)) * stdev(self.fresh) / math.sqrt(count)
+        mean = fmean(self.fresh)
+        return mean - half, mean + half
+
+    def flattery(self, sign: float) -> float | None:
+        """By how much the search's number was better than the mean; negative: it was worse."""
+        return sign * (self.searched - self.mean) if self.mean is not None else None
+
+
+def rank(standings: Sequence[Standing], sign: float) -> list[Standing]:
+    """The best mean first; of equals the earlier trial. One with failed trainings comes after all that have none."""
+
+    def key(each: Standing) -> tuple[bool, bool, float, int]:
+        return each.mean is None, each.failed > 0, -sign * (each.mean or 0.0), each.trial
+
+    return sorted(standings, key=key)
+
+
+def same_as_first(ranked: Sequence[Standing]) -> list[int] | None:
+    """Trials that cannot be told apart from the first at 95%; None where there are too few numbers to say.
+
+    Tukey's honest significant difference over all trials with two numbers or more (Tukey 1949, Kramer 1956): the chance
+    to see a difference anywhere where there is none is 5% in all, however many trials are compared. Where seeds change
+    nothing at all, any difference counts.
+    """
+    from scipy import stats
+
+    first, *others = ranked
+    compared = [each for each in others if len(each.fresh) > 1]
+    if len(first.fresh) < 2 or not compared:
+        return None
+    groups = [first, *compared]
+    if all(min(each.fresh) == max(each.fresh) for each in groups):
+        return [each.trial for each in compared if each.mean == first.mean]
+    chances = stats.tukey_hsd(*(each.fresh for each in groups)).pvalue[0]
+    return [each.trial for each, chance in zip(groups, chances, strict=True) if each != first and chance > 1 - LEVEL]
