@@ -79,7 +79,7 @@ def test_quickstart_from_the_first_command_to_the_last(home: Path) -> None:
     done = hpo("run", "--space", "search_spaces/quickstart.yaml", home=home)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("trial ") >= 12
-    assert "best trial" in done.stdout
+    assert "winner      trial " in done.stdout
     assert f"ui --backend-store-uri sqlite:///{home}/mlflow.db" in done.stdout
     assert f"optuna-dashboard sqlite:///{home}/studies.db" in done.stdout
 
@@ -97,7 +97,12 @@ def test_quickstart_from_the_first_command_to_the_last(home: Path) -> None:
 
     more = hpo("resume", "quickstart", "--set", "budget.trials=13", "--quiet", "--json", home=home)
     assert more.returncode == 0, more.stderr
-    assert json.loads(more.stdout)["value"] >= best["value"]
+    assert json.loads(more.stdout)["confirmation"]["open"] == 0
+    path = hpo("best", "quickstart", "--checkpoint", home=home).stdout.strip()
+    assert path == json.loads(more.stdout)["checkpoint"]
+    confirmed = hpo("confirm", "quickstart", "--quiet", home=home)
+    assert confirmed.returncode == 0, confirmed.stderr
+    assert "mean of 3 fresh seeds" in confirmed.stdout
     assert len(json.loads(hpo("trials", "quickstart", "--json", home=home).stdout)) == 13
     refused = hpo("resume", "quickstart", "--set", "trainer.epochs=9", home=home)
     assert refused.returncode == 2
