@@ -130,7 +130,7 @@ def _facts(seen: Snapshot, shown: Shown, number: int, run: Run) -> Iterator[Find
 
 def _params(seen: Snapshot, number: int, run: Run) -> Iterator[Finding]:
     """Parameters, and what the trainer says of itself; MLflow never lets one change."""
-    for name, value in {**seen.facts[number], **seen.trials[number].params}.items():
+    for name, value in {**records.flat(seen.facts[number]), **seen.trials[number].params}.items():
         ours, theirs = str(value)[:6000], run.params.get(name)
         if theirs is None:
             yield seen.finding(number, "picture", f"MLflow lacks parameter {name}", AGAIN, sql=ours)

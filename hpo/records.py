@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from hpo.space.sections import Metric
     from hpo.spec import SearchSpec
 
-__all__ = ["Payload", "best", "end", "end_of_study", "epoch", "facts", "packing", "start", "warned", "winner"]
+__all__ = ["Payload", "best", "end", "end_of_study", "epoch", "facts", "flat", "packing", "start", "warned", "winner"]
 
 Payload = dict[str, Any]
 
@@ -38,7 +38,16 @@ def start(number: int, *, seed: int, params: Mapping[str, Any], trainer: Mapping
 def facts(said: Mapping[str, Any], *, params: Mapping[str, Any], config: Mapping[str, Any] | None) -> Payload:
     """What a trainer says of itself, with its configuration."""
     # MLflow takes a parameter once: what is searched is there already
-    return {"facts": {name: fact for name, fact in said.items() if name not in params}, "config": config}
+    return {"facts": {name: fact for name, fact in flat(said).items() if name not in params}, "config": config}
+
+
+def flat(said: Mapping[str, Any]) -> dict[str, Any]:
+    """As MLflow shows it, which compares parameters one by one: `versions.torch` and so on; no commit where none is."""
+    given = said.get("versions")
+    versions = given if isinstance(given, Mapping) else {}
+    absent = {name for name in ("git_commit", "git_dirty") if said.get(name) is None}
+    kept = {name: fact for name, fact in said.items() if name not in absent and not (versions and name == "versions")}
+    return kept | {f"versions.{package}": version for package, version in versions.items()}
 
 
 def epoch(number: int, *, time: float, metrics: Mapping[str, float]) -> Payload:

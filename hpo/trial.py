@@ -23,7 +23,9 @@ from typing import Any, Literal
 
 import psutil
 
+import trainers
 from hpo.imports import uncollected
+from hpo.provenance import provenance
 from trainers import checkpoint
 from trainers.folders import inside, private
 
@@ -157,12 +159,15 @@ class Attempt:
     def _report(self, **values: Any) -> Report:
         if not self._introduced:
             self._introduced = True
-            facts = self._trainer.facts() if hasattr(self._trainer, "facts") else {}
-            values["facts"] = json.loads(json.dumps(dict(facts), default=str))
+            said = self._trainer.facts() if hasattr(self._trainer, "facts") else {}
+            with_it = provenance(_code_of(self._assignment), gpu=self._assignment.gpu)
+            # the trainer knows best where it computes
+            facts = {**dict(said), **with_it, "device": said.get("device", with_it["device"])}
+            values["facts"] = json.loads(json.dumps(facts, default=str))
             if "import" not in self._assignment.trainer:
                 values["config"] = self._trainer.config.model_dump(mode="json")
-        said, self._warned = tuple(dict.fromkeys(self._warned)), []
-        return Report(number=self._assignment.number, attempt=self._assignment.attempt, warnings=said, **values)
+        warned, self._warned = tuple(dict.fromkeys(self._warned)), []
+        return Report(number=self._assignment.number, attempt=self._assignment.attempt, warnings=warned, **values)
 
     def _is_last(self) -> bool:
         return bool(self._assignment.trainer.get("epochs") == self._epoch)
@@ -215,6 +220,15 @@ def build(assignment: Assignment) -> Any:
     given = {name: value for name, value in assignment.trainer.items() if name != "import"}
     given |= {name: value for name, value in offered.items() if name in wanted and name not in given}
     return target(**given)
+
+
+def _code_of(assignment: Assignment) -> Path | None:
+    """The file that trains; None where what the user named is in none."""
+    if "import" not in assignment.trainer:
+        return Path(str(trainers.__file__))
+    module = sys.modules.get(assignment.trainer["import"].partition(":")[0])
+    file = getattr(module, "__file__", None)
+    return Path(file).absolute() if file else None
 
 
 @contextmanager
