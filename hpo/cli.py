@@ -214,6 +214,7 @@ def _delete(study: Study) -> None:
 for command in (
     cli_winner.best,
     cli_winner.confirm,
+    cli_winner.reproduce,
     cli_doctor.doctor,
     cli_train.train,
     cli_train.evaluate,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from typing import Annotated
 
 import typer
 
 from hpo.options import Concurrency, Home, Insecure, Json, Mlflow, Name, Quiet, Ray, Storage, opened
 
-__all__ = ["best", "confirm"]
+__all__ = ["best", "confirm", "reproduce"]
 
 
 def best(
@@ -60,3 +62,31 @@ def confirm(
     wish = (study.spec.winner or Winner()).model_copy(update=given)
     found = run(study, wish, concurrency=concurrency, progress=not quiet)
     summary.confirmed(found, metric=study.spec.metric.name, as_json=as_json)
+
+
+def reproduce(
+    name: Name,
+    trial: Annotated[int, typer.Option(min=0, help="Number of the trial.", show_default=False)],
+    home: Home = None,
+    storage: Storage = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Train a trial again from its record alone; tell whether the same comes of it, and what is not as it was."""
+    from hpo import reproduce as command
+    from hpo.study import Study
+    from hpo.wording import number
+
+    study = Study.load(name, opened(home, storage))
+
+    def say(epoch: int, value: float | None) -> None:
+        if not quiet:
+            print(f"epoch {epoch:4d}  {study.spec.metric.name} {number(value)}", file=sys.stderr)
+
+    found = command.reproduce(study, trial, say)
+    if as_json:
+        print(json.dumps(found.facts(), indent=2))
+    else:
+        command.show(found)
+    if found.verdict == "different":
+        raise typer.Exit(3)

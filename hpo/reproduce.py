@@ -1,0 +1,193 @@
+"""A trial trained once more from its record alone, and whether the same comes of it."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from hpo import columns
+from hpo.errors import HpoError, Interrupted, SpecError
+from hpo.study import Study
+from hpo.trial import Assignment, Attempt, Report
+from hpo.wording import number as rounded
+from hpo.wording import plain
+from trainers.folders import private
+
+__all__ = ["CLOSE", "Reproduction", "judge", "reproduce", "show"]
+
+CLOSE = 0.02
+"""Of 1, or of the recorded number where that is larger: what other hardware or versions do to a sound training."""
+
+MEASURED = ("seconds", "_per_second", "_mb")
+"""How metrics end that are of the machine and not of the training."""
+
+Curve = Mapping[int, Mapping[str, float]]
+"""Epoch -> its metrics."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """Something that is not as it was."""
+
+    what: str
+    recorded: Any
+    now: Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reproduction:
+    """How a second training of a trial compares with what is on record of the first."""
+
+    verdict: Literal["identical", "close", "different"]
+    epochs: int  # that were compared
+    metric: str
+    value: float | None  # on record, at the last epoch
+    now: float | None
+    first: Difference | None  # the first metric that differs, with its epoch
+    largest: float  # difference of the objective, over all epochs
+    surroundings: tuple[Difference, ...]  # code, data, versions, device that differ
+
+    def facts(self) -> dict[str, Any]:
+        """The same as plain values."""
+        return asdict(self)
+
+
+def reproduce(study: Study, number: int, say: Callable[[int, float | None], None]) -> Reproduction:
+    """Train a trial again, here and now, for as many epochs as are on record; nothing of the study is touched.
+
+    `say` is told each epoch with its objective.
+
+    Raises:
+        SpecError: there is no such trial, no epoch of it is on record, or pictures or weights cannot be used.
+        HpoError: the training ended before that.
+        Interrupted: Ctrl-C.
+    """
+    row = study.ledger.trial(study.id, number)
+    curve = {each["epoch"]: columns.metrics(each) for each in study.ledger.epochs(study.id, number)}
+    if row is None or not curve:
+        known = ", ".join(str(each["number"]) for each in study.ledger.trials(study.id) if each["epoch"])
+        raise SpecError(
+            f"study {study.name!r} has no epoch of trial {number} on record; there are of: {known or 'none'}"
+        )
+    study.spec.require_sources()
+    now: dict[int, Mapping[str, float]] = {}
+    facts: dict[str, Any] = {}
+    private(study.settings.home)
+    with tempfile.TemporaryDirectory(dir=study.settings.home, prefix=".reproduce-") as folder:
+        for report in _train(_assignment(study, number, Path(folder)), max(curve)):
+            facts |= report.facts or {}
+            if report.epoch is not None:
+                now[report.epoch] = report.metrics
+                say(report.epoch, report.metrics.get(study.spec.metric.name))
+    return judge(curve, now, columns.facts(row), facts, metric=study.spec.metric.name)
+
+
+def _assignment(study: Study, number: int, folder: Path) -> Assignment:
+    row = study.ledger.trial(study.id, number)
+    assert row is not None
+    trial = next(each for each in study.frozen_trials() if each.number == number)
+    return Assignment(
+        number=number,
+        attempt=1,
+        seed=row["seed"],
+        trainer=study.spec.resolve(trial.params),
+        recorded=0,
+        checkpoint=None,
+        checkpoints=folder,
+        folder="again",
+        datasets=study.settings.datasets,
+        cpu=study.spec.resources.cpu,  # as many threads: sums in another order are other numbers
+        gpu=row["gpu"],
+        import_paths=study.import_paths,
+    )
+
+
+def _train(assignment: Assignment, epochs: int) -> Iterator[Report]:
+    done = 0
+    try:
+        attempt = Attempt(assignment)
+    except (OSError, ValueError) as error:
+        raise SpecError(str(error)) from error
+    try:
+        while done < epochs:
+            report = attempt.next_report()
+            yield report
+            if report.epoch is None:  # it has ended early, which the comparison says
+                return
+            done = report.epoch
+    except KeyboardInterrupt as error:
+        raise Interrupted("interrupted; nothing was kept") from error
+    except Exception as error:
+        how = f"{type(error).__name__}: {error}"
+        raise HpoError(f"the training ended after {done} of {epochs} epochs: {how}") from error
+
+
+def judge(
+    recorded: Curve, now: Curve, facts: Mapping[str, Any], facts_now: Mapping[str, Any], *, metric: str
+) -> Reproduction:
+    """Compare two curves and what they were trained with.
+
+    Identical: every metric of every epoch is, but for those that measure the machine. Close: the objective never
+    differs by more than `CLOSE`.
+    """
+    first, largest = None, 0.0
+    for epoch in sorted(recorded):
+        for name in sorted(recorded[epoch]):
+            mine, yours = recorded[epoch][name], now.get(epoch, {}).get(name)
+            if name.endswith(MEASURED) or repr(mine) == repr(yours):  # NaN is not equal to itself
+                continue
+            first = first or Difference(what=f"{name} at epoch {epoch}", recorded=mine, now=yours)
+            if name == metric:
+                apart = abs(mine - yours) / max(1.0, abs(mine)) if yours is not None else float("inf")
+                largest = max(largest, apart) if apart == apart else float("inf")
+    last = max(recorded)
+    return Reproduction(
+        verdict="identical" if first is None else "close" if largest <= CLOSE else "different",
+        epochs=len(recorded),
+        metric=metric,
+        value=recorded[last].get(metric),
+        now=now.get(last, {}).get(metric),
+        first=first,
+        largest=largest,
+        surroundings=tuple(_surroundings(facts, facts_now)),
+    )
+
+
+def _surroundings(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Difference]:
+    """What a training depends on besides parameters and seed; what an earlier version did not record is left out."""
+    pairs = {
+        "code, commit": (before.get("git_commit"), now.get("git_commit")),
+        "code, changed since its commit": (before.get("git_dirty"), now.get("git_dirty")),
+        "data, fingerprint": (before.get("dataset_fingerprint"), now.get("dataset_fingerprint")),
+        "device": (before.get("device"), now.get("device")),
+    }
+    versions, versions_now = before.get("versions") or {}, now.get("versions") or {}
+    pairs |= {
+        f"version of {each}": (versions.get(each), versions_now.get(each)) for each in {**versions, **versions_now}
+    }
+    known = "versions" in before
+    return [
+        Difference(what=what, recorded=mine, now=yours)
+        for what, (mine, yours) in pairs.items()
+        if mine != yours and (known or mine is not None)
+    ]
+
+
+def show(found: Reproduction) -> None:
+    """Print it for people."""
+    how = {
+        "identical": "every metric of every epoch is the same",
+        "close": f"{found.metric} differs by {rounded(found.largest)} at most, {CLOSE:g} is close",
+        "different": f"{found.metric} differs by {rounded(found.largest)}, {CLOSE:g} would be close",
+    }
+    print(f"{found.verdict:<11} {plain(how[found.verdict])}, over {found.epochs} epochs")
+    print(f"{'value':<11} {rounded(found.value)} on record, {rounded(found.now)} now")
+    if found.first is not None:
+        print(f"{'first':<11} {plain(found.first.what)}: {found.first.recorded!r} on record, {found.first.now!r} now")
+    for each in found.surroundings:
+        print(plain(f"{'differs':<11} {each.what}: {each.recorded} then, {each.now} now"))
+    if not found.surroundings:
+        print(f"{'same':<11} code, data, versions and device, as far as they are on record")
