@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hpo import cli_data, cli_doctor, cli_models, cli_train, cli_winner
+from hpo import cli_data, cli_doctor, cli_export, cli_models, cli_train, cli_winner
 from hpo.errors import HpoError, Unavailable
 from hpo.masking import masked, redacted
 from hpo.options import Concurrency, Home, Insecure, Json, Mlflow, Name, Quiet, Ray, Set, Space, Storage, opened
@@ -219,6 +219,7 @@ for command in (
     cli_train.train,
     cli_train.evaluate,
     cli_train.predict,
+    cli_export.export,
 ):
     app.command()(command)
 

@@ -20,6 +20,7 @@ ALLOWED = {
     "hpo.cli_models": {"trainers"},
     "hpo.evaluation": {"trainers"},
     "hpo.disk": {"trainers"},
+    "hpo.export": {"torch", "trainers"},
     "hpo.guard": {"ray"},
     "hpo.probe": {"ray", "torch", "trainers"},
     "hpo.projection": {"mlflow"},

@@ -5,16 +5,14 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, BinaryIO
 
-from trainers.folders import private
+from trainers.folders import replaced
 
-__all__ = ["CheckpointError", "digest", "load", "load_tensors", "save"]
+__all__ = ["CheckpointError", "digest", "load", "load_hashed", "load_tensors", "save"]
 
 SUFFIXES = (".pt", ".json")
 
@@ -30,22 +28,10 @@ def save(state: Mapping[str, Any], path: Path) -> str:
     may read it. Raises ValueError for another suffix, OSError where the disk is full; `path` then stands as before.
     """
     _check_suffix(path)
-    private(path.parent)
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mode 0600
-    beside = Path(name)
-    try:
-        with os.fdopen(descriptor, "w+b") as file:
+    with replaced(path) as beside:
+        with beside.open("wb") as file:
             _write(state, file, path.suffix)
-            file.flush()
-            os.fsync(file.fileno())
-            file.seek(0)
-            written = hashlib.file_digest(file, "sha256").hexdigest()
-        beside.replace(path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
-    return written
+        return digest(beside)
 
 
 def load(path: Path, sha256: str | None) -> dict[str, Any]:
@@ -53,17 +39,23 @@ def load(path: Path, sha256: str | None) -> dict[str, Any]:
 
     No code in the file is ever run. Raises CheckpointError, which says what to do.
     """
+    return load_hashed(path, sha256)[0]
+
+
+def load_hashed(path: Path, sha256: str | None) -> tuple[dict[str, Any], str]:
+    """As `load`, with the SHA-256 of what was read."""
     _check_suffix(path)
     try:
         content = path.read_bytes()
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read ({error.strerror}): retry the trial from its start") from error
-    if sha256 is not None and (found := hashlib.sha256(content).hexdigest()) != sha256:
+    found = hashlib.sha256(content).hexdigest()
+    if sha256 is not None and found != sha256:
         raise CheckpointError(
             f"{path} has SHA-256 {found}, not the recorded {sha256}: it was damaged or replaced; "
             "restore the file from a copy, or delete it and retry the trial from its start"
         )
-    return _read(content, path)
+    return _read(content, path), found
 
 
 def load_tensors(file: BinaryIO | Path) -> Any:
@@ -109,11 +101,3 @@ def _read(content: bytes, path: Path) -> dict[str, Any]:
     if not isinstance(state, dict):
         raise CheckpointError(f"{path} holds {type(state).__name__}, not a mapping: delete it and retry the trial")
     return state
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

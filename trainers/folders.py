@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["inside", "private", "private_file"]
+__all__ = ["inside", "private", "private_file", "replaced"]
 
 
 def private(folder: Path) -> Path:
@@ -22,6 +26,27 @@ def private_file(path: Path) -> Path:
     return path
 
 
+@contextmanager
+def replaced(path: Path) -> Iterator[Path]:
+    """Yield an empty file beside `path`, for this user only (0600), to be written whole; it then takes its place.
+
+    It is synced and renamed: whoever opens `path` sees the old content or the new. An error, of the disk too, leaves
+    `path` as it stands.
+    """
+    private(path.parent)
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mode 0600
+    os.close(descriptor)
+    beside = Path(name)
+    try:
+        yield beside
+        _sync(beside)
+        beside.replace(path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+    _sync(path.parent)
+
+
 def inside(root: Path, relative: str) -> Path:
     """The path below `root`; links are followed.
 
@@ -31,3 +56,11 @@ def inside(root: Path, relative: str) -> Path:
     if not path.resolve().is_relative_to(root.resolve()):
         raise ValueError(f"{relative!r} leads out of {root}")
     return path
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

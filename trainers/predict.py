@@ -20,7 +20,7 @@ from trainers.models import configured
 from trainers.normalise import Normalise
 from trainers.precision import autocast, fix_cublas_workspace, switches
 
-__all__ = ["Member", "Prediction", "Predictor"]
+__all__ = ["Member", "Prediction", "Predictor", "chosen_device"]
 
 _UNREADABLE_PICTURE = "this is no picture, or a damaged one"
 
@@ -40,8 +40,11 @@ class Prediction:
 class Member:
     """One trained network with all that its pictures need: shape, scale, classes."""
 
-    def __init__(self, state: Mapping[str, Any], *, device: torch.device) -> None:
-        """Build the network of a `Trainer.state_dict()`; the averaged one where there is an average."""
+    def __init__(self, state: Mapping[str, Any], *, device: torch.device, sha256: str | None = None) -> None:
+        """Build the network of a `Trainer.state_dict()`; the averaged one where there is an average.
+
+        `sha256` is that of the checkpoint it was read from.
+        """
         fix_cublas_workspace(device)
         self.config = TrainConfig.model_validate(state["config"])
         self.classes: tuple[str, ...] = tuple(state["classes"])
@@ -51,7 +54,12 @@ class Member:
         """fingerprint of the pictures and split it was trained on"""
         self.mirrored: bool = state["input"]["mirrored"]
         """whether a mirrored picture keeps its class"""
-        self.normalise = Normalise(state["input"]["mean"], state["input"]["std"], device=device)
+        self.mean: tuple[float, ...] = tuple(state["input"]["mean"])
+        """per channel, on the scale [0, 1], as `std` is"""
+        self.std: tuple[float, ...] = tuple(state["input"]["std"])
+        self.sha256 = sha256
+        """of the checkpoint; None where it is not known"""
+        self.normalise = Normalise(self.mean, self.std, device=device)
         self.model = self._build(state).to(device).to(memory_format=self.normalise.layout).eval()
         self.device = device
 
@@ -59,6 +67,37 @@ class Member:
         model = configured(self.config, input_shape=self.shape, classes=len(self.classes))
         model.load_state_dict(state["ema"]["model"] if state["ema"] is not None else state["model"])
         return model
+
+    @classmethod
+    def load(cls, path: Path, sha256: str | None = None, *, device: torch.device) -> Member:
+        """Load the network of a state file that a training has written, after checking its SHA-256 where one is given.
+
+        Raises CheckpointError for a file that cannot be read or is another, ValueError for one that holds no training
+        of ours.
+        """
+        state, found = checkpoint.load_hashed(path, sha256)
+        if not {"config", "classes", "input", "model", "ema"} <= state.keys():
+            raise ValueError(
+                f"{path} is no state of a built-in training; give a checkpoint of `hpo train` or a trial: what a "
+                "trainer of your own has saved, that trainer alone can read"
+            )
+        return cls(state, device=device, sha256=found)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that a member is built from, without what only a training needs; weights are not copied."""
+        return {
+            "config": self.config.model_dump(mode="json"),
+            "classes": list(self.classes),
+            "data": self.data,
+            "input": {
+                "shape": list(self.shape),
+                "mean": list(self.mean),
+                "std": list(self.std),
+                "mirrored": self.mirrored,
+            },
+            "model": self.model.state_dict(),
+            "ema": None,
+        }
 
     @torch.no_grad()
     def log_probabilities(self, images: Tensor, *, tta: bool) -> Tensor:
@@ -86,6 +125,11 @@ def _views(images: Tensor, mirrored: bool) -> Iterator[Tensor]:
         yield padded[..., top : top + height, left : left + width]
 
 
+def chosen_device(device: str | None) -> torch.device:
+    """The device of that name; without one a GPU where there is one, else the CPU."""
+    return torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
 class Predictor:
     """One network or several of the same classes and input; probabilities are averaged over networks and views."""
 
@@ -108,16 +152,8 @@ class Predictor:
 
         Raises CheckpointError for a file that cannot be read, ValueError for one that holds no training of ours.
         """
-        where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        members = []
-        for path in paths:
-            state = checkpoint.load(path, None)
-            if not {"config", "classes", "input", "model", "ema"} <= state.keys():
-                raise ValueError(
-                    f"{path} is no state of a built-in training; give a checkpoint of `hpo train` or a trial"
-                )
-            members.append(Member(state, device=where))
-        return cls(members, tta=tta)
+        where = chosen_device(device)
+        return cls([Member.load(path, device=where) for path in paths], tta=tta)
 
     @property
     def passes(self) -> int:

@@ -1,0 +1,67 @@
+"""How long a network takes to answer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from trainers.predict import Predictor
+
+__all__ = ["RUNS", "WARM_UP", "Latency", "measure", "time_calls"]
+
+RUNS = 200
+WARM_UP = 20
+"""Calls before the first that counts: libraries choose algorithms and caches fill in them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Latency:
+    """Milliseconds from stored pictures to probabilities, over calls one after the other."""
+
+    device: str
+    """what computed: the name of a GPU, or cpu"""
+    batch: int
+    """pictures in a call"""
+    n: int
+    """calls measured"""
+    p50_ms: float
+    p95_ms: float
+
+
+def measure(predictor: Predictor, batch: int = 1, runs: int = RUNS, warmup: int = WARM_UP) -> Latency:
+    """Time `predictor` on random pictures that lie on its device; decoding and copying are not in it.
+
+    Threads on a CPU are torch's own number of them. Raises ValueError for a batch or runs below 1.
+    """
+    device = predictor.device
+    generator = torch.Generator().manual_seed(0)
+    pictures = torch.randint(0, 256, (batch, *predictor.shape), dtype=torch.uint8, generator=generator).to(device)
+
+    def call() -> None:
+        predictor.probabilities(pictures)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
+    return time_calls(call, device=name, batch=batch, runs=runs, warmup=warmup)
+
+
+def time_calls(
+    call: Callable[[], object], *, device: str, batch: int, runs: int = RUNS, warmup: int = WARM_UP
+) -> Latency:
+    """Time a call that answers for `batch` pictures and waits for its answer."""
+    if batch < 1 or runs < 1:
+        raise ValueError(f"batch {batch} and runs {runs} must be 1 or more")
+    for _ in range(warmup):
+        call()
+    seconds = []
+    for _ in range(runs):
+        began = time.perf_counter()
+        call()
+        seconds.append(time.perf_counter() - began)
+    p50, p95 = np.percentile(seconds, (50, 95))
+    return Latency(device=device, batch=batch, n=runs, p50_ms=float(p50) * 1e3, p95_ms=float(p95) * 1e3)
