@@ -164,6 +164,8 @@ def test_a_trainer_of_ones_own_is_told_of_the_gpu_that_is_there(
     (tmp_path / "seeing.py").write_text(SEEING)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a card")
+    monkeypatch.setattr(torch.backends.cudnn, "version", lambda: 90100)
     space = spec.parse(OWN + "trainer: {import: 'seeing:placed'}\n")
     values = {"import": "seeing:placed", "lr": 0.1}
     run = Training(space, values, settings_for(space, home=home), name="own", seed=0)

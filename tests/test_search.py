@@ -173,7 +173,9 @@ def test_a_worker_that_dies_every_time_fails_its_trial_alone(home: Path) -> None
 @pytest.mark.slow
 def test_a_process_that_dies_between_two_trials_fails_neither(home: Path) -> None:
     parameters = {"delay": {"values": [0.01, 0.02, 0.03, 0.05, 0.1, 0.2]}}
-    tree = space("idle", sampler="grid", parameters=parameters, trainer=own("departing"))
+    marks = home.parent / "marks"
+    marks.mkdir()
+    tree = space("idle", sampler="grid", parameters=parameters, trainer=own("departing", marks=str(marks)))
     study = hpo.run(tree, home=home, concurrency=1)
     assert study.counts() == {"COMPLETE": 6}
     assert max(study.trials.attempt) > 1, "no process died before its next trial had ended"
@@ -254,9 +256,9 @@ def test_a_budget_leaves_the_rest_in_the_queue_and_holds_after_a_restart(
         hpo.run(tree, home=home, concurrency=2)
     study = hpo.load("short", home=home, overrides=[f"budget.{more}"])
     assert study.counts() == {"WAITING": 2}
-    assert all(0 < len(trial.intermediate_values) < 1000 for trial in study.frozen_trials())
-    assert disagreements(study) == []
     reached = [len(trial.intermediate_values) for trial in study.frozen_trials()]
+    assert 0 < max(reached) < 1000
+    assert disagreements(study) == []
     with pytest.raises(NoUsableTrial, match=r"budget\.(time|cost) of .* spent, .*hpo resume short --set budget\.\1=N"):
         hpo.load("short", home=home).resume(concurrency=2)
     again = [len(trial.intermediate_values) for trial in hpo.load("short", home=home).frozen_trials()]
