@@ -36,6 +36,7 @@ def run(
     insecure_cluster: bool = False,
     concurrency: int | None = None,
     progress: bool = True,
+    extend: str | None = None,
 ) -> Study:
     """Run the study that a space file, a mapping of its shape or a parsed space describes; resume it if it exists.
 
@@ -48,9 +49,11 @@ def run(
         insecure_cluster: the running cluster may be one that asks for no token, which anybody in reach may take over.
         concurrency: trials at a time at most; as many as fit by default.
         progress: show on stderr what happens: a live table on a terminal, a line a trial elsewhere.
+        extend: the study of this name, which is the space's too, goes on over this space: more values, wider ranges.
 
     Raises:
-        errors.SpecError: the space cannot be used, or the name belongs to a study over another space.
+        errors.SpecError: the space cannot be used, or the name belongs to a study over another space, or the study
+            cannot be extended to this one.
         errors.StudyOwned: another process is running the study.
         errors.Interrupted: stopped by the user; `Study.resume` goes on.
         errors.NoUsableTrial: the search has ended without a COMPLETE trial.
@@ -68,7 +71,7 @@ def run(
     settings = settings_for(
         parsed, home=home, storage=storage, mlflow=mlflow, ray=ray, insecure_cluster=insecure_cluster
     )
-    return start.run(parsed, settings, concurrency=concurrency, progress=progress)
+    return start.run(parsed, settings, concurrency=concurrency, progress=progress, extend=extend)
 
 
 def load(

@@ -39,8 +39,11 @@ def run(
     seed: Annotated[int | None, typer.Option(help="Short for --set sampler.seed=N.")] = None,
     gpus: Annotated[str | None, typer.Option(help="GPUs per trial: auto, a share or a number.")] = None,
     concurrency: Concurrency = None,
+    extend: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Study to go on over this space: more values, wider ranges.")
+    ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Validate and print the plan; the same as hpo check.")
+        bool, typer.Option("--dry-run", help="Validate and print the plan, or what --extend would change.")
     ] = False,
     home: Home = None,
     storage: Storage = None,
@@ -54,11 +57,19 @@ def run(
     keys = {"budget.trials": trials, "sampler.type": sampler, "sampler.seed": seed, "resources.gpu": gpus}
     short = [f"{key}={value}" for key, value in keys.items() if value is not None]
     everything = [*(overrides or []), *short]
-    if dry_run:
+    if dry_run and extend is None:
         check(space, everything, concurrency, home, storage, mlflow, ray, as_json)
         return
     import hpo
 
+    if dry_run and extend is not None:
+        from hpo import spec
+        from hpo.extension import preview
+
+        parsed = spec.load(space, everything)
+        where = hpo.settings_for(parsed, home=home, storage=storage, mlflow=mlflow, ray=ray)
+        preview(extend, parsed, where, as_json=as_json)
+        return
     study = hpo.run(
         space,
         overrides=everything,
@@ -69,6 +80,7 @@ def run(
         insecure_cluster=insecure_cluster,
         concurrency=concurrency,
         progress=not quiet,
+        extend=extend,
     )
     from hpo.summary import closing  # imports Optuna, which `hpo.run` does while Ray starts
 

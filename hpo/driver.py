@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from hpo import patience, records
+from hpo import history, patience, records
 from hpo.errors import HpoError, Interrupted, NoUsableTrial, Unavailable
 from hpo.lease import Lease
 from hpo.masking import masked, redacted
@@ -52,6 +52,7 @@ def run(study: Study, *, concurrency: int | None = None, progress: bool = True) 
         with Lease(study) as lease:
             study.begin()
             recover(study)
+            history.enqueue(study)
             try:
                 lease.outcome = Driver(study, concurrency, shown, lease).run()
             except BaseException as error:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 import sqlalchemy as sql
-from sqlalchemy.engine import RowMapping
+from sqlalchemy.engine import Connection, RowMapping
 
 from hpo.errors import SpecError, StudyOwned
 from hpo.space.document import printable
@@ -126,6 +126,14 @@ class Lease:
         self._renewed, self.outcome = now, seen["outcome"]
         return taken
 
+    def check(self, connection: Connection) -> None:
+        """Make sure, for the rest of a transaction, that the study is this process's; raises as `renew`."""
+        if connection.execute(sql.select(studies.c.id).where(*self._mine).with_for_update()).first() is None:
+            raise self._taken_over()
+
+    def _taken_over(self) -> StudyOwned:
+        return StudyOwned(f"study {self._study['name']!r} was taken over by another driver; this one stops")
+
     @property
     def _mine(self) -> tuple[sql.ColumnElement[bool], ...]:
         """The study's row, as long as nobody has taken it over."""
@@ -146,7 +154,7 @@ class Lease:
             with self._ledger.begin() as connection:
                 query = sql.update(studies).where(*mine).values(expires=now + SECONDS, seconds=spent)
                 if connection.execute(query).rowcount == 0:
-                    raise StudyOwned(f"study {self._study['name']!r} was taken over by another driver; this one stops")
+                    raise self._taken_over()
                 return bool(connection.execute(sql.select(studies.c.stop).where(*mine)).scalar_one())
 
         stop = self._ledger.patience.call(write)

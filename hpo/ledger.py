@@ -16,7 +16,7 @@ from hpo import database, records
 from hpo.errors import SpecError, Unavailable
 from hpo.masking import masked, redacted
 from hpo.patience import Patience, patient
-from hpo.tables import attempts, create, epochs, missing, outbox, packings, studies, trials
+from hpo.tables import attempts, create, epochs, history, missing, outbox, packings, studies, trials
 
 __all__ = ["Ledger"]
 
@@ -86,12 +86,15 @@ class Ledger:
             return connection.execute(self._select(studies).order_by(studies.c.id)).mappings().all()
 
     @patient
-    def add_study(self, **values: Any) -> None:
-        """Insert a study; one that is there already under the name is left as it is."""
+    def add_study(self, first: Mapping[str, Any] | None = None, **values: Any) -> None:
+        """Insert a study, with the `first` row of its history; one that is there already is left as it is."""
         with self.begin() as connection:
             found = connection.execute(sql.select(studies.c.id).where(studies.c.name == values["name"])).first()
             if found is None:
-                connection.execute(sql.insert(studies).values(created=time.time(), **values))
+                new = connection.execute(sql.insert(studies).values(created=time.time(), **values))
+                if first is not None:
+                    assert new.inserted_primary_key is not None
+                    connection.execute(sql.insert(history).values(study=new.inserted_primary_key[0], **first))
 
     @patient
     def update_study(self, study: int, **values: Any) -> None:
@@ -108,7 +111,7 @@ class Ledger:
     def delete_trials(self, study: int) -> None:
         """Forget all that a study has done."""
         with self.begin() as connection:
-            for table in (outbox, packings, attempts, epochs, trials):
+            for table in (outbox, history, packings, attempts, epochs, trials):
                 connection.execute(sql.delete(table).where(table.c.study == study))
 
     # -- trials -------------------------------------------------------------------------------------------------------
@@ -144,7 +147,7 @@ class Ledger:
             row = connection.execute(sql.select(trials).where(*here)).mappings().one()
             begun = {"attempt": row["attempt"], "from_epoch": row["epoch"], "started": time.time()}
             connection.execute(sql.insert(attempts).values(study=study, number=number, **begun))
-            self._post(connection, study, number, "start", {**record, "attempt": row["attempt"], "time": time.time()})
+            self.put(connection, study, number, "start", {**record, "attempt": row["attempt"], "time": time.time()})
             return row
 
     @patient
@@ -172,8 +175,8 @@ class Ledger:
             connection.execute(sql.insert(epochs).values(**where, epoch=epoch, attempt=attempt, time=now, metrics=text))
             self._update_trial(connection, study, number, epoch=epoch, **trial)
             if introduction is not None:
-                self._post(connection, study, number, "facts", introduction)
-            self._post(connection, study, number, "epoch", records.epoch(epoch, time=now, metrics=metrics))
+                self.put(connection, study, number, "facts", introduction)
+            self.put(connection, study, number, "epoch", records.epoch(epoch, time=now, metrics=metrics))
 
     @patient
     def update_trial(self, study: int, number: int, **values: Any) -> None:
@@ -204,9 +207,9 @@ class Ledger:
         with self.begin() as connection:
             self._update_trial(connection, study, number, ended=time.time(), **values)
             self._end_attempt(connection, study, number, outcome)
-            self._post(connection, study, number, "end", {**record, "time": time.time()})
+            self.put(connection, study, number, "end", {**record, "time": time.time()})
             if best is not None:
-                self._post(connection, study, None, "epoch", best)
+                self.put(connection, study, None, "epoch", best)
 
     @patient
     def attempts(self, study: int) -> Sequence[RowMapping]:
@@ -240,7 +243,7 @@ class Ledger:
         }
         with self.begin() as connection:
             connection.execute(sql.insert(packings).values(study=study, time=time.time(), **found))
-            self._post(connection, study, None, "tags", records.packing(per_card, reason))
+            self.put(connection, study, None, "tags", records.packing(per_card, reason))
 
     @patient
     def packings(self, study: int) -> Sequence[RowMapping]:
@@ -251,13 +254,22 @@ class Ledger:
         with self.engine.connect() as connection:
             return connection.execute(query).mappings().all()
 
+    @patient
+    def history(self, study: int) -> Sequence[RowMapping]:
+        """What was done to a study beside running it, in order."""
+        if history.name in self._lacks:
+            return []
+        query = sql.select(history).where(history.c.study == study).order_by(history.c.id)
+        with self.engine.connect() as connection:
+            return connection.execute(query).mappings().all()
+
     # -- outbox -------------------------------------------------------------------------------------------------------
 
     @patient
     def post(self, study: int, number: int | None, kind: str, payload: Mapping[str, Any]) -> None:
         """Queue a record for MLflow."""
         with self.begin() as connection:
-            self._post(connection, study, number, kind, payload)
+            self.put(connection, study, number, kind, payload)
 
     @patient
     def post_all(self, study: int, number: int | None, records: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
@@ -265,7 +277,7 @@ class Ledger:
         read = list(records)  # before the transaction, in which nobody else could write
         with self.begin() as connection:
             for kind, payload in read:
-                self._post(connection, study, number, kind, payload)
+                self.put(connection, study, number, kind, payload)
 
     @patient
     def pending(self, study: int, limit: int) -> Sequence[RowMapping]:
@@ -314,7 +326,8 @@ class Ledger:
         connection.execute(sql.update(attempts).where(*open_one).values(ended=time.time(), outcome=outcome))
 
     @staticmethod
-    def _post(connection: Connection, study: int, number: int | None, kind: str, payload: Mapping[str, Any]) -> None:
+    def put(connection: Connection, study: int, number: int | None, kind: str, payload: Mapping[str, Any]) -> None:
+        """Queue a record for MLflow."""
         row = {"study": study, "number": number, "kind": kind, "payload": json.dumps(payload)}
         connection.execute(sql.insert(outbox).values(**row))
 

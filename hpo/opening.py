@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.engine import RowMapping
 
@@ -15,7 +17,20 @@ from hpo.masking import masked
 from hpo.settings import Settings
 from hpo.spec import SearchSpec
 
-__all__ = ["difference", "elsewhere", "gone", "home_on_record", "missing", "open_ledger", "unknown"]
+if TYPE_CHECKING:
+    from hpo.history import Entry
+
+__all__ = [
+    "columns_of",
+    "create",
+    "difference",
+    "elsewhere",
+    "gone",
+    "home_on_record",
+    "missing",
+    "open_ledger",
+    "unknown",
+]
 
 BESIDE = "{database}"  # on record for a home folder that the database lies in
 
@@ -33,6 +48,27 @@ def open_ledger(settings: Settings, *, reading: bool = False) -> Ledger:
             "Start one with `hpo run --space FILE`, or say where they are with --storage, OPTUNA_STORAGE or HPO_HOME"
         )
     return Ledger.read(settings.storage) if reading else Ledger.open(settings.storage)
+
+
+def create(ledger: Ledger, space: SearchSpec, settings: Settings, first: Entry | None) -> None:
+    """Put a new study on record, with the `first` entry of its history; one that is there is left as it is."""
+    ledger.add_study(
+        first.row() if first is not None else None,
+        name=space.name,
+        uid=uuid.uuid4().hex,
+        home=home_on_record(settings),
+        **columns_of(space),
+    )
+
+
+def columns_of(space: SearchSpec) -> dict[str, str | None]:
+    """What a row of hpo_study says of its space."""
+    return {
+        "text": space.text,
+        "folder": str(space.folder.absolute()) if space.folder else None,
+        "canonical": json.dumps(space.canonical()),
+        "hash": space.hash(),
+    }
 
 
 def home_on_record(settings: Settings) -> str:
@@ -77,6 +113,6 @@ def difference(space: SearchSpec, stored: Mapping[str, Any]) -> str:
     lines = "\n".join(f"  {line}" for line in spec.changes({key: stored.get(key) for key in new}, new))
     return (
         f"study {space.name!r} exists over another space:\n{lines}\n"
-        f"Give the file another `name`, or `hpo delete {space.name}` first; "
-        "budget and resources may change within a study"
+        f"Give the file another `name`, or `hpo delete {space.name}` first; budget and resources may change within a "
+        f"study, and `hpo run --extend {space.name}` adds values and widens ranges"
     )

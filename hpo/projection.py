@@ -6,7 +6,6 @@ Every call may be repeated after a crash: runs are found again by tags, metrics 
 from __future__ import annotations
 
 import fcntl
-import getpass
 import itertools
 import json
 import os
@@ -22,6 +21,7 @@ import yaml
 from sqlalchemy.engine import RowMapping
 
 from hpo.errors import HpoError
+from hpo.history import user
 from hpo.ledger import Ledger
 from hpo.masking import redacted
 from hpo.settings import sqlite_file
@@ -102,7 +102,7 @@ class Projection:
         return str(run.info.run_id)
 
     def _tags(self) -> dict[str, str]:
-        return {"hpo.study": self._task.study, "hpo.uid": self._uid, "mlflow.user": _user(), **_git_tags()}
+        return {"hpo.study": self._task.study, "hpo.uid": self._uid, "mlflow.user": user(), **_git_tags()}
 
     # -- sending ------------------------------------------------------------------------------------------------------
 
@@ -201,6 +201,7 @@ class Projection:
         for trial in payload["best"]:
             link = f"#/experiments/{self._experiment}/runs/{self._runs.get(trial['number'])}"
             lines.append(f"| [{trial['number']}]({link}) | {trial['value']:.4g} | {trial['params']} |")
+        self._client.log_text(self._parent, payload["text"], "space.yaml")  # it may have been extended
         note = "\n".join([*lines, "", "```yaml", payload["text"], "```"])
         self._client.log_batch(self._parent, tags=[RunTag("mlflow.note.content", note)])
 
@@ -294,13 +295,6 @@ def _params(values: Mapping[str, Any]) -> list[Param]:
 
 def _milliseconds(seconds: float) -> int:
     return int(seconds * 1000)
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container may run as a user without a name
-        return str(os.getuid())
 
 
 def _git_tags() -> dict[str, str]:

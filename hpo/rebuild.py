@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.engine import RowMapping
 
-from hpo import columns, confirmation, records
+from hpo import columns, confirmation, history, records
 from hpo.records import Payload
 from hpo.study import Study
 
@@ -47,6 +47,8 @@ def of_study(study: Study) -> Iterator[Record]:
     packings = study.ledger.packings(study.id)
     if packings:
         yield "tags", records.packing(packings[-1]["per_card"], packings[-1]["reason"])
+    if entries := study.ledger.history(study.id):
+        yield "tags", records.history(list(map(history.told, entries)))
     confirmed = confirmation.find(study)
     if confirmed is not None and confirmed.winner is not None:
         yield "tags", records.winner(confirmed.facts())

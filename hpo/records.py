@@ -13,7 +13,20 @@ if TYPE_CHECKING:
     from hpo.space.sections import Metric
     from hpo.spec import SearchSpec
 
-__all__ = ["Payload", "best", "end", "end_of_study", "epoch", "facts", "flat", "packing", "start", "warned", "winner"]
+__all__ = [
+    "Payload",
+    "best",
+    "end",
+    "end_of_study",
+    "epoch",
+    "facts",
+    "flat",
+    "history",
+    "packing",
+    "start",
+    "warned",
+    "winner",
+]
 
 Payload = dict[str, Any]
 
@@ -76,6 +89,11 @@ def best(ended: int, *, metric: str, value: float, time: float) -> Payload:
 def packing(per_card: int, reason: str) -> Payload:
     """How many trials share a card."""
     return {"tags": {"hpo.trials_per_card": per_card, "hpo.packing": reason}}
+
+
+def history(lines: Sequence[str]) -> Payload:
+    """All that was done to a study beside running it."""
+    return {"tags": {"hpo.history": "\n".join(lines)}}
 
 
 def winner(facts: Mapping[str, Any]) -> Payload:

@@ -9,11 +9,10 @@ from typing import Any
 
 import numpy as np
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from hpo.space.parameters import Choice, FloatRange, Parameter
+from hpo.ranges import distribution
 from hpo.spec import SearchSpec
 from hpo.study import Study
 
@@ -136,19 +135,14 @@ class Searcher:
 
 
 def _key(point: Mapping[str, Any]) -> str:
-    return json.dumps(dict(point), sort_keys=True)
+    whole = {
+        name: int(value) if isinstance(value, float) and value.is_integer() else value for name, value in point.items()
+    }
+    return json.dumps(whole, sort_keys=True)  # 1 and 1.0 are the same point
 
 
 def _suggest(trial: Trial, space: SearchSpec) -> None:
     """Set every parameter that is active, in the file's order; a condition sees those set before it."""
     for name, parameter in space.parameters.items():
         if parameter.active({**space.trainer, **trial.params}):
-            trial._suggest(name, _distribution(parameter))
-
-
-def _distribution(parameter: Parameter) -> BaseDistribution:
-    if isinstance(parameter, Choice):
-        return CategoricalDistribution(parameter.values())
-    if isinstance(parameter, FloatRange):
-        return FloatDistribution(parameter.min, parameter.max, log=parameter.log, step=parameter.step)
-    return IntDistribution(parameter.min, parameter.max, log=parameter.log, step=parameter.step or 1)
+            trial._suggest(name, distribution(parameter))

@@ -22,11 +22,16 @@ if TYPE_CHECKING:
 __all__ = ["go", "run"]
 
 
-def run(space: SearchSpec, settings: Settings, *, concurrency: int | None, progress: bool) -> Study:
-    """Create or open the study and run it; arguments and errors as for `hpo.run`."""
+def run(
+    space: SearchSpec, settings: Settings, *, concurrency: int | None, progress: bool, extend: str | None = None
+) -> Study:
+    """Create, open or extend the study and run it; arguments and errors as for `hpo.run`."""
     shown = Progress.on_stderr() if progress else Progress.silent()
     for line in _close_others(space, settings):
         shown.note(line)
+    if extend is not None:
+        for line in _extend(extend, space, settings):
+            shown.note(line)
     if not _is_new(space, settings):
         # it may be finished, owned, or over another space: that is answered at once, without Ray
         return go(_open(space, settings), concurrency=concurrency, progress=progress)
@@ -69,6 +74,13 @@ def _listening() -> Iterator[list[int]]:
         yield heard
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def _extend(name: str, space: SearchSpec, settings: Settings) -> list[str]:
+    from hpo.extension import extend  # imports Optuna
+
+    changes = extend(name, space, settings)
+    return [f"extended: {line}" for line in changes] or [f"study {name} is over this space already"]
 
 
 def _close_others(space: SearchSpec, settings: Settings) -> list[str]:

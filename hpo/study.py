@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-import uuid
 import weakref
 from collections.abc import Iterable, Sequence
 from functools import cached_property
@@ -20,7 +19,7 @@ from hpo import columns, spec
 from hpo.errors import NoUsableTrial, SpecError, Unavailable
 from hpo.ledger import Ledger
 from hpo.masking import masked
-from hpo.opening import difference, elsewhere, gone, home_on_record, missing, open_ledger, unknown
+from hpo.opening import create, difference, elsewhere, gone, home_on_record, missing, open_ledger, unknown
 from hpo.settings import Settings
 from hpo.spec import SearchSpec
 from hpo.storage import PatientStorage
@@ -29,6 +28,8 @@ from trainers.folders import inside
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from hpo.history import Entry
 
 __all__ = ["Study", "difference", "open_ledger"]
 
@@ -76,8 +77,8 @@ class Study:
     # -- opening ------------------------------------------------------------------------------------------------------
 
     @classmethod
-    def open(cls, space: SearchSpec, settings: Settings) -> Study:
-        """Create the study, or open it when it is there with the same space.
+    def open(cls, space: SearchSpec, settings: Settings, first: Entry | None = None) -> Study:
+        """Create the study, with the `first` entry of its history, or open it when it is there with the same space.
 
         Budget, resources and winner may differ from the last time and are updated.
 
@@ -95,20 +96,12 @@ class Study:
                     f"{masked(settings.storage)} holds a study {space.name!r} that was not made by hpo: "
                     "choose another name"
                 )
-            ledger.add_study(
-                name=space.name,
-                uid=uuid.uuid4().hex,
-                text=space.text,
-                folder=str(space.folder.absolute()) if space.folder else None,
-                canonical=json.dumps(space.canonical()),
-                hash=space.hash(),
-                home=home_on_record(settings),
-            )
+            create(ledger, space, settings, first)
         elif row["hash"] != space.hash():
             raise SpecError(difference(space, columns.canonical(row)))
         study = cls(space, settings, ledger, storage)
-        if "space" not in study.optuna.user_attrs:
-            study.optuna.set_user_attr("space", space.text)  # so that the dashboard shows what was searched
+        if study.optuna.user_attrs.get("space") != study.row["text"]:
+            study.optuna.set_user_attr("space", study.row["text"])  # so that the dashboard shows what was searched
         return study
 
     @classmethod
@@ -322,10 +315,12 @@ class Study:
         """Read afresh what an earlier driver spent, and save places, budget and resources as they are now.
 
         Under the lease. Raises Unavailable where the checkpoints are in another home or their folder is missing: trials
-        would start over.
+        would start over; and where the study was extended since it was opened.
         """
         row = self.ledger.study(self.name)
         assert row is not None
+        if row["hash"] != self.spec.hash():
+            raise Unavailable(f"study {self.name!r} was extended by another command meanwhile: type this one again")
         self.row = row
         rows = self.ledger.trials(self.id)
         if not self.is_here and any(each["checkpoint"] for each in rows):

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from hpo import confirmation
+from hpo import confirmation, history
 from hpo.confirmation import Confirmation
 from hpo.errors import HpoError, NoUsableTrial
 from hpo.lease import holder
@@ -35,10 +35,12 @@ def status(name: str | None, settings: Settings, *, as_json: bool) -> None:
         rows = [_line(each, settings) for each in names]
         _print(rows, ("study", "state", "trials", "best", "waiting_for_mlflow"), as_json)
         return
-    facts = _status(Study.load(name, settings))
+    study = Study.load(name, settings)
+    facts = _status(study) | {"history": history.facts(study)}
     if as_json:
         print(json.dumps(facts, indent=2))
         return
+    facts["history"] = "\n".join(map(history.told, study.ledger.history(study.id))) or None
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     for key, value in facts.items():
         if value is not None or key == "best":

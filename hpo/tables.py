@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlalchemy as sql
 from sqlalchemy.engine import Engine
 
-__all__ = ["attempts", "create", "epochs", "missing", "outbox", "packings", "studies", "trials"]
+__all__ = ["attempts", "create", "epochs", "history", "missing", "outbox", "packings", "studies", "trials"]
 
 metadata = sql.MetaData()
 
@@ -98,6 +98,18 @@ packings = sql.Table(
     sql.Column("per_card", sql.Integer, nullable=False),  # trials on a card at a time
     sql.Column("reason", sql.Text, nullable=False),
     sql.Column("measured", sql.Text, nullable=False),  # JSON: what each level did
+)
+
+history = sql.Table(
+    "hpo_history",
+    metadata,
+    sql.Column("id", sql.Integer, primary_key=True),
+    sql.Column("study", sql.ForeignKey("hpo_study.id", ondelete="CASCADE"), nullable=False, index=True),
+    sql.Column("time", sql.Float, nullable=False),
+    sql.Column("who", sql.String(255), nullable=False),  # user@host
+    sql.Column("what", sql.String(32), nullable=False),  # what was done to the study; see hpo.history
+    sql.Column("changes", sql.Text, nullable=False),  # JSON: a list of lines for people
+    sql.Column("points", sql.Text, nullable=False),  # JSON: trials that it puts into the queue
 )
 
 outbox = sql.Table(

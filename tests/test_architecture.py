@@ -25,6 +25,7 @@ ALLOWED = {
     "hpo.probe": {"ray", "torch", "trainers"},
     "hpo.projection": {"mlflow"},
     "hpo.rebuild": {"trainers"},  # the configuration with its defaults is not in SQL
+    "hpo.ranges": {"optuna"},
     "hpo.recovery": {"optuna"},
     "hpo.resources": {"ray"},
     "hpo.runs": {"mlflow"},  # reads what projection wrote: an audit by the same code would see no mistake of it

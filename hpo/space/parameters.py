@@ -66,6 +66,10 @@ class FloatRange(Conditional):
         low, step = Decimal(str(self.min)), Decimal(str(self.step))
         return [float(low + step * index) for index in _steps(self.min, self.max, self.step)]
 
+    def contains(self, value: Any) -> bool:
+        """Whether a trial may have this value; samplers hit a step to a rounding error only."""
+        return _is_number(value) and self.min <= value <= self.max and _on_step(value, self.min, self.step)
+
     @property
     def probe(self) -> float:
         """The first of `probes`."""
@@ -101,6 +105,9 @@ class IntRange(Conditional):
     def values(self) -> list[int]:
         step = self.step or 1
         return [self.min + step * index for index in _steps(self.min, self.max, step)]
+
+    def contains(self, value: Any) -> bool:
+        return _is_number(value) and self.min <= value <= self.max and _on_step(value, self.min, self.step or 1)
 
     @property
     def probe(self) -> int:
@@ -145,6 +152,9 @@ class Choice(Conditional):
 
     def values(self) -> list[Any]:
         return list(self.options)
+
+    def contains(self, value: Any) -> bool:
+        return any(same(value, each) for each in self.options)
 
     @property
     def probe(self) -> Any:
@@ -202,6 +212,15 @@ def _check_range(low: float, high: float, log: bool, step: float | None) -> None
         raise ValueError(
             f"max {high!r} is no whole number of steps of {step!r} above min; use {last} or {last + width}"
         )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _on_step(value: float, low: float, step: float | None) -> bool:
+    count = (value - low) / step if step else 0.0
+    return abs(count - round(count)) < 1e-8
 
 
 def _steps(low: float, high: float, step: float) -> range:
