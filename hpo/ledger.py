@@ -16,7 +16,7 @@ from hpo import database, records
 from hpo.errors import SpecError, Unavailable
 from hpo.masking import masked, redacted
 from hpo.patience import Patience, patient
-from hpo.tables import attempts, create, epochs, missing, outbox, packings, studies, trials
+from hpo.tables import attempts, create, epochs, missing, outbox, packings, promotions, studies, trials
 
 __all__ = ["Ledger"]
 
@@ -108,7 +108,7 @@ class Ledger:
     def delete_trials(self, study: int) -> None:
         """Forget all that a study has done."""
         with self.begin() as connection:
-            for table in (outbox, packings, attempts, epochs, trials):
+            for table in (outbox, promotions, packings, attempts, epochs, trials):
                 connection.execute(sql.delete(table).where(table.c.study == study))
 
     # -- trials -------------------------------------------------------------------------------------------------------
