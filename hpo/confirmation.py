@@ -136,7 +136,8 @@ def _space(study: Study, wish: Winner, before: Mapping[str, Any]) -> SearchSpec:
     params = {trial.number: study.params(trial) for trial in study.frozen_trials() if trial.number in best}
     points = {str(number): params[number] for number in best}
     tree = space.canonical()
-    tree.pop("winner", None)
+    for key in ("winner", "gate"):  # of the search
+        tree.pop(key, None)
     if wish.epochs is not None:
         tree["trainer"]["epochs"] = wish.epochs
         points = {number: _without(point, "epochs") for number, point in points.items()}

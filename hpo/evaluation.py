@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -14,16 +12,14 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from hpo import openings
 from hpo.errors import SpecError
 from hpo.settings import Settings
 from hpo.wording import number, plain
-from trainers import checkpoint
-from trainers.folders import private_file
 
 __all__ = ["evaluate", "predict", "show"]
 
 PARTS = ("val", "test")
-OPENINGS = "test-openings.jsonl"
 AVERAGES = tuple(f"{kind}_{score}" for kind in ("macro", "weighted") for score in ("precision", "recall", "f1"))
 SHOWN_CLASSES = 20
 """A confusion matrix of more is for programs."""
@@ -57,7 +53,8 @@ def evaluate(paths: Sequence[Path], *, part: str, tta: bool, device: str | None,
     if classes != predictor.classes:
         raise SpecError(f"the dataset has classes {', '.join(classes)}; trained were {', '.join(predictor.classes)}")
     if part == "test":
-        _write_down(paths, data, settings)
+        hashes = {path: member.sha256 for path, member in zip(paths, predictor.members, strict=True)}
+        noted = openings.note(settings, command="evaluate", data=data, checkpoints=hashes)
     scores = score(
         predictor.log_probabilities,
         images,
@@ -78,7 +75,7 @@ def evaluate(paths: Sequence[Path], *, part: str, tta: bool, device: str | None,
         **{name: getattr(scores, name) for name in AVERAGES},
         "calibration_error": scores.calibration_error,
         "passes_per_picture": predictor.passes,
-        "noted_in": str(settings.home / OPENINGS) if part == "test" else None,
+        "noted_in": str(noted) if part == "test" else None,
         "classes": [
             {"class": name, "precision": precision, "recall": recall, "f1": f1, "support": support}
             for name, precision, recall, f1, support in zip(
@@ -151,15 +148,3 @@ def _require_same_split(predictor: Any, paths: Sequence[Path], data: str) -> Non
                 f"{path} was trained on pictures or a split {member.data}, and the validation part here is of {data}: "
                 "some of it may have been trained on; use --part test, or the dataset as it was"
             )
-
-
-def _write_down(paths: Sequence[Path], data: str, settings: Settings) -> None:
-    settings.make_home()
-    line = {
-        "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "command": "evaluate",
-        "data": data,
-        "checkpoints": [{"path": str(path), "sha256": checkpoint.digest(path)} for path in paths],
-    }
-    with private_file(settings.home / OPENINGS).open("a") as file:
-        file.write(json.dumps(line) + "\n")

@@ -16,7 +16,7 @@ from hpo import database, records
 from hpo.errors import SpecError, Unavailable
 from hpo.masking import masked, redacted
 from hpo.patience import Patience, patient
-from hpo.tables import attempts, create, epochs, history, missing, outbox, packings, studies, trials
+from hpo.tables import attempts, create, epochs, history, missing, outbox, packings, promotions, studies, trials
 
 __all__ = ["Ledger"]
 
@@ -111,7 +111,7 @@ class Ledger:
     def delete_trials(self, study: int) -> None:
         """Forget all that a study has done."""
         with self.begin() as connection:
-            for table in (outbox, history, packings, attempts, epochs, trials):
+            for table in (outbox, promotions, history, packings, attempts, epochs, trials):
                 connection.execute(sql.delete(table).where(table.c.study == study))
 
     # -- trials -------------------------------------------------------------------------------------------------------

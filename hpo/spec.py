@@ -24,7 +24,7 @@ from hpo.space.overrides import apply, write_out
 from hpo.space.parameters import Parameter, grid
 from hpo.space.plain import plain
 from hpo.space.reader import MAX_BYTES, read
-from hpo.space.sections import READ_BY, URLS, Budget, Confirms, Metric, Pruner, Resources, Sampler, Winner
+from hpo.space.sections import READ_BY, URLS, Budget, Confirms, Gate, Metric, Pruner, Resources, Sampler, Winner
 from hpo.space.tree import leaves, place, without
 
 __all__ = ["SearchSpec", "changes", "checked_name", "from_mapping", "load", "parse"]
@@ -53,6 +53,7 @@ class SearchSpec(BaseModel):
     budget: Budget = Budget()
     resources: Resources = Resources()
     winner: Winner | None = None
+    gate: Gate = Gate()
     storage: str | None = None
     mlflow: str | None = None
     ray: str | None = None
@@ -94,6 +95,8 @@ class SearchSpec(BaseModel):
         tree["resources"] = self.resources.model_dump()
         if self.winner:
             tree["winner"] = self.winner.model_dump(exclude_none=True)
+        if gate := self.gate.model_dump(exclude_defaults=True):
+            tree["gate"] = gate
         if self.confirms:
             tree["confirms"] = self.confirms.model_dump()
         if self.insecure_cluster:

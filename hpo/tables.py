@@ -9,7 +9,18 @@ from __future__ import annotations
 import sqlalchemy as sql
 from sqlalchemy.engine import Engine
 
-__all__ = ["attempts", "create", "epochs", "history", "missing", "outbox", "packings", "studies", "trials"]
+__all__ = [
+    "attempts",
+    "create",
+    "epochs",
+    "history",
+    "missing",
+    "outbox",
+    "packings",
+    "promotions",
+    "studies",
+    "trials",
+]
 
 metadata = sql.MetaData()
 
@@ -110,6 +121,30 @@ history = sql.Table(
     sql.Column("what", sql.String(32), nullable=False),  # what was done to the study; see hpo.history
     sql.Column("changes", sql.Text, nullable=False),  # JSON: a list of lines for people
     sql.Column("points", sql.Text, nullable=False),  # JSON: trials that it puts into the queue
+)
+
+promotions = sql.Table(
+    "hpo_promotion",
+    metadata,
+    sql.Column("id", sql.Integer, primary_key=True),
+    sql.Column("study", sql.ForeignKey("hpo_study.id", ondelete="CASCADE"), nullable=False, index=True),
+    sql.Column("trial", sql.Integer, nullable=False),
+    sql.Column("runs", sql.String(80), nullable=False),  # study of the training whose checkpoint it is
+    sql.Column("run", sql.Integer, nullable=False),  # number of that training
+    sql.Column("sha256", sql.String(64), nullable=False),  # of the checkpoint
+    sql.Column("model", sql.String(80), nullable=False),  # name in MLflow's registry
+    sql.Column("alias", sql.String(255), nullable=False),
+    sql.Column("outcome", sql.String(16)),  # refused or promoted; NULL: begun, or killed
+    sql.Column("began", sql.Float, nullable=False),
+    sql.Column("ended", sql.Float),
+    sql.Column("data", sql.String(64)),  # which test pictures it was scored on; NULL: on none
+    sql.Column("scores", sql.Text),  # JSON: what it reached on them
+    sql.Column("checks", sql.Text),  # JSON: what the gate said
+    sql.Column("version", sql.Integer),
+    sql.Column("digest", sql.String(64)),  # SHA-256 over the files of the version
+    sql.Column("previous", sql.Integer),  # version that held the alias before
+    sql.Column("undone", sql.Float),  # when the alias was moved back to that
+    sqlite_autoincrement=True,
 )
 
 outbox = sql.Table(

@@ -77,6 +77,7 @@ KEYS = {
     },
     "resources": {"gpus": "gpu", "num_gpus": "gpu", "cpus": "cpu", "num_cpus": "cpu"},
     "winner": {"top_k": "top", "k": "top", "repeats": "seeds", "num_seeds": "seeds", "n_seeds": "seeds"},
+    "gate": {"latency": "latency_ms", "size": "size_mb", "quantized_mb": "quantised_mb", "min_accuracy": "baseline"},
     "trainer": {
         "learning_rate": "lr",
         "lrate": "lr",

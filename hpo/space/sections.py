@@ -9,7 +9,19 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-__all__ = ["READ_BY", "SHORTHAND", "URLS", "Budget", "Confirms", "Metric", "Pruner", "Resources", "Sampler", "Winner"]
+__all__ = [
+    "READ_BY",
+    "SHORTHAND",
+    "URLS",
+    "Budget",
+    "Confirms",
+    "Gate",
+    "Metric",
+    "Pruner",
+    "Resources",
+    "Sampler",
+    "Winner",
+]
 
 SHORTHAND = {"metric": "name", "sampler": "type", "pruner": "type", "budget": "trials", "winner": "top"}
 """Section -> the key that a scalar in the section's place stands for."""
@@ -166,6 +178,21 @@ class Winner(Section):
     seeds: int = Field(default=3, ge=1)
     epochs: int | None = Field(default=None, ge=1)
     """Of each of these trainings; None: as many as in the search."""
+
+
+class Gate(Section):
+    """What a checkpoint has to reach to be promoted."""
+
+    latency_ms: float = Field(default=100.0, gt=0)
+    """That 95 of 100 single pictures are answered within."""
+    size_mb: float = Field(default=500.0, gt=0)
+    """Of 10**6 bytes: the weights as promoted."""
+    quantised_mb: float = Field(default=100.0, gt=0)
+    """The same in 8-bit integers."""
+    gap: float = Field(default=0.2, ge=0)
+    """Accuracy on training pictures less that on validation pictures, at most: what was learned by heart."""
+    baseline: float | None = Field(default=None, ge=0, le=1)
+    """Test accuracy to be beaten where no other model holds the alias."""
 
 
 class Confirms(Section):

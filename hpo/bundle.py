@@ -1,0 +1,75 @@
+"""A promoted model as a folder: what MLflow's registry keeps of it, made, told apart and asked."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import warnings
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import hpo
+from hpo import projection  # noqa: F401 - it also sets how MLflow's client behaves, which has to come first
+from trainers.checkpoint import digest as file_digest
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # MLflow warns of its own type hints
+    from mlflow import pyfunc
+
+from mlflow.models import ModelSignature
+from mlflow.types import Schema, TensorSpec
+
+__all__ = ["CARD", "answers", "digest", "pack"]
+
+CARD = "MODEL_CARD.md"
+CODE = Path(__file__).with_name("served.py")
+NEEDED = ("mlflow", "numpy", "pillow", "pydantic", "safetensors", "torch", "torchvision")
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+logging.getLogger("mlflow").setLevel(logging.WARNING)
+
+
+def pack(
+    folder: Path, *, network: Path, files: Mapping[str, Path], examples: Array, classes: int, about: Mapping[str, Any]
+) -> None:
+    """Write an MLflow model into `folder`, which must not be there: code, weights, other files, signature, examples.
+
+    `network` is a folder of `trainers.export.save_weights`, `examples` are pictures (N, C, H, W) of uint8.
+    """
+    shape = examples.shape[1:]
+    signature = ModelSignature(
+        inputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, *shape))]),
+        outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, classes))]),
+    )
+    pyfunc.save_model(
+        folder,
+        python_model=str(CODE),  # from code, so that no pickle is written or read
+        artifacts={"network": str(network), **{name: str(path) for name, path in files.items()}},
+        signature=signature,
+        input_example=examples,
+        pip_requirements=_requirements(),  # to find them out takes MLflow a minute
+        metadata=dict(about),
+    )
+
+
+def answers(folder: Path, pictures: Array) -> Array:
+    """What the model in `folder` says of pictures (N, C, H, W) of uint8, as a server would: (N, classes) of float32."""
+    return np.asarray(pyfunc.load_model(str(folder)).predict(pictures))
+
+
+def digest(folder: Path) -> str:
+    """SHA-256 over the names and contents of all files in a folder, in hex."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    lines = [f"{file_digest(path)}  {path.relative_to(folder).as_posix()}\n" for path in files]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _requirements() -> list[str]:
+    # a build such as 2.9.0+cpu is in no index under that name
+    pinned = [f"{name}=={metadata.version(name).split('+')[0]}" for name in NEEDED]
+    return [f"hpo-service=={hpo.__version__}", *pinned]

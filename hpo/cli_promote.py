@@ -1,0 +1,79 @@
+"""Commands that put a winner to use, and take it back."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated
+
+import typer
+
+from hpo.errors import SpecError
+from hpo.options import Home, Json, Mlflow, Name, Quiet, Set, Storage, opened
+
+__all__ = ["promote", "rollback"]
+
+Alias = Annotated[str, typer.Option(help="The alias that moves.")]
+
+
+def promote(
+    name: Name,
+    trial: Annotated[int | None, typer.Option(min=0, help="That trial, not the winner.")] = None,
+    alias: Alias = "champion",
+    waive: Annotated[
+        list[str] | None, typer.Option(metavar="CHECK=REASON", help="Pass over a check that fails; the reason is kept.")
+    ] = None,
+    int8: Annotated[bool, typer.Option("--int8", help="An 8-bit ONNX file goes with it, and is checked.")] = False,
+    device: Annotated[str | None, typer.Option(help="That scores and times it; a GPU where there is one.")] = None,
+    overrides: Set = None,
+    home: Home = None,
+    storage: Storage = None,
+    mlflow: Mlflow = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Score the winner on the test part, put it through the gate, and register it in MLflow under an alias."""
+    from hpo import gate
+    from hpo.promotion import Wish, promote
+    from hpo.study import Study
+    from hpo.wording import plain
+
+    waived = gate.waivers(waive or [])
+    for override in overrides or []:
+        if not override.startswith("gate."):
+            raise SpecError(f"--set {override}: a promotion reads gate.* alone, such as gate.latency_ms=200")
+    study = Study.load(name, opened(home, storage, mlflow), overrides or [])
+    wish = Wish(trial=trial, alias=alias, waived=waived, device=device, int8=int8)
+
+    def say(text: str) -> None:
+        if not quiet:
+            print(plain(text), file=sys.stderr)
+
+    found = promote(study, wish, say)
+    if as_json:
+        print(json.dumps(found.facts(), indent=2))
+    else:
+        from hpo import promoted
+
+        promoted.show(found, study.settings)
+    if found.outcome == "refused":
+        raise typer.Exit(3)
+
+
+def rollback(
+    name: Name,
+    alias: Alias = "champion",
+    home: Home = None,
+    storage: Storage = None,
+    mlflow: Mlflow = None,
+    as_json: Json = False,
+) -> None:
+    """Move the alias of a promoted model back to the version that had it before."""
+    from hpo.rollback import rollback as run
+    from hpo.study import Study
+
+    found = run(Study.load(name, opened(home, storage, mlflow)), alias)
+    if as_json:
+        print(json.dumps(found, indent=2))
+    else:
+        print(f"{found['model']}@{found['alias']} is version {found['to']} again; it was version {found['from']}")

@@ -1,0 +1,324 @@
+"""From a search's winner to a version of a model in MLflow's registry, in an order in which a kill does no harm.
+
+The alias moves last, to a version that was read back and answered. What is written before is found again and used by
+the same command: the score on the test part, and a version of the same checkpoint that is whole.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from sqlalchemy.engine import RowMapping
+
+from hpo import gate, openings
+from hpo.card import card
+from hpo.errors import SpecError, Unavailable
+from hpo.gate import Champion, Check
+from hpo.lease import holder
+from hpo.promotions import Promotions
+from hpo.study import Study
+from hpo.tracking import Tracking
+from hpo.winner import Candidate, candidate
+from trainers.folders import private, private_file
+
+if TYPE_CHECKING:
+    from hpo.appraisal import Appraisal
+    from hpo.registry import Registry, Version
+    from hpo.release import Release
+
+__all__ = ["Promotion", "Wish", "alone", "promote", "tell"]
+
+CLOSING_SECONDS = 30.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wish:
+    """What was asked for."""
+
+    trial: int | None = None  # None: the winner
+    alias: str = "champion"
+    waived: Mapping[str, str] = field(default_factory=dict)  # check -> reason
+    device: str | None = None  # that scores and times it
+    int8: bool = False  # whether an 8-bit file goes with it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Promotion:
+    """What came of it."""
+
+    outcome: Literal["promoted", "refused", "unchanged"]
+    model: str
+    alias: str
+    study: str
+    trial: int
+    sha256: str
+    version: int | None  # None: none was made
+    previous: int | None  # version that held the alias before
+    checks: tuple[Check, ...]
+    test: Mapping[str, Any] | None  # scores on the test part, with the number of its openings
+    latency: Mapping[str, Any] | None
+
+    def facts(self) -> dict[str, Any]:
+        """The same as plain values."""
+        return asdict(self)
+
+
+def promote(study: Study, wish: Wish, say: Callable[[str], None]) -> Promotion:
+    """Measure the winner of a search, put it through the gate, and give it the alias.
+
+    `say` is told each step. Nothing is changed in the registry where the gate refuses.
+
+    Raises:
+        SpecError: the trainer is the user's own, or the study confirms another; pictures or device are not there.
+        NoUsableTrial: there is no winner, or its checkpoint is damaged or gone.
+        Unavailable: MLflow does not answer, or another promotion of the study is at work.
+    """
+    _require_ours(study)
+    found = candidate(study, wish.trial)
+    with alone(study), _for_its_owner_only():
+        return _Work(study, found, wish, say).run()
+
+
+class _Work:
+    """One promotion under way."""
+
+    def __init__(self, study: Study, found: Candidate, wish: Wish, say: Callable[[str], None]) -> None:
+        from hpo.registry import Registry  # imports MLflow, which takes seconds
+
+        self._study, self._found, self._wish, self._say = study, found, wish, say
+        self._kept = Promotions(study.ledger)
+        self._registry: Registry = Registry(study.settings, study.name)
+        self._champion = self._registry.pointed(wish.alias)
+
+    def run(self) -> Promotion:
+        holds = self._champion is not None and self._champion.tags.get("hpo.sha256") == self._found.sha256
+        row = self._row(begin=not holds)
+        if holds:
+            assert self._champion is not None
+            return self._already(self._champion, row)
+        assert row is not None
+        return self._attempt(row)
+
+    def _row(self, *, begin: bool) -> RowMapping | None:
+        """The row of this promotion, an unfinished one first; with `begin` a new one where there is none."""
+        values = {
+            "study": self._study.id,
+            "trial": self._found.trial,
+            "runs": self._found.runs.name,
+            "run": self._found.run,
+            "sha256": self._found.sha256,
+            "model": self._study.name,
+            "alias": self._wish.alias,
+        }
+        return self._kept.begin(**values) if begin else self._kept.unfinished(**values)
+
+    def _already(self, version: Version, row: RowMapping | None) -> Promotion:
+        """The alias is at a version of this checkpoint: it moved before a kill, or this was typed twice."""
+        if row is None or row["version"] != version.number:
+            return self._result("unchanged", version=version.number, previous=None)
+        self._say(f"version {version.number} has {self._wish.alias} since a promotion that was cut short; it ends now")
+        return self._end(row, version.number, row["previous"], [Check(**each) for each in json.loads(row["checks"])])
+
+    def _attempt(self, row: RowMapping) -> Promotion:
+        from hpo.appraisal import Appraisal
+        from hpo.release import Release
+
+        self._flush()
+        seen = Appraisal.of(self._found, self._study.settings, device=self._wish.device)
+        self._say(f"trial {self._found.trial}: the checkpoint is the one on record, {self._found.sha256[:12]}")
+        with tempfile.TemporaryDirectory(dir=private(self._study.settings.home), prefix=".promote-") as folder:
+            release = Release(seen, Path(folder))
+            release.weights(int8=self._wish.int8)
+            checks, test = self._judge(seen, release, row)
+            self._kept.update(row["id"], checks=json.dumps([each.facts() for each in checks]))
+            if not gate.passed(checks):
+                self._kept.end(row["id"], "refused")
+                return self._result("refused", checks=checks, test=test, latency=release.latency)
+            assert test is not None
+            record = release.record(self._study.name, self._wish.alias, checks=checks, test=test)
+            version = self._registered(release, record)
+        self._move(row, version)
+        return self._end(row, version.number, self._previous, checks, test=test, latency=release.latency)
+
+    def _flush(self) -> None:
+        """Let MLflow have the run of the training, which the version links to."""
+        runs = self._found.runs
+        trial = runs.ledger.trial(runs.id, self._found.run)
+        if trial is not None and trial["run_id"] is None:
+            Tracking(runs).close(CLOSING_SECONDS)
+
+    # -- the gate -----------------------------------------------------------------------------------------------------
+
+    def _judge(
+        self, seen: Appraisal, release: Release, row: RowMapping
+    ) -> tuple[list[Check], Mapping[str, Any] | None]:
+        limits, waived = self._study.spec.gate, self._wish.waived
+        measured = seen.measured(size=release.bytes, p95_ms=release.latency["p95_ms"], quantised=release.quantised)
+        checks, champion = gate.judge(measured, limits, waived), _champion(self._champion)
+        if not gate.passed(checks):
+            return [*checks, gate.closed(champion, limits)], None
+        test = self._scored(seen, row)
+        return [*checks, gate.judge_accuracy(test["accuracy"], test["data"], champion, limits, waived)], test
+
+    def _scored(self, seen: Appraisal, row: RowMapping) -> Mapping[str, Any]:
+        """Scores on the test part: those on record where this checkpoint was scored on these pictures before."""
+        part = seen.test_part()
+        scores = self._kept.scores(self._found.sha256, part.fingerprint)
+        if scores is None:
+            self._say(f"opening the test part, {len(part.labels)} pictures")
+            scores = {**seen.test(part), "time": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
+        else:
+            self._say(f"the test part stays closed: scored at {scores['time']}")
+        self._kept.update(row["id"], data=part.fingerprint, scores=json.dumps(scores))
+        return {
+            **scores,
+            "data": part.fingerprint,
+            "openings": len(openings.of(self._study.settings, part.fingerprint)),
+        }
+
+    # -- the registry -------------------------------------------------------------------------------------------------
+
+    def _registered(self, release: Release, record: Mapping[str, Any]) -> Version:
+        """A version of this checkpoint that was read back whole and answers as the checkpoint does."""
+        for version in self._registry.versions():
+            if version.tags.get("hpo.sha256") == self._found.sha256 and self._may_be_used(version, release):
+                self._say(f"version {version.number} of this checkpoint is there and whole")
+                self._registry.tag(version.number, release.tags(record))
+                return version
+        bundle = release.bundle(record)
+        tags = release.tags(record) | {"hpo.digest": release.digest()}
+        self._say("uploading")
+        version = self._registry.add(bundle, run_id=self._run_id(), tags=tags, description=card(record))
+        if not self._is_whole(version, release):
+            raise Unavailable(
+                f"version {version.number} of {self._study.name} came back otherwise than it was sent: the alias stays "
+                "where it is; look at MLflow's artifact store, and promote again"
+            )
+        self._say(f"version {version.number} read back: it answers as the checkpoint does, bit for bit")
+        return version
+
+    def _may_be_used(self, version: Version, release: Release) -> bool:
+        try:
+            return self._is_whole(version, release)
+        except Unavailable:  # its files have gone; where it is MLflow that has, the upload will say so
+            return False
+
+    def _is_whole(self, version: Version, release: Release) -> bool:
+        with self._registry.fetched(version) as folder:
+            return release.is_whole(folder, version.tags.get("hpo.digest"))
+
+    def _run_id(self) -> str:
+        runs = self._found.runs
+        trial, row = runs.ledger.trial(runs.id, self._found.run), self._study.ledger.study(self._study.name)
+        found = (trial and trial["run_id"]) or (row and row["run_id"])
+        if not found:
+            raise Unavailable(
+                f"MLflow has no run of study {self._study.name!r} yet; `hpo doctor --fix` sends what waits"
+            )
+        return str(found)
+
+    @property
+    def _previous(self) -> int | None:
+        return self._champion.number if self._champion is not None else None
+
+    def _move(self, row: RowMapping, version: Version) -> None:
+        """Give the alias to the version; which one had it is on record by then."""
+        now = self._registry.aliases().get(self._wish.alias)
+        if now != self._previous:
+            raise Unavailable(
+                f"{self._wish.alias} was moved from version {self._previous} to {now} meanwhile: promote again"
+            )
+        digest = version.tags["hpo.digest"]
+        self._kept.update(row["id"], version=version.number, digest=digest, previous=self._previous)
+        self._registry.point(self._wish.alias, version.number)
+
+    # -- the end ------------------------------------------------------------------------------------------------------
+
+    def _end(
+        self, row: RowMapping, version: int, previous: int | None, checks: Sequence[Check], **more: Any
+    ) -> Promotion:
+        tags = {"hpo.model": self._study.name, "hpo.model.version": version, "hpo.model.alias": self._wish.alias}
+        promoted = {"hpo.promoted": version, "hpo.promoted.trial": self._found.trial}
+        self._study.ledger.post(self._study.id, None, "tags", {"tags": promoted | tags})
+        self._found.runs.ledger.post(self._found.runs.id, self._found.run, "tags", {"tags": tags})
+        self._kept.end(row["id"], "promoted")
+        for each in {each.id: each for each in (self._study, self._found.runs)}.values():
+            tell(each)
+        return self._result("promoted", version=version, previous=previous, checks=checks, **more)
+
+    def _result(self, outcome: Literal["promoted", "refused", "unchanged"], **more: Any) -> Promotion:
+        given = {"version": None, "previous": self._previous, "checks": (), "test": None, "latency": None, **more}
+        return Promotion(
+            outcome=outcome,
+            model=self._study.name,
+            alias=self._wish.alias,
+            study=self._study.name,
+            trial=self._found.trial,
+            sha256=self._found.sha256,
+            **{**given, "checks": tuple(given["checks"])},
+        )
+
+
+def tell(study: Study) -> None:
+    """Send what waits for MLflow; a driver that is at work does that itself."""
+    row = study.ledger.study(study.name)
+    if row is not None and holder(row) is None:
+        Tracking(study).close(CLOSING_SECONDS)
+
+
+@contextmanager
+def alone(study: Study) -> Iterator[None]:
+    """One promotion or rollback of a study at a time.
+
+    A lock on a file and not the study's lease, which is a driver's: a promotion needs the checkpoints, so that any two
+    of a study share the home folder, it may go on beside a driver, and a lock is gone with a process that is killed.
+
+    Raises:
+        Unavailable: another one is at work.
+    """
+    with private_file(private(study.settings.home) / f".promote-{study.name}.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Unavailable(f"another promotion or rollback of {study.name!r} is at work; wait for its end") from None
+        yield
+
+
+@contextmanager
+def _for_its_owner_only() -> Iterator[None]:
+    before = os.umask(0o077)  # artifacts of a local tracking database
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+def _champion(version: Version | None) -> Champion | None:
+    if version is None:
+        return None
+    accuracy = version.tags.get("hpo.test_accuracy")
+    return Champion(
+        version=version.number,
+        accuracy=float(accuracy) if accuracy else None,
+        data=version.tags.get("hpo.test_data"),
+    )
+
+
+def _require_ours(study: Study) -> None:
+    if "import" in study.spec.trainer:
+        raise SpecError(
+            f"study {study.name!r} trains {study.spec.trainer['import']}: what a trainer of your own has saved, that "
+            "trainer alone can read, so that only networks of the built-in trainer are promoted"
+        )
+    if study.spec.confirms is not None:
+        search = study.spec.confirms.study
+        raise SpecError(f"study {study.name!r} confirms {search!r}: `{study.settings.command('promote', search)}`")
