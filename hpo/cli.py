@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hpo import cli_data, cli_doctor, cli_export, cli_models, cli_train, cli_winner
+from hpo import cli_data, cli_doctor, cli_edit, cli_export, cli_models, cli_train, cli_winner
 from hpo.errors import HpoError, Unavailable
 from hpo.masking import masked, redacted
 from hpo.options import Concurrency, Home, Insecure, Json, Mlflow, Name, Quiet, Ray, Set, Space, Storage, opened
@@ -227,6 +227,7 @@ for command in (
     cli_winner.best,
     cli_winner.confirm,
     cli_winner.reproduce,
+    cli_edit.retry,
     cli_doctor.doctor,
     cli_train.train,
     cli_train.evaluate,
