@@ -103,7 +103,8 @@ def origin(attributes: Mapping[str, Any]) -> str | None:
     """Where a trial comes from, by its attributes in Optuna; None where the sampler drew it."""
     if "retry_of" in attributes:
         return f"retry of trial {attributes['retry_of']}"
-    return f"trial {attributes['warm_start'].replace(':', ' of ')}" if "warm_start" in attributes else None
+    name, _, number = attributes.get("warm_start", "").partition(":")
+    return f"trial {number} of {name}" if name else None
 
 
 def facts(study: Study) -> list[dict[str, Any]]:
