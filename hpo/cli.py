@@ -237,6 +237,7 @@ for command in (
     cli_winner.best,
     cli_winner.confirm,
     cli_winner.reproduce,
+    cli_winner.compare,
     cli_edit.retry,
     cli_doctor.doctor,
     cli_train.train,
