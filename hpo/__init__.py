@@ -37,6 +37,7 @@ def run(
     concurrency: int | None = None,
     progress: bool = True,
     extend: str | None = None,
+    warm_start: str | None = None,
 ) -> Study:
     """Run the study that a space file, a mapping of its shape or a parsed space describes; resume it if it exists.
 
@@ -50,6 +51,7 @@ def run(
         concurrency: trials at a time at most; as many as fit by default.
         progress: show on stderr what happens: a live table on a terminal, a line a trial elsewhere.
         extend: the study of this name, which is the space's too, goes on over this space: more values, wider ranges.
+        warm_start: "other" or "other:8": a new study begins with the best points of that one, 5 or as many.
 
     Raises:
         errors.SpecError: the space cannot be used, or the name belongs to a study over another space, or the study
@@ -71,7 +73,7 @@ def run(
     settings = settings_for(
         parsed, home=home, storage=storage, mlflow=mlflow, ray=ray, insecure_cluster=insecure_cluster
     )
-    return start.run(parsed, settings, concurrency=concurrency, progress=progress, extend=extend)
+    return start.run(parsed, settings, concurrency=concurrency, progress=progress, extend=extend, warm_start=warm_start)
 
 
 def load(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hpo import cli_data, cli_doctor, cli_export, cli_models, cli_promote, cli_train, cli_winner
+from hpo import cli_data, cli_doctor, cli_edit, cli_export, cli_models, cli_promote, cli_train, cli_winner
 from hpo.errors import HpoError, Unavailable
 from hpo.masking import masked, redacted
 from hpo.options import Concurrency, Home, Insecure, Json, Mlflow, Name, Quiet, Ray, Set, Space, Storage, opened
@@ -42,6 +42,9 @@ def run(
     extend: Annotated[
         str | None, typer.Option(metavar="NAME", help="Study to go on over this space: more values, wider ranges.")
     ] = None,
+    warm_start: Annotated[
+        str | None, typer.Option(metavar="OTHER[:K]", help="A new study begins with the K best points of that one, 5.")
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Validate and print the plan, or what --extend would change.")
     ] = False,
@@ -57,18 +60,24 @@ def run(
     keys = {"budget.trials": trials, "sampler.type": sampler, "sampler.seed": seed, "resources.gpu": gpus}
     short = [f"{key}={value}" for key, value in keys.items() if value is not None]
     everything = [*(overrides or []), *short]
-    if dry_run and extend is None:
-        check(space, everything, concurrency, home, storage, mlflow, ray, as_json)
-        return
     import hpo
 
-    if dry_run and extend is not None:
+    if dry_run:
         from hpo import spec
-        from hpo.extension import preview
 
         parsed = spec.load(space, everything)
         where = hpo.settings_for(parsed, home=home, storage=storage, mlflow=mlflow, ray=ray)
-        preview(extend, parsed, where, as_json=as_json)
+        if extend is not None:
+            from hpo.extension import preview
+
+            preview(extend, parsed, where, as_json=as_json)
+            return
+        check(space, everything, concurrency, home, storage, mlflow, ray, as_json)
+        if warm_start is not None:
+            from hpo.warm_start import first_entry
+
+            first = first_entry(warm_start, parsed, where)
+            typer.echo("\n".join(f"warm start: {line}" for line in (first.changes if first else ())), err=True)
         return
     study = hpo.run(
         space,
@@ -81,6 +90,7 @@ def run(
         concurrency=concurrency,
         progress=not quiet,
         extend=extend,
+        warm_start=warm_start,
     )
     from hpo.summary import closing  # imports Optuna, which `hpo.run` does while Ray starts
 
@@ -229,6 +239,8 @@ for command in (
     cli_winner.reproduce,
     cli_promote.promote,
     cli_promote.rollback,
+    cli_winner.compare,
+    cli_edit.retry,
     cli_doctor.doctor,
     cli_train.train,
     cli_train.evaluate,

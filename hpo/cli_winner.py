@@ -10,7 +10,7 @@ import typer
 
 from hpo.options import Concurrency, Home, Insecure, Json, Mlflow, Name, Quiet, Ray, Storage, opened
 
-__all__ = ["best", "confirm", "reproduce"]
+__all__ = ["best", "compare", "confirm", "reproduce"]
 
 
 def best(
@@ -62,6 +62,19 @@ def confirm(
     wish = (study.spec.winner or Winner()).model_copy(update=given)
     found = run(study, wish, concurrency=concurrency, progress=not quiet)
     summary.confirmed(found, metric=study.spec.metric.name, as_json=as_json)
+
+
+def compare(
+    a: Annotated[str, typer.Argument(metavar="A", help="A study, for its winner, or NAME:N for its trial N.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="Another study, or another trial.")],
+    home: Home = None,
+    storage: Storage = None,
+    as_json: Json = False,
+) -> None:
+    """Tell what differs between two studies or trials, and which is better where that can be told."""
+    from hpo import compare as command
+
+    command.show(command.compare(a, b, opened(home, storage)), as_json=as_json)
 
 
 def reproduce(

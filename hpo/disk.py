@@ -101,8 +101,11 @@ def _left(space: SearchSpec, study: Study | None) -> int | None:
         return total
     if _is_spent(space, study):
         return 0
-    states = [trial.state.name for trial in study.frozen_trials()]
+    trials = study.frozen_trials()
+    states = [trial.state.name for trial in trials]
     again = states.count("FAIL") if space.sampler.type == "grid" else 0  # cells that a next run tries anew
+    if space.sampler.type != "grid" and total is not None:
+        total += sum("retry_of" in trial.user_attrs for trial in trials)
     begun = len(states) - states.count("WAITING") - again
     return None if total is None else max(states.count("WAITING"), total - begun)
 

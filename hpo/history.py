@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from hpo.lease import Lease
     from hpo.study import Study
 
-__all__ = ["Entry", "Point", "add", "enqueue", "facts", "told", "user"]
+__all__ = ["Entry", "Point", "add", "enqueue", "facts", "origin", "told", "user"]
 
 ORIGINS = ("retry_of", "warm_start")
 """Attributes of Optuna's trials that say which point of an entry they are."""
@@ -97,6 +97,14 @@ def enqueue(study: Study) -> int:
     if new:
         study.ledger.post(study.id, None, "tags", records.history(list(map(told, rows))))
     return len(new)
+
+
+def origin(attributes: Mapping[str, Any]) -> str | None:
+    """Where a trial comes from, by its attributes in Optuna; None where the sampler drew it."""
+    if "retry_of" in attributes:
+        return f"retry of trial {attributes['retry_of']}"
+    name, _, number = attributes.get("warm_start", "").partition(":")
+    return f"trial {number} of {name}" if name else None
 
 
 def facts(study: Study) -> list[dict[str, Any]]:

@@ -6,13 +6,14 @@ import functools
 import platform
 import subprocess
 import sys
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import hpo
 
-__all__ = ["provenance"]
+__all__ = ["differences", "provenance"]
 
 PACKAGES = ("torch", "torchvision", "numpy")
 SECONDS = 5.0  # that git may take in a large working tree
@@ -27,6 +28,32 @@ def provenance(code: Path | None, *, gpu: float) -> dict[str, Any]:
     """
     commit, dirty = _commit(code) if code is not None else (None, None)
     return {"versions": _versions(), "device": _device(gpu), "git_commit": commit, "git_dirty": dirty}
+
+
+def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """What two trainings depended on besides parameters and seed, by the facts of each, where it differs.
+
+    What an earlier version did not record is left out.
+    """
+    pairs = {
+        "code, commit": (one.get("git_commit"), other.get("git_commit")),
+        "code, changed since its commit": (one.get("git_dirty"), other.get("git_dirty")),
+        "data, fingerprint": (one.get("dataset_fingerprint"), other.get("dataset_fingerprint")),
+        "device": (one.get("device"), other.get("device")),
+    }
+    versions = [facts.get("versions") or {} for facts in (one, other)]
+    pairs |= {
+        f"version of {each}": (versions[0].get(each), versions[1].get(each)) for each in {**versions[0], **versions[1]}
+    }
+
+    def known(facts: Mapping[str, Any], value: Any) -> bool:
+        return value is not None or "versions" in facts
+
+    return {
+        what: (mine, yours)
+        for what, (mine, yours) in pairs.items()
+        if mine != yours and known(one, mine) and known(other, yours)
+    }
 
 
 @functools.cache  # what this process has imported stays as it was then

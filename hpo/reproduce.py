@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from hpo import columns
 from hpo.errors import HpoError, Interrupted, SpecError
+from hpo.provenance import differences
 from hpo.study import Study
 from hpo.trial import Assignment, Attempt, Report
 from hpo.wording import number as rounded
@@ -152,28 +153,11 @@ def judge(
         now=now.get(last, {}).get(metric),
         first=first,
         largest=largest,
-        surroundings=tuple(_surroundings(facts, facts_now)),
+        surroundings=tuple(
+            Difference(what=what, recorded=mine, now=yours)
+            for what, (mine, yours) in differences(facts, facts_now).items()
+        ),
     )
-
-
-def _surroundings(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Difference]:
-    """What a training depends on besides parameters and seed; what an earlier version did not record is left out."""
-    pairs = {
-        "code, commit": (before.get("git_commit"), now.get("git_commit")),
-        "code, changed since its commit": (before.get("git_dirty"), now.get("git_dirty")),
-        "data, fingerprint": (before.get("dataset_fingerprint"), now.get("dataset_fingerprint")),
-        "device": (before.get("device"), now.get("device")),
-    }
-    versions, versions_now = before.get("versions") or {}, now.get("versions") or {}
-    pairs |= {
-        f"version of {each}": (versions.get(each), versions_now.get(each)) for each in {**versions, **versions_now}
-    }
-    known = "versions" in before
-    return [
-        Difference(what=what, recorded=mine, now=yours)
-        for what, (mine, yours) in pairs.items()
-        if mine != yours and (known or mine is not None)
-    ]
 
 
 def show(found: Reproduction) -> None:

@@ -68,7 +68,8 @@ class Scheduler:
         study.optuna.pruner = _pruner(self._spec)
         self.running: dict[int, Running] = {}
         counts = study.counts()
-        self.failures = counts.get("FAIL", 0)
+        retried = sum("retry_of" in trial.user_attrs for trial in study.frozen_trials())
+        self.failures = counts.get("FAIL", 0) - retried  # a failure that is made up for is spent no more
         self._best = max(study.complete().values(), key=lambda value: self._sign * value, default=None)
         self._ended = sum(counts.get(state.name, 0) for state in TrialState if state.is_finished())
         self.gpu_seconds = study.ledger.gpu_seconds(study.id)

@@ -16,7 +16,7 @@ from hpo.ranges import distribution
 from hpo.spec import SearchSpec
 from hpo.study import Study
 
-__all__ = ["Searcher", "derive_seed"]
+__all__ = ["Searcher", "derive_seed", "key"]
 
 SAMPLER, TRIAL, CONFIRMATION = 0, 1, 2  # first word of a seed's key: what the seed is for
 
@@ -42,6 +42,9 @@ class Searcher:
         self._budget = self._spec.budget.trials
         if self._spec.sampler.type == "grid":
             self._enqueue_grid(trials)
+        elif self._budget is not None:
+            # a failed trial that is run again has given its place in the budget to the other one
+            self._budget += sum("retry_of" in trial.user_attrs for trial in trials)
 
     def _count(self, trials: list[FrozenTrial]) -> None:
         begun = {row["number"] for row in self._study.ledger.trials(self._study.id)}
@@ -120,12 +123,12 @@ class Searcher:
     def _enqueue_grid(self, trials: list[FrozenTrial]) -> None:
         """Queue every cell that no trial has finished or will run; a cell whose trials all failed is run again."""
         there = {
-            _key(trial.system_attrs.get("fixed_params") or trial.params)
+            key(trial.system_attrs.get("fixed_params") or trial.params)
             for trial in trials
             if trial.state != TrialState.FAIL
         }
         # a budget takes the first cells, so that a failed one is not pushed out by one that was never to run
-        missing = [point for point in self._spec.grid()[: self._spec.budget.trials] if _key(point) not in there]
+        missing = [point for point in self._spec.grid()[: self._spec.budget.trials] if key(point) not in there]
         for point in missing:
             self._study.optuna.enqueue_trial(point)
         self._queued += len(missing)
@@ -134,7 +137,8 @@ class Searcher:
             self._budget += sum(trial.state == TrialState.FAIL for trial in trials)
 
 
-def _key(point: Mapping[str, Any]) -> str:
+def key(point: Mapping[str, Any]) -> str:
+    """A text that is the same for the same point of a grid."""
     whole = {
         name: int(value) if isinstance(value, float) and value.is_integer() else value for name, value in point.items()
     }

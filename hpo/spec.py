@@ -27,7 +27,7 @@ from hpo.space.reader import MAX_BYTES, read
 from hpo.space.sections import READ_BY, URLS, Budget, Confirms, Gate, Metric, Pruner, Resources, Sampler, Winner
 from hpo.space.tree import leaves, place, without
 
-__all__ = ["SearchSpec", "changes", "checked_name", "from_mapping", "load", "parse"]
+__all__ = ["SearchSpec", "changes", "checked_name", "differing", "from_mapping", "load", "parse"]
 
 _NAME = re.compile(r"(?!\.+$)[A-Za-z0-9._-]{1,64}")
 _NOT_IDENTITY = {"dataset.root", "dataset.download"}
@@ -227,11 +227,15 @@ def from_mapping(
 
 def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """Return a line such as "parameters.lr.max: 0.1 -> 0.5" for each difference between two canonical trees."""
+    return [f"{path}: {before} -> {after}" for path, (before, after) in differing(old, new).items()]
+
+
+def differing(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+    """Return the dotted paths at which two canonical trees differ, with both values in words."""
     before, after = dict(leaves(old)), dict(leaves(new))
     paths = [*before, *(path for path in after if path not in before)]
-    words = {path: [_word(tree, path) for tree in (before, after)] for path in paths}
     same = {path for path in paths if path in before and path in after and _whole(before[path]) == _whole(after[path])}
-    return [f"{path}: {words[path][0]} -> {words[path][1]}" for path in paths if path not in same]
+    return {path: (_word(before, path), _word(after, path)) for path in paths if path not in same}
 
 
 def _build(document: Document, overrides: Sequence[str], folder: Path | None, trusted: bool = False) -> SearchSpec:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
-__all__ = ["LEVEL", "Standing", "rank", "same_as_first"]
+__all__ = ["LEVEL", "Standing", "difference", "rank", "same_as_first"]
 
 LEVEL = 0.95
 
@@ -52,6 +52,26 @@ def rank(standings: Sequence[Standing], sign: float) -> list[Standing]:
         return each.mean is None, each.failed > 0, -sign * (each.mean or 0.0), each.trial
 
     return sorted(standings, key=key)
+
+
+def difference(one: Sequence[float], other: Sequence[float]) -> tuple[float, float] | None:
+    """Welch's interval of the difference of two means, 95% (Welch 1947); None for fewer than two numbers on a side.
+
+    Where seeds change nothing on either side, the difference is what it is.
+    """
+    if min(len(one), len(other)) < 2:
+        return None
+    from scipy import stats
+
+    apart = fmean(one) - fmean(other)
+    shares = [stdev(each) ** 2 / len(each) for each in (one, other)]  # of the variance of the difference
+    if not any(shares):
+        return apart, apart
+    freedom = sum(shares) ** 2 / sum(
+        share**2 / (len(each) - 1) for share, each in zip(shares, (one, other), strict=True)
+    )
+    half = float(stats.t.ppf((1 + LEVEL) / 2, freedom)) * math.sqrt(sum(shares))
+    return apart - half, apart + half
 
 
 def same_as_first(ranked: Sequence[Standing]) -> list[int] | None:

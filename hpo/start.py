@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from hpo.errors import Interrupted
+from hpo.errors import Interrupted, SpecError
 from hpo.imports import uncollected
 from hpo.progress import Progress
 from hpo.resources import cluster
@@ -17,24 +17,36 @@ from hpo.settings import Settings
 from hpo.spec import SearchSpec
 
 if TYPE_CHECKING:
+    from hpo.history import Entry
     from hpo.study import Study
 
 __all__ = ["go", "run"]
 
 
 def run(
-    space: SearchSpec, settings: Settings, *, concurrency: int | None, progress: bool, extend: str | None = None
+    space: SearchSpec,
+    settings: Settings,
+    *,
+    concurrency: int | None,
+    progress: bool,
+    extend: str | None = None,
+    warm_start: str | None = None,
 ) -> Study:
     """Create, open or extend the study and run it; arguments and errors as for `hpo.run`."""
     shown = Progress.on_stderr() if progress else Progress.silent()
     for line in _close_others(space, settings):
         shown.note(line)
+    if extend is not None and warm_start is not None:
+        raise SpecError("--warm-start is for a new study, --extend for one that exists: give one of them")
+    first = _first(warm_start, space, settings) if warm_start is not None else None
+    for line in first.changes if first is not None else ():
+        shown.note(f"warm start: {line}")
     if extend is not None:
         for line in _extend(extend, space, settings):
             shown.note(line)
     if not _is_new(space, settings):
         # it may be finished, owned, or over another space: that is answered at once, without Ray
-        return go(_open(space, settings), concurrency=concurrency, progress=progress)
+        return go(_open(space, settings, first), concurrency=concurrency, progress=progress)
     shown.note("starting Ray")
     sharing = space.resources.may_share
     try:
@@ -42,7 +54,7 @@ def run(
             _listening() as heard,
             cluster(
                 settings.ray,
-                lambda: _open(space, settings),
+                lambda: _open(space, settings, first),
                 insecure=settings.insecure_cluster,
                 sharing=sharing,
                 say=shown.note,
@@ -83,6 +95,12 @@ def _extend(name: str, space: SearchSpec, settings: Settings) -> list[str]:
     return [f"extended: {line}" for line in changes] or [f"study {name} is over this space already"]
 
 
+def _first(wish: str, space: SearchSpec, settings: Settings) -> Entry | None:
+    from hpo.warm_start import first_entry  # imports SQLAlchemy
+
+    return first_entry(wish, space, settings)
+
+
 def _close_others(space: SearchSpec, settings: Settings) -> list[str]:
     """Close what dead drivers of other studies left; a line for each."""
     if settings.storage_file is not None and not settings.storage_file.exists():
@@ -107,11 +125,11 @@ def _is_new(space: SearchSpec, settings: Settings) -> bool:
     return Ledger.open(settings.storage).study(space.name) is None
 
 
-def _open(space: SearchSpec, settings: Settings) -> Study:
+def _open(space: SearchSpec, settings: Settings, first: Entry | None) -> Study:
     with uncollected():
         from hpo.study import Study
 
-        study = Study.open(space, settings)
+        study = Study.open(space, settings, first)
         from hpo import driver, tuner  # noqa: F401 - what the search will need next
     return study
 

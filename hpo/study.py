@@ -17,6 +17,7 @@ from sqlalchemy.engine import RowMapping
 
 from hpo import columns, spec
 from hpo.errors import NoUsableTrial, SpecError, Unavailable
+from hpo.history import origin
 from hpo.ledger import Ledger
 from hpo.masking import masked
 from hpo.opening import create, difference, elsewhere, gone, home_on_record, missing, open_ledger, unknown
@@ -234,6 +235,7 @@ class Study:
             "traceback": extra["traceback"],
             "checkpoint": str(checkpoint) if checkpoint else None,
             "mlflow_run_id": extra["run_id"],
+            "origin": origin(trial.user_attrs),
         }
 
     def params(self, trial: FrozenTrial) -> dict[str, Any]:

@@ -58,7 +58,8 @@ def trials(study: Study, *, as_json: bool) -> None:
     params = {trial.number: study.params(trial) for trial in study.frozen_trials()}
     for row in rows:
         row["parameters"] = assignments(params[row["number"]])
-    _print(rows, ("number", "state", "value", "epoch", "best_value", "seconds", "parameters", "error"), as_json=False)
+    shown = ("number", "state", "value", "epoch", "best_value", "seconds", "parameters", "error")
+    _print(rows, (*shown, "origin") if any(row["origin"] for row in rows) else shown, as_json=False)
 
 
 def best(study: Study, *, as_json: bool) -> None:

@@ -175,9 +175,10 @@ def test_the_history_says_what_was_changed_and_the_same_again_changes_nothing(
     assert "parameters.lr.max: 0.4 -> 0.6; " in " ".join(capsys.readouterr().out.split())
     records = [json.loads(row["payload"]) for row in study.ledger.pending(study.id, 999) if row["number"] is None]
     assert any("lr.max: 0.4 -> 0.6" in record.get("tags", {}).get("hpo.history", "") for record in records)
-    assert Study.load("study", study.settings).spec.parameters == space().parameters
+    assert study.afresh().spec.parameters == space().parameters
     wider = space(budget={"trials": 9})
-    assert Study.open(wider, study.settings).optuna.user_attrs["space"] == wider.text
+    study = Study.open(wider, study.settings)
+    assert study.optuna.user_attrs["space"] == wider.text
 
 
 def test_an_extension_is_done_as_a_whole_or_not_at_all(

@@ -1,0 +1,254 @@
+"""Two studies or trials side by side: what differs, and which is better, where their numbers can say that."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from hpo import columns, confirmation
+from hpo.errors import SpecError
+from hpo.provenance import differences
+from hpo.settings import Settings
+from hpo.space.parameters import same
+from hpo.spec import differing
+from hpo.standing import Standing, difference
+from hpo.study import Study
+from hpo.wording import literal, number, plain
+
+__all__ = ["Comparison", "Difference", "Side", "compare", "show"]
+
+Verdict = Literal["a", "b", "not separable", "not confirmed", "other metrics", "same trial"]
+ABSENT = "(absent)"
+_SIDE = re.compile(r"([^:]+)(?::(\d+))?")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Side:
+    """A trial of a study: the one asked for, or its winner, or its best where none is confirmed."""
+
+    study: str
+    trial: int
+    state: str
+    objective: str
+    params: Mapping[str, Any]
+    value: float | None  # that the search saw
+    fresh: tuple[float, ...]  # of trainings with fresh seeds
+    failed: int  # trainings with fresh seeds that came to no end
+    mean: float | None
+    interval: tuple[float, float] | None
+    confirm: str | None  # the command after which `fresh` has two numbers or more; None: it has, or none can
+
+    @property
+    def name(self) -> str:
+        return f"{self.study}:{self.trial}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """Something that is not the same on both sides."""
+
+    section: Literal["space", "parameters", "training"]
+    what: str
+    a: Any
+    b: Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """What differs, and what the numbers say."""
+
+    a: Side
+    b: Side
+    differs: tuple[Difference, ...]
+    verdict: Verdict
+    better_by: float | None  # a over b by their means over fresh seeds, in the direction of the goal
+    interval: tuple[float, float] | None  # of `better_by`, 95%
+
+    @property
+    def other_data(self) -> bool:
+        """Whether the two were trained and scored on other data."""
+        return any(each.what == "data, fingerprint" for each in self.differs)
+
+    def facts(self) -> dict[str, Any]:
+        """The same as plain values."""
+        return asdict(self) | {"other_data": self.other_data, "says": self.says()}
+
+    def says(self) -> str:
+        """The verdict in words."""
+        match self.verdict:
+            case "a" | "b":
+                said = f"{self._lead()} is better"
+            case "not separable":
+                said = f"cannot be told apart at 95%: {self._lead()} is ahead, and the interval holds 0"
+            case "not confirmed":
+                again = [each for each in dict.fromkeys((self.a.confirm, self.b.confirm)) if each]
+                first = "; ".join(f"`{each}`" for each in again) or "two trainings with fresh seeds on each side"
+                said = f"single numbers of a search do not decide, each has the luck of its seed; first: {first}"
+            case "other metrics":
+                said = f"no saying: one is to {self.a.objective}, the other to {self.b.objective}"
+            case "same trial":
+                said = "they are the same trial"
+        caution = "; they saw other data, and compare only if both were scored on the same"
+        return said + caution if self.other_data and self.better_by is not None else said
+
+    def _lead(self) -> str:
+        """Which has the better mean, and by how much."""
+        assert self.better_by is not None
+        assert self.interval is not None
+        low, high = self.interval
+        if self.better_by < 0:
+            return f"{self.b.name}, by {number(-self.better_by)} (95% interval {_span((-high, -low))}),"
+        return f"{self.a.name}, by {number(self.better_by)} (95% interval {_span((low, high))}),"
+
+
+def compare(a: str, b: str, settings: Settings) -> Comparison:
+    """Compare two studies or trials, each `NAME` or `NAME:N`. A study stands for its winner.
+
+    Raises:
+        SpecError: there is no such study or trial.
+        NoUsableTrial: a study has no COMPLETE trial.
+    """
+    (one, mine), (other, yours) = (_side(each, settings) for each in (a, b))
+    better_by, interval = None, None
+    if mine.name == yours.name:
+        verdict: Verdict = "same trial"
+    elif mine.objective != yours.objective:
+        verdict = "other metrics"
+    elif (found := difference(mine.fresh, yours.fresh)) is None:
+        verdict = "not confirmed"
+    else:
+        assert mine.mean is not None
+        assert yours.mean is not None
+        sign = one.spec.metric.sign
+        better_by = sign * (mine.mean - yours.mean)
+        interval = (found[0], found[1]) if sign > 0 else (-found[1], -found[0])
+        verdict = "a" if interval[0] > 0 else "b" if interval[1] < 0 else "not separable"
+    return Comparison(
+        a=mine,
+        b=yours,
+        differs=tuple(_differences(one, mine, other, yours)),
+        verdict=verdict,
+        better_by=better_by,
+        interval=interval,
+    )
+
+
+def _side(text: str, settings: Settings) -> tuple[Study, Side]:
+    match = _SIDE.fullmatch(text)
+    if match is None:
+        raise SpecError(f"{text!r}: write the name of a study, or NAME:N for its trial N")
+    study = Study.load(match[1], settings, reading=True)
+    confirmed = confirmation.find(study)
+    if match[2] is not None:
+        wanted = int(match[2])
+    elif confirmed is not None and confirmed.winner is not None:
+        wanted = confirmed.winner.trial
+    else:
+        wanted = study.best_trial.number
+    trials = {trial.number: trial for trial in study.frozen_trials()}
+    if wanted not in trials:
+        there = f"there are 0 to {max(trials)}" if trials else "there are none yet"
+        raise SpecError(f"study {study.name!r} has no trial {wanted}: {there}")
+    row = next(each for each in study.rows() if each["number"] == wanted)
+    ranked = confirmed.ranked if confirmed is not None else ()
+    standing = next((each for each in ranked if each.trial == wanted), Standing(trial=wanted, searched=0.0, fresh=()))
+    return study, Side(
+        study=study.name,
+        trial=wanted,
+        state=row["state"],
+        objective=f"{study.spec.metric.goal} {study.spec.metric.name}",
+        params=study.params(trials[wanted]),
+        value=row["value"] if row["value"] is not None and math.isfinite(row["value"]) else None,
+        fresh=standing.fresh,
+        failed=standing.failed,
+        mean=standing.mean,
+        interval=standing.interval,
+        confirm=_confirm(study, wanted) if len(standing.fresh) < 2 else None,
+    )
+
+
+def _confirm(study: Study, trial: int) -> str | None:
+    """The command that trains a trial again with fresh seeds."""
+    values, sign = study.complete(), study.spec.metric.sign
+    if trial not in values or study.spec.confirms is not None:
+        return None
+    rank = 1 + sorted(values, key=lambda each: (-sign * values[each], each)).index(trial)
+    wish = study.spec.winner
+    more = ["--top", str(rank)] if rank > (wish.top if wish else 3) else []
+    more += ["--seeds", "3"] if wish and wish.seeds < 2 else []
+    return study.settings.command("confirm", study.name, *more)
+
+
+def _differences(one: Study, mine: Side, other: Study, yours: Side) -> Iterator[Difference]:
+    trees = [{key: value for key, value in each.spec.canonical().items() if key != "name"} for each in (one, other)]
+    spaces = differing(*trees)
+    for path, (before, after) in spaces.items():
+        yield Difference(section="space", what=path, a=before, b=after)
+    for path, (before, after) in differing(*map(_confirmed_as, (one, other))).items():
+        if path not in spaces and mine.fresh and yours.fresh:
+            yield Difference(section="space", what=f"confirmed with {path}", a=before, b=after)
+    for name in dict.fromkeys((*mine.params, *yours.params)):
+        values = [each.params.get(name, ABSENT) for each in (mine, yours)]
+        if not same(*values):
+            yield Difference(section="parameters", what=name, a=literal(values[0]), b=literal(values[1]))
+    for what, (before, after) in differences(*(_facts(*each) for each in ((one, mine), (other, yours)))).items():
+        yield Difference(section="training", what=what, a=before, b=after)
+
+
+def _confirmed_as(study: Study) -> dict[str, Any]:
+    """What the trainings with fresh seeds were, which may be longer than those of the search."""
+    found = confirmation.find(study)
+    return {"trainer": found.study.spec.trainer} if found is not None else {}
+
+
+def _facts(study: Study, side: Side) -> dict[str, Any]:
+    row = study.ledger.trial(study.id, side.trial)
+    return columns.facts(row) if row is not None else {}
+
+
+def show(found: Comparison, *, as_json: bool) -> None:
+    """Print it."""
+    if as_json:
+        print(json.dumps(found.facts(), indent=2))
+        return
+    # a file or a pipe has no margin; a terminal's is kept by folding
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 10_000)
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for heading in ("", found.a.name, found.b.name):
+        table.add_column(Text(heading), overflow="fold")
+    for what, one, other in _rows(found):
+        table.add_row(*(Text(plain("" if each is None else str(each))) for each in (what, one, other)))
+    console.print(table)
+    if not found.differs:
+        print("\nnothing differs in space, parameters, code, data, versions or device, as far as they are on record")
+    print(f"\n{plain(found.says())}")
+
+
+def _rows(found: Comparison) -> Iterator[tuple[str, Any, Any]]:
+    sides = (found.a, found.b)
+    yield "objective", found.a.objective, found.b.objective
+    yield "state", found.a.state.lower(), found.b.state.lower()
+    yield "search saw", number(found.a.value), number(found.b.value)
+    means = [f"{number(each.mean)} ({_span(each.interval)})" if each.interval else number(each.mean) for each in sides]
+    yield "mean of fresh seeds (95%)", means[0], means[1]
+    counts = [f"{len(each.fresh)}" + (f", {each.failed} failed" if each.failed else "") for each in sides]
+    yield "fresh seeds", counts[0], counts[1]
+    for section in ("space", "parameters", "training"):
+        differs = [each for each in found.differs if each.section == section]
+        if differs:
+            yield "", None, None
+        for each in differs:
+            yield each.what, each.a, each.b
+
+
+def _span(interval: tuple[float, float] | None) -> str:
+    return f"{number(interval[0])} to {number(interval[1])}" if interval else "-"
