@@ -9,7 +9,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,7 @@ from promotable import STRONG, WEAK, copied
 from servers import MlflowServer, free_port
 from study_samples import open_study
 
-from hpo import cli, confirmation, evaluation, openings, settings
+from hpo import cli, confirmation, evaluation, openings, promoted, settings
 from hpo.errors import NoUsableTrial, SpecError, Unavailable
 from hpo.promotion import Promotion, Wish, alone, promote
 from hpo.promotions import Promotions
@@ -30,6 +30,7 @@ from hpo.registry import Registry
 from hpo.rollback import rollback
 from hpo.space.sections import Winner
 from hpo.study import Study
+from hpo.tracking import Tracking
 from trainers.decoding import decode
 from trainers.predict import Predictor
 from trainers.sources import read
@@ -98,6 +99,7 @@ def test_a_promoted_model_answers_as_its_checkpoint_bit_for_bit(study: Study, mo
     assert (tags["hpo.git_commit"], tags["hpo.data"]) == (facts["git_commit"], facts["dataset_fingerprint"])
     for words in (f"n = {evaluated['pictures']} pictures", "opened 2 times", "2,190 parameters", row["sha256"], "p95"):
         assert words in version.description, words
+    assert Tracking(study).close(60) == 0
     assert client.get_run(row["run_id"]).data.tags["hpo.model.version"] == "1"
 
 
@@ -143,7 +145,6 @@ def test_what_is_refused_changes_nothing_and_a_waiver_is_kept(
     assert [each["waiver"] for each in json.loads(kept["checks"]) if each["waiver"]] == ["answers overnight"]
 
 
-@pytest.mark.slow
 def test_rollback_goes_to_the_version_before_as_far_as_there_is_one(study: Study, home: Path) -> None:
     registry = Registry(study.settings, "digits")
     with pytest.raises(NoUsableTrial, match="no version of 'digits' holds the alias 'champion'"):
@@ -170,7 +171,6 @@ def test_rollback_goes_to_the_version_before_as_far_as_there_is_one(study: Study
     assert registry.aliases() == {"champion": 2}
 
 
-@pytest.mark.slow
 def test_a_confirmed_winner_brings_its_interval(study: Study) -> None:
     runs = confirmation._open(study, Winner(top=1, seeds=2))
     promotable.train(runs, 2)
@@ -210,30 +210,27 @@ def test_killed_at_any_step_the_alias_is_at_nothing_or_a_whole_version(made: Pat
         text=True,
         timeout=400,
         cwd=tmp_path,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},  # a process with threads is not to be forked
     )
     found = {each["step"]: each for each in map(json.loads, ran.stdout.splitlines())}
-    assert len(found) == 8, ran.stderr
+    assert len(found) == 6, ran.stderr
     for step, each in found.items():
-        moved = step in ("after the alias", "before the end")
+        moved = step == "before the end"
         assert each["signal"] == signal.SIGKILL, step
         assert (each["left"], each["whole"]) == ((1, True) if moved else (None, None)), step
         assert (each["outcome"], each["version"], each["versions"]) == ("promoted", 1, 1), step
         assert each["aliases"] == {"champion": 1}, step
         assert each["openings"] == (2 if step == "written down" else 1), step
-        assert (each["rows"], each["again"]) == (["promoted"], "refused"), step
+        assert each["rows"] == ["promoted"], step
 
 
 @contextmanager
 def serving(study: Study, tmp_path: Path) -> Iterator[str]:
     """What the promotion says to type; yields the address once it answers."""
     port = free_port()
-    command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", "models:/digits@champion"]
-    command += ["--env-manager", "local", "--port", str(port)]
-    environment = {**os.environ, "MLFLOW_TRACKING_URI": study.settings.mlflow}
+    line = f"{promoted.serving('digits', 'champion', study.settings)} --port {port}"
     with (tmp_path / "serve.log").open("wb") as log:
-        process = subprocess.Popen(
-            command, stdout=log, stderr=log, env=environment, cwd=tmp_path, start_new_session=True
-        )
+        process = subprocess.Popen(["bash", "-c", line], stdout=log, stderr=log, cwd=tmp_path, start_new_session=True)
     try:
         deadline = time.monotonic() + 120
         while not _answers(f"http://127.0.0.1:{port}/ping"):
@@ -242,7 +239,8 @@ def serving(study: Study, tmp_path: Path) -> Iterator[str]:
             time.sleep(0.2)
         yield f"http://127.0.0.1:{port}/invocations"
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 
