@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
 import hpo
 from hpo import projection  # noqa: F401 - it also sets how MLflow's client behaves, which has to come first
@@ -18,7 +19,7 @@ from trainers.checkpoint import digest as file_digest
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # MLflow warns of its own type hints
-    from mlflow import pyfunc
+    from mlflow.pyfunc import load_model, save_model
 
 from mlflow.models import ModelSignature
 from mlflow.types import Schema, TensorSpec
@@ -46,7 +47,7 @@ def pack(
         inputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, *shape))]),
         outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, classes))]),
     )
-    pyfunc.save_model(
+    save_model(
         folder,
         python_model=str(CODE),  # from code, so that no pickle is written or read
         artifacts={"network": str(network), **{name: str(path) for name, path in files.items()}},
@@ -55,11 +56,13 @@ def pack(
         pip_requirements=_requirements(),  # to find them out takes MLflow a minute
         metadata=dict(about),
     )
+    _without_paths(folder / "MLmodel")
+    (folder / CODE.name).chmod(0o600)  # copied with the mode of the installation
 
 
 def answers(folder: Path, pictures: Array) -> Array:
     """What the model in `folder` says of pictures (N, C, H, W) of uint8, as a server would: (N, classes) of float32."""
-    return np.asarray(pyfunc.load_model(str(folder)).predict(pictures))
+    return np.asarray(load_model(str(folder)).predict(pictures))
 
 
 def digest(folder: Path) -> str:
@@ -67,6 +70,16 @@ def digest(folder: Path) -> str:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     lines = [f"{file_digest(path)}  {path.relative_to(folder).as_posix()}\n" for path in files]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _without_paths(description: Path) -> None:
+    """Take the paths of this machine out of MLflow's description, which reads none of them."""
+    tree = yaml.safe_load(description.read_text())
+    flavour = tree["flavors"]["python_function"]
+    flavour["model_code_path"] = CODE.name
+    for each in flavour["artifacts"].values():
+        each["uri"] = each["path"]
+    description.write_text(yaml.safe_dump(tree, sort_keys=False))
 
 
 def _requirements() -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from hpo.wording import assignments, number, plain, size
+from hpo.wording import assignments, number, plain
 
 __all__ = ["card"]
 
@@ -79,13 +79,13 @@ def _checks(checks: Sequence[Mapping[str, Any]]) -> str:
 def _speed(record: Mapping[str, Any]) -> str:
     latency, int8 = record["latency"], record["int8"]
     lines = [
-        f"- {size(record['bytes'])} of weights, SHA-256 `{record['weights_sha256']}`",
+        f"- {record['bytes']:,} bytes of weights, SHA-256 `{record['weights_sha256']}`",
         f"- batch {latency['batch']} on {latency['device']}: p50 {latency['p50_ms']:.2f} ms, p95 "
         f"{latency['p95_ms']:.2f} ms, n = {latency['n']} calls, without decoding",
     ]
     if int8:
         lines.append(
-            f"- `int8.onnx`: {size(int8['bytes'])}, validation accuracy {int8['accuracy_change']:+.4f} to float32, "
+            f"- `model.int8.onnx`: {int8['bytes']:,} bytes, {int8['accuracy_change']:+.4f} of validation accuracy, "
             f"p95 {int8['p95_ms']:.2f} ms on this processor"
         )
     return "\n".join(lines)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from typing import Annotated
 
@@ -13,7 +14,15 @@ from hpo.options import Home, Json, Mlflow, Name, Quiet, Set, Storage, opened
 
 __all__ = ["promote", "rollback"]
 
-Alias = Annotated[str, typer.Option(help="The alias that moves.")]
+
+def _checked(alias: str) -> str:
+    """An alias that MLflow takes; it keeps `latest` and v1, v2... for itself."""
+    if re.fullmatch(r"[A-Za-z0-9_-]{1,255}", alias) and not re.fullmatch(r"latest|v\d+", alias, re.IGNORECASE):
+        return alias
+    raise SpecError(f"--alias {alias!r} is no alias: write letters, digits, _ and -, and neither latest nor v1")
+
+
+Alias = Annotated[str, typer.Option(help="The alias that moves.", callback=_checked)]
 
 
 def promote(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 import sys
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -12,10 +14,10 @@ from rich.text import Text
 from hpo.gate import Check
 from hpo.masking import masked
 from hpo.promotion import Promotion
-from hpo.settings import Settings, program
+from hpo.settings import Settings
 from hpo.wording import number, plain
 
-__all__ = ["show"]
+__all__ = ["serving", "show"]
 
 
 def show(found: Promotion, settings: Settings) -> None:
@@ -42,19 +44,17 @@ def show(found: Promotion, settings: Settings) -> None:
     if found.outcome == "promoted":
         before = f"version {found.previous} had it before" if found.previous else "nothing had it before"
         print(f"            {before}")
-    where = f"MLFLOW_TRACKING_URI={shlex.quote(masked(settings.mlflow))}"
-    serve = [
-        program("mlflow"),
-        "models",
-        "serve",
-        "-m",
-        f"models:/{found.model}@{found.alias}",
-        "--env-manager",
-        "local",
-    ]
-    print(f"serve       {where} {shlex.join(serve)}")
+    print(f"serve       {serving(found.model, found.alias, settings)}")
     if found.previous:
         print(f"back        {settings.command('rollback', found.model)}")
+
+
+def serving(model: str, alias: str, settings: Settings) -> str:
+    """The line that serves a promoted model, for a shell."""
+    # MLflow calls uvicorn by its name, which only an activated environment has
+    path = "" if shutil.which("uvicorn") else f"PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH "
+    serve = ["mlflow", "models", "serve", "-m", f"models:/{model}@{alias}", "--env-manager", "local"]
+    return f"{path}MLFLOW_TRACKING_URI={shlex.quote(masked(settings.mlflow))} {shlex.join(serve)}"
 
 
 def _table(checks: tuple[Check, ...]) -> None:

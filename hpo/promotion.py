@@ -23,10 +23,8 @@ from hpo import gate, openings
 from hpo.card import card
 from hpo.errors import SpecError, Unavailable
 from hpo.gate import Champion, Check
-from hpo.lease import holder
 from hpo.promotions import Promotions
 from hpo.study import Study
-from hpo.tracking import Tracking
 from hpo.winner import Candidate, candidate
 from trainers.folders import private, private_file
 
@@ -35,9 +33,7 @@ if TYPE_CHECKING:
     from hpo.registry import Registry, Version
     from hpo.release import Release
 
-__all__ = ["Promotion", "Wish", "alone", "promote", "tell"]
-
-CLOSING_SECONDS = 30.0
+__all__ = ["Promotion", "Wish", "alone", "promote"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,7 +150,9 @@ class _Work:
         runs = self._found.runs
         trial = runs.ledger.trial(runs.id, self._found.run)
         if trial is not None and trial["run_id"] is None:
-            Tracking(runs).close(CLOSING_SECONDS)
+            from hpo.delivery import deliver
+
+            deliver(runs)
 
     # -- the gate -----------------------------------------------------------------------------------------------------
 
@@ -246,13 +244,15 @@ class _Work:
     def _end(
         self, row: RowMapping, version: int, previous: int | None, checks: Sequence[Check], **more: Any
     ) -> Promotion:
+        from hpo.delivery import deliver
+
         tags = {"hpo.model": self._study.name, "hpo.model.version": version, "hpo.model.alias": self._wish.alias}
         promoted = {"hpo.promoted": version, "hpo.promoted.trial": self._found.trial}
         self._study.ledger.post(self._study.id, None, "tags", {"tags": promoted | tags})
         self._found.runs.ledger.post(self._found.runs.id, self._found.run, "tags", {"tags": tags})
         self._kept.end(row["id"], "promoted")
         for each in {each.id: each for each in (self._study, self._found.runs)}.values():
-            tell(each)
+            deliver(each)
         return self._result("promoted", version=version, previous=previous, checks=checks, **more)
 
     def _result(self, outcome: Literal["promoted", "refused", "unchanged"], **more: Any) -> Promotion:
@@ -266,13 +266,6 @@ class _Work:
             sha256=self._found.sha256,
             **{**given, "checks": tuple(given["checks"])},
         )
-
-
-def tell(study: Study) -> None:
-    """Send what waits for MLflow; a driver that is at work does that itself."""
-    row = study.ledger.study(study.name)
-    if row is not None and holder(row) is None:
-        Tracking(study).close(CLOSING_SECONDS)
 
 
 @contextmanager

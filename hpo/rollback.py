@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from hpo.errors import NoUsableTrial, Unavailable
-from hpo.promotion import alone, tell
+from hpo.promotion import alone
 from hpo.promotions import Promotions
 from hpo.study import Study
 
@@ -25,7 +25,8 @@ def rollback(study: Study, alias: str) -> dict[str, Any]:
         NoUsableTrial: nothing holds the alias, no version was before, or that is not whole any more.
         Unavailable: MLflow does not answer, or a promotion of the study is at work.
     """
-    from hpo.registry import Registry  # imports MLflow, which takes seconds
+    from hpo.delivery import deliver  # imports MLflow, which takes seconds
+    from hpo.registry import Registry
 
     with alone(study):
         registry, kept = Registry(study.settings, study.name), Promotions(study.ledger)
@@ -41,7 +42,7 @@ def rollback(study: Study, alias: str) -> dict[str, Any]:
         kept.update(row["id"], undone=time.time())
         tags = {"hpo.promoted": before.number, "hpo.promoted.trial": before.tags.get("hpo.trial", "unknown")}
         study.ledger.post(study.id, None, "tags", {"tags": tags})
-    tell(study)
+    deliver(study)
     return {"model": study.name, "alias": alias, "from": now, "to": before.number}
 
 

@@ -1,0 +1,47 @@
+"""A small study of digits that was really trained, in this process, and may be promoted."""
+
+import shutil
+from pathlib import Path
+
+from study_samples import open_study, scheduler_of
+
+from hpo import settings
+from hpo.searcher import Searcher
+from hpo.study import Study
+from hpo.tracking import Tracking
+from hpo.trial import Attempt
+
+WEAK, STRONG = 0, 1
+"""Its trials: two learning rates, of which one is too small."""
+
+
+def make(home: Path) -> None:
+    """The study, and all that MLflow has of it."""
+    study = open_study(
+        home,
+        name="digits",
+        sampler="grid",
+        parameters={"lr": {"values": [0.01, 0.1]}},
+        trainer={"model": "lightweight_cnn_gap", "dataset": {"name": "digits", "limit": 400}, "epochs": 3},
+        budget={},
+    )
+    study.ledger.post(study.id, None, "start", {})
+    train(study, 2)
+    assert Tracking(study).close(120) == 0
+
+
+def train(study: Study, trials: int) -> None:
+    scheduler, searcher = scheduler_of(study), Searcher(study)
+    for _ in range(trials):
+        trial = searcher.next()
+        assert trial is not None
+        assignment = scheduler.start(trial, cpu=1, gpu=0)
+        assert assignment is not None
+        attempt = Attempt(assignment)
+        while scheduler.report(attempt.next_report()):
+            pass
+
+
+def copied(made: Path, home: Path, overrides: tuple[str, ...] = ()) -> Study:
+    shutil.copytree(made, home)
+    return Study.load("digits", settings.resolve(home=home), overrides)

@@ -1,0 +1,108 @@
+"""Run by a test: promotes a study once for each step, killed there, and then again to the end; prints what it finds.
+
+    python promote_and_die.py MADE FOLDER
+
+MADE is a home folder of `promotable.make`. Each promotion is a process of its own, forked after the imports, which take
+ten seconds; a killed one gets SIGKILL at its step.
+"""
+
+import functools
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+from promotable import STRONG, copied
+
+from hpo import bundle, openings, promotion
+from hpo.promotions import Promotions
+from hpo.registry import Registry
+from hpo.study import Study
+
+STEPS: dict[str, tuple[Any, str, bool]] = {
+    # where it dies -> whose function, which, and whether after it
+    "written down": (openings, "note", True),
+    "scored": (Promotions, "update", True),
+    "uploaded": (MlflowClient, "log_model_artifacts", True),
+    "version": (MlflowClient, "create_model_version", True),
+    "before the alias": (Registry, "point", False),
+    "before the end": (Promotions, "end", False),
+}
+
+
+def deadly(call: Callable[..., Any], *, after: bool) -> Callable[..., Any]:
+    @functools.wraps(call)
+    def dying(*arguments: Any, **named: Any) -> Any:
+        if after:
+            call(*arguments, **named)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    return dying
+
+
+def forked(work: Callable[[], None]) -> int:
+    """Do `work` in a process of its own; returns the signal that ended it, 0 for none."""
+    child = os.fork()
+    if child:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    code = 1
+    try:
+        work()
+        code = 0
+    finally:
+        os._exit(code)
+
+
+def promote(study: Study, trial: int) -> promotion.Promotion:
+    return promotion.promote(study, promotion.Wish(trial=trial), lambda text: None)
+
+
+def one(made: Path, home: Path, step: str) -> None:
+    """Kill a promotion of the strong trial over a champion, look, and type it again."""
+    study = copied(made, home)
+    owner, name, after = STEPS[step]
+
+    def die() -> None:
+        setattr(owner, name, deadly(getattr(owner, name), after=after))
+        promote(study.afresh(), STRONG)
+
+    ended = forked(die)
+    registry = Registry(study.settings, study.name)
+    left = registry.pointed("champion")
+    whole = None
+    if left is not None:
+        with registry.fetched(left) as folder:
+            whole = bundle.digest(folder) == left.tags["hpo.digest"]
+    found = promote(study.afresh(), STRONG)
+    print(
+        json.dumps(
+            {
+                "step": step,
+                "signal": -ended,
+                "left": left.number if left else None,
+                "whole": whole,
+                "outcome": found.outcome,
+                "version": found.version,
+                "versions": len(registry.versions()),
+                "aliases": registry.aliases(),
+                "openings": len((home / openings.FILE).read_text().splitlines()),
+                "rows": [row["outcome"] for row in Promotions(study.ledger).all(study.id)],
+            }
+        ),
+        flush=True,
+    )
+
+
+def main() -> None:
+    made, folder = map(Path, sys.argv[1:])
+    promote(copied(made, folder / "first"), STRONG)  # whatever is imported for it, the children have then
+    for number, step in enumerate(STEPS):
+        forked(functools.partial(one, made, folder / str(number), step))
+
+
+if __name__ == "__main__":
+    main()
