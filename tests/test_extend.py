@@ -237,7 +237,7 @@ def test_a_changed_file_runs_its_new_cells_alone(ray_cluster: str, home: Path, t
         return path
 
     hpo.run(write([0.1, 0.2]), home=home, progress=False)
-    with pytest.raises(SpecError, match=r"`hpo run --extend study` adds values"):
+    with pytest.raises(SpecError, match=r"`hpo run --space FILE --extend study` adds values"):
         hpo.run(write([0.1, 0.2, 0.3]), home=home, progress=False)
     study = hpo.run(path, home=home, progress=False, extend="study")
     assert [row["lr"] for row in study.rows()] == [0.1, 0.2, 0.3]
