@@ -19,6 +19,7 @@ from hpo.errors import SpecError
 from hpo.provenance import differences
 from hpo.settings import Settings
 from hpo.space.parameters import same
+from hpo.space.sections import Winner
 from hpo.spec import differing
 from hpo.standing import Standing, difference
 from hpo.study import Study
@@ -45,7 +46,6 @@ class Side:
     failed: int  # trainings with fresh seeds that came to no end
     mean: float | None
     interval: tuple[float, float] | None
-    confirm: str | None  # the command after which `fresh` has two numbers or more; None: it has, or none can
 
     @property
     def name(self) -> str:
@@ -72,6 +72,7 @@ class Comparison:
     verdict: Verdict
     better_by: float | None  # a over b by their means over fresh seeds, in the direction of the goal
     interval: tuple[float, float] | None  # of `better_by`, 95%
+    first: tuple[str, ...]  # commands that train again what has no two numbers with fresh seeds
 
     @property
     def other_data(self) -> bool:
@@ -86,12 +87,11 @@ class Comparison:
         """The verdict in words."""
         match self.verdict:
             case "a" | "b":
-                said = f"{self._lead()} is better"
+                said = self._lead("is better by")
             case "not separable":
-                said = f"cannot be told apart at 95%: {self._lead()} is ahead, and the interval holds 0"
+                said = f"cannot be told apart: {self._lead('is ahead by')}, and the interval holds 0"
             case "not confirmed":
-                again = [each for each in dict.fromkeys((self.a.confirm, self.b.confirm)) if each]
-                first = "; ".join(f"`{each}`" for each in again) or "two trainings with fresh seeds on each side"
+                first = "; ".join(f"`{each}`" for each in self.first) or "two trainings with fresh seeds on each side"
                 said = f"single numbers of a search do not decide, each has the luck of its seed; first: {first}"
             case "other metrics":
                 said = f"no saying: one is to {self.a.objective}, the other to {self.b.objective}"
@@ -100,14 +100,14 @@ class Comparison:
         caution = "; they saw other data, and compare only if both were scored on the same"
         return said + caution if self.other_data and self.better_by is not None else said
 
-    def _lead(self) -> str:
+    def _lead(self, verb: str) -> str:
         """Which has the better mean, and by how much."""
         assert self.better_by is not None
         assert self.interval is not None
         low, high = self.interval
         if self.better_by < 0:
-            return f"{self.b.name}, by {number(-self.better_by)} (95% interval {_span((-high, -low))}),"
-        return f"{self.a.name}, by {number(self.better_by)} (95% interval {_span((low, high))}),"
+            return f"{self.b.name} {verb} {number(-self.better_by)} (95% interval {_span((-high, -low))})"
+        return f"{self.a.name} {verb} {number(self.better_by)} (95% interval {_span((low, high))})"
 
 
 def compare(a: str, b: str, settings: Settings) -> Comparison:
@@ -139,6 +139,7 @@ def compare(a: str, b: str, settings: Settings) -> Comparison:
         verdict=verdict,
         better_by=better_by,
         interval=interval,
+        first=tuple(_confirm(one, mine, other, yours)) if verdict == "not confirmed" else (),
     )
 
 
@@ -172,20 +173,21 @@ def _side(text: str, settings: Settings) -> tuple[Study, Side]:
         failed=standing.failed,
         mean=standing.mean,
         interval=standing.interval,
-        confirm=_confirm(study, wanted) if len(standing.fresh) < 2 else None,
     )
 
 
-def _confirm(study: Study, trial: int) -> str | None:
-    """The command that trains a trial again with fresh seeds."""
-    values, sign = study.complete(), study.spec.metric.sign
-    if trial not in values or study.spec.confirms is not None:
-        return None
-    rank = 1 + sorted(values, key=lambda each: (-sign * values[each], each)).index(trial)
-    wish = study.spec.winner
-    more = ["--top", str(rank)] if rank > (wish.top if wish else 3) else []
-    more += ["--seeds", "3"] if wish and wish.seeds < 2 else []
-    return study.settings.command("confirm", study.name, *more)
+def _confirm(one: Study, mine: Side, other: Study, yours: Side) -> Iterator[str]:
+    """The commands that train again, with fresh seeds, what has no two numbers of them."""
+    lacking = [(study, side.trial) for study, side in ((one, mine), (other, yours)) if len(side.fresh) < 2]
+    for study in {study.name: study for study, _ in lacking}.values():
+        values, sign = study.complete(), study.spec.metric.sign
+        best = sorted(values, key=lambda number: (-sign * values[number], number))
+        ranks = [1 + best.index(trial) for each, trial in lacking if each.name == study.name and trial in values]
+        if not ranks or study.spec.confirms is not None:  # an unfinished trial cannot be confirmed
+            continue
+        wish = study.spec.winner or Winner()
+        more = ["--top", str(max(ranks))] if max(ranks) > wish.top else []
+        yield study.settings.command("confirm", study.name, *more, *(["--seeds", "3"] if wish.seeds < 2 else []))
 
 
 def _differences(one: Study, mine: Side, other: Study, yours: Side) -> Iterator[Difference]:

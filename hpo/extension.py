@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import sqlalchemy as sql
+
 from hpo import history, spec
 from hpo.errors import SpecError
 from hpo.history import Entry
@@ -16,6 +18,7 @@ from hpo.settings import Settings
 from hpo.space.widening import refusals
 from hpo.spec import SearchSpec
 from hpo.study import Study
+from hpo.tables import packings
 from hpo.wording import plain
 
 if TYPE_CHECKING:
@@ -47,6 +50,8 @@ def extend(name: str, space: SearchSpec, settings: Settings) -> Sequence[str]:
                 lease.check(connection)
                 for each, parameter in space.parameters.items():
                     widen(connection, name, each, parameter)
+                if _largest_batch(space) > _largest_batch(study.spec):  # which their memory was measured for
+                    connection.execute(sql.delete(packings).where(packings.c.study == study.id))
                 entry = Entry(what="extended", changes=changes)
                 history.write_in(connection, study, entry, **columns_of(space))
 
@@ -92,6 +97,11 @@ def _refusals(old: SearchSpec, new: SearchSpec) -> list[str]:
     )
     fixed = [f"{line}: may not change within a study" for line in spec.changes(before, after)]
     return [*refusals(old.parameters, new.parameters), *fixed]
+
+
+def _largest_batch(space: SearchSpec) -> float:
+    searched = space.parameters.get("batch_size")
+    return max((float(size) for size in searched.probes().values()), default=0.0) if searched else 0.0
 
 
 def _changes(old: SearchSpec, new: SearchSpec) -> list[str]:

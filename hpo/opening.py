@@ -114,5 +114,5 @@ def difference(space: SearchSpec, stored: Mapping[str, Any]) -> str:
     return (
         f"study {space.name!r} exists over another space:\n{lines}\n"
         f"Give the file another `name`, or `hpo delete {space.name}` first; budget and resources may change within a "
-        f"study, and `hpo run --extend {space.name}` adds values and widens ranges"
+        f"study, and `hpo run --space FILE --extend {space.name}` adds values and widens ranges"
     )

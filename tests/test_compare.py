@@ -72,7 +72,7 @@ def test_confirmed_winners_are_told_apart_or_are_not(home: Path, storage: str) -
     assert found.better_by == pytest.approx(0.2)
     assert found.interval is not None
     assert found.interval[0] > 0
-    assert "good:0, by 0.2 (95% interval" in found.says()
+    assert "good:0 is better by 0.2 (95% interval" in found.says()
     turned = compare("weak", "good", weak.settings)
     assert (turned.verdict, turned.interval) == ("b", (-found.interval[1], -found.interval[0]))
     assert turned.says() == found.says()
@@ -80,7 +80,7 @@ def test_confirmed_winners_are_told_apart_or_are_not(home: Path, storage: str) -
     same = confirmed(run(open_study(home, storage, name="same"), [0.99]), [0.86, 0.90, 0.94])
     alike = compare("same", "good", same.settings)
     assert alike.verdict == "not separable"
-    assert alike.says().startswith("cannot be told apart at 95%: ")
+    assert alike.says().startswith("cannot be told apart: ")
     assert compare("good:0", "good:1", good.settings).verdict == "a"
 
 
@@ -102,6 +102,7 @@ def test_numbers_of_a_search_decide_nothing(home: Path) -> None:
     within = compare("one:1", "one:0", study.settings)
     assert "hpo confirm one --top 5 " in within.says(), "the fifth best is not among the three that are confirmed"
     assert [each.what for each in within.differs] == ["lr"]
+    assert len(compare("one:1", "one:2", study.settings).first) == 1
 
 
 def test_other_metrics_are_not_compared_but_what_differs_is_shown(home: Path) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
+from mlflow import MlflowClient
 from optuna.distributions import CategoricalDistribution
 from optuna.search_space import intersection_search_space
 from study_samples import TREE, open_study, run_all
@@ -209,6 +210,18 @@ def test_a_driver_keeps_its_study_and_one_that_was_late_begins_anew(home: Path) 
         study.begin()
 
 
+@pytest.mark.parametrize(("sizes", "kept"), [([50, 100], 1), ([100, 200], 0)])
+def test_how_many_share_a_card_is_found_anew_for_larger_batches(home: Path, sizes: list[int], kept: int) -> None:
+    def batches(*sizes: int) -> dict[str, Any]:
+        trainer = {"model": "linear", "dataset": "digits", "epochs": 1}
+        return {"parameters": {"batch_size": {"values": list(sizes)}}, "trainer": trainer}
+
+    study = open_study(home, **batches(100))
+    study.ledger.add_packing(study.id, card="H100", asked="auto", per_card=4, reason="measured", measured=[])
+    assert extend("study", space(**batches(*sizes)), study.settings)
+    assert len(study.ledger.packings(study.id)) == kept
+
+
 def test_a_file_of_another_name_is_told_how_to_go_on(home: Path) -> None:
     study = open_study(home, trainer={"import": "synthetic:Resumable"}, parameters=NARROW)
     with pytest.raises(SpecError, match=r"the file's name is 'more'.*--set name=study"):
@@ -237,12 +250,14 @@ def test_a_changed_file_runs_its_new_cells_alone(ray_cluster: str, home: Path, t
         return path
 
     hpo.run(write([0.1, 0.2]), home=home, progress=False)
-    with pytest.raises(SpecError, match=r"`hpo run --extend study` adds values"):
+    with pytest.raises(SpecError, match=r"`hpo run --space FILE --extend study` adds values"):
         hpo.run(write([0.1, 0.2, 0.3]), home=home, progress=False)
     study = hpo.run(path, home=home, progress=False, extend="study")
     assert [row["lr"] for row in study.rows()] == [0.1, 0.2, 0.3]
     assert len(journal.read_text().splitlines()) == 6, "a finished cell was run again"
     assert audit(study).agrees, audit(study)
+    run = MlflowClient(study.settings.mlflow).get_run(study.afresh().row["run_id"])
+    assert "parameters.lr.values: [0.1, 0.2] -> [0.1, 0.2, 0.3]" in run.data.tags["hpo.history"]
     where: Settings = settings.resolve(home=home)
     assert hpo.run(path, home=home, progress=False, extend="study").counts() == {"COMPLETE": 3}
     assert len(study.ledger.history(Study.load("study", where).id)) == 1

@@ -96,6 +96,8 @@ def test_the_same_again_does_nothing_even_when_the_other_has_gone(home: Path, st
     assert len(again.frozen_trials()) == 4
     with pytest.raises(SpecError, match="was begun with points of other"):
         first_entry("another", space(), study.settings)
+    again.delete()
+    assert study.ledger.history(study.id) == []
 
 
 def test_what_a_kill_left_undone_is_made_up_for_by_any_driver(home: Path, storage: str) -> None:
