@@ -78,5 +78,5 @@ def difference(space: SearchSpec, stored: Mapping[str, Any]) -> str:
     return (
         f"study {space.name!r} exists over another space:\n{lines}\n"
         f"Give the file another `name`, or `hpo delete {space.name}` first; "
-        "budget and resources may change within a study"
+        "budget, resources, winner and gate may change within a study"
     )

@@ -177,10 +177,13 @@ class _Work:
         version = self._champion
         if version is None or version.tags.get("hpo.sha256") == self._found.sha256:
             return None
-        accuracy = version.tags.get("hpo.test_accuracy")
+        try:
+            accuracy = float(version.tags["hpo.test_accuracy"])
+        except (KeyError, ValueError):  # a version that somebody else has made
+            accuracy = None
         return Champion(
             version=version.number,
-            accuracy=float(accuracy) if accuracy else None,
+            accuracy=accuracy,
             data=version.tags.get("hpo.test_data"),
         )
 
