@@ -108,7 +108,7 @@ def judge_accuracy(
         else (limits.baseline, "gate.baseline")
     )
     if limit is None:
-        return _check("test", True, accuracy, None, "nothing holds the alias, and gate.baseline is not given")
+        return _check("test", True, accuracy, None, "no other model holds the alias, and gate.baseline is not given")
     word = "above" if accuracy > limit else "a tie with" if accuracy == limit else "below"
     return _waived(_check("test", accuracy > limit, accuracy, limit, f"{word} {whose}"), waived)
 

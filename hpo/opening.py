@@ -113,6 +113,6 @@ def difference(space: SearchSpec, stored: Mapping[str, Any]) -> str:
     lines = "\n".join(f"  {line}" for line in spec.changes({key: stored.get(key) for key in new}, new))
     return (
         f"study {space.name!r} exists over another space:\n{lines}\n"
-        f"Give the file another `name`, or `hpo delete {space.name}` first; budget and resources may change within a "
-        f"study, and `hpo run --space FILE --extend {space.name}` adds values and widens ranges"
+        f"Give the file another `name`, or `hpo delete {space.name}` first; budget, resources, winner and gate may "
+        f"change within a study, and `hpo run --space FILE --extend {space.name}` adds values and widens ranges"
     )

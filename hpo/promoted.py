@@ -46,7 +46,8 @@ def show(found: Promotion, settings: Settings) -> None:
         print(f"            {before}")
     print(f"serve       {serving(found.model, found.alias, settings)}")
     if found.previous:
-        print(f"back        {settings.command('rollback', found.model)}")
+        other = () if found.alias == "champion" else ("--alias", found.alias)
+        print(f"back        {settings.command('rollback', found.model, *other)}")
 
 
 def serving(model: str, alias: str, settings: Settings) -> str:

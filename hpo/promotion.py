@@ -96,13 +96,18 @@ class _Work:
         self._champion = self._registry.pointed(wish.alias)
 
     def run(self) -> Promotion:
-        holds = self._champion is not None and self._champion.tags.get("hpo.sha256") == self._found.sha256
+        holds = self._champion is not None and self._serves(self._champion)
         row = self._row(begin=not holds)
         if holds:
             assert self._champion is not None
             return self._already(self._champion, row)
         assert row is not None
         return self._attempt(row)
+
+    def _serves(self, version: Version) -> bool:
+        """Whether a version is of this checkpoint, with the 8-bit file where one is wanted."""
+        ours = version.tags.get("hpo.sha256") == self._found.sha256
+        return ours and (not self._wish.int8 or "hpo.int8" in version.tags)
 
     def _row(self, *, begin: bool) -> RowMapping | None:
         """The row of this promotion, an unfinished one first; with `begin` a new one where there is none."""
@@ -161,11 +166,26 @@ class _Work:
     ) -> tuple[list[Check], Mapping[str, Any] | None]:
         limits, waived = self._study.spec.gate, self._wish.waived
         measured = seen.measured(size=release.bytes, p95_ms=release.latency["p95_ms"], quantised=release.quantised)
-        checks, champion = gate.judge(measured, limits, waived), _champion(self._champion)
+        checks, champion = gate.judge(measured, limits, waived), self._rival()
         if not gate.passed(checks):
             return [*checks, gate.closed(champion, limits)], None
         test = self._scored(seen, row)
         return [*checks, gate.judge_accuracy(test["accuracy"], test["data"], champion, limits, waived)], test
+
+    def _rival(self) -> Champion | None:
+        """What holds the alias, unless it is the same checkpoint."""
+        version = self._champion
+        if version is None or version.tags.get("hpo.sha256") == self._found.sha256:
+            return None
+        try:
+            accuracy = float(version.tags["hpo.test_accuracy"])
+        except (KeyError, ValueError):  # a version that somebody else has made
+            accuracy = None
+        return Champion(
+            version=version.number,
+            accuracy=accuracy,
+            data=version.tags.get("hpo.test_data"),
+        )
 
     def _scored(self, seen: Appraisal, row: RowMapping) -> Mapping[str, Any]:
         """Scores on the test part: those on record where this checkpoint was scored on these pictures before."""
@@ -188,7 +208,7 @@ class _Work:
     def _registered(self, release: Release, record: Mapping[str, Any]) -> Version:
         """A version of this checkpoint that was read back whole and answers as the checkpoint does."""
         for version in self._registry.versions():
-            if version.tags.get("hpo.sha256") == self._found.sha256 and self._may_be_used(version, release):
+            if self._serves(version) and self._may_be_used(version, release):
                 self._say(f"version {version.number} of this checkpoint is there and whole")
                 self._registry.tag(version.number, release.tags(record))
                 return version
@@ -293,17 +313,6 @@ def _for_its_owner_only() -> Iterator[None]:
         yield
     finally:
         os.umask(before)
-
-
-def _champion(version: Version | None) -> Champion | None:
-    if version is None:
-        return None
-    accuracy = version.tags.get("hpo.test_accuracy")
-    return Champion(
-        version=version.number,
-        accuracy=float(accuracy) if accuracy else None,
-        data=version.tags.get("hpo.test_data"),
-    )
 
 
 def _require_ours(study: Study) -> None:

@@ -22,6 +22,8 @@ from hpo.projection import client  # it sets how patiently MLflow's client waits
 
 __all__ = ["Registry", "Version"]
 
+DESCRIPTION = 5000
+"""Characters that MLflow's column holds."""
 UPLOAD_SECONDS = "120"  # that a server may take to store a file, as MLflow's environment has it
 EXPERIMENT = "{}.models"
 """Of the files of a model's versions: one of its own, for a promoted model outlives its study."""
@@ -85,7 +87,7 @@ class Registry:
         """Upload a model and make a version of it, which no alias points to yet."""
         with answering(self._uri), environment(MLFLOW_HTTP_REQUEST_TIMEOUT=UPLOAD_SECONDS):
             model = self._client.create_logged_model(
-                self._experiment(), name=self.name, source_run_id=run_id, tags=dict(tags)
+                self._experiment(), name=self.name, source_run_id=run_id, tags={"hpo.sha256": tags["hpo.sha256"]}
             )
             self._client.log_model_artifacts(model.model_id, str(folder))
             self._client.finalize_logged_model(model.model_id, "READY")
@@ -96,7 +98,7 @@ class Registry:
                 model.artifact_location,
                 run_id=run_id,
                 tags=dict(tags),
-                description=description,
+                description=_short(description),
                 model_id=model.model_id,
             )
         return next(each for each in self.versions() if each.number == int(made.version))
@@ -138,3 +140,8 @@ class Registry:
         with answering(self._uri):
             for key, value in tags.items():
                 self._client.set_model_version_tag(self.name, str(version), key, value)
+
+
+def _short(text: str) -> str:
+    rest = "\n\nThe whole card is the artifact MODEL_CARD.md.\n"
+    return text if len(text) <= DESCRIPTION else text[: DESCRIPTION - len(rest)] + rest

@@ -151,6 +151,7 @@ class Release:
             "hpo.test_interval": json.dumps(test["interval"]),
             "hpo.test_data": test["data"],
             "hpo.test_openings": test["openings"],
+            "hpo.int8": self.int8["bytes"] if self.int8 else None,
             "hpo.waived": json.dumps(waived) if waived else None,
         }
         return {name: str(value) for name, value in tags.items() if value is not None}

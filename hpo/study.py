@@ -81,7 +81,7 @@ class Study:
     def open(cls, space: SearchSpec, settings: Settings, first: Entry | None = None) -> Study:
         """Create the study, with the `first` entry of its history, or open it when it is there with the same space.
 
-        Budget, resources and winner may differ from the last time and are updated.
+        Budget, resources, winner and gate may differ from the last time and are updated.
 
         Raises:
             SpecError: the name is taken by a study over another space; the message shows the difference.

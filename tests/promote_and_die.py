@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
-from promotable import STRONG, copied
+from promotable import STRONG, WEAK, copied
 
 from hpo import bundle, openings, promotion
 from hpo.promotions import Promotions
@@ -61,9 +61,9 @@ def promote(study: Study, trial: int) -> promotion.Promotion:
     return promotion.promote(study, promotion.Wish(trial=trial), lambda text: None)
 
 
-def one(made: Path, home: Path, step: str) -> None:
+def one(first: Path, home: Path, step: str) -> None:
     """Kill a promotion of the strong trial over a champion, look, and type it again."""
-    study = copied(made, home)
+    study = copied(first, home)
     owner, name, after = STEPS[step]
 
     def die() -> None:
@@ -99,9 +99,9 @@ def one(made: Path, home: Path, step: str) -> None:
 
 def main() -> None:
     made, folder = map(Path, sys.argv[1:])
-    promote(copied(made, folder / "first"), STRONG)  # whatever is imported for it, the children have then
+    promote(copied(made, folder / "first"), WEAK)  # whatever is imported for it, the children have then
     for number, step in enumerate(STEPS):
-        forked(functools.partial(one, made, folder / str(number), step))
+        forked(functools.partial(one, folder / "first", folder / str(number), step))
 
 
 if __name__ == "__main__":

@@ -75,7 +75,7 @@ def test_without_a_champion_the_baseline_holds_and_without_it_nothing_does() -> 
     assert accuracy(0.7, None, 0.7) == "fail"
     assert accuracy(0.71, None, 0.7) == "pass"
     assert accuracy(0.1, None) == "pass"
-    assert "nothing holds the alias" in gate.judge_accuracy(0.1, "here", None, Gate(), {}).note
+    assert "no other model holds the alias" in gate.judge_accuracy(0.1, "here", None, Gate(), {}).note
     assert accuracy(0.91, CHAMPION, 0.95) == "pass"
 
 

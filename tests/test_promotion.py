@@ -202,8 +202,26 @@ def test_what_cannot_be_promoted_is_said(study: Study, tmp_path: Path, monkeypat
         done(study)
 
 
+def test_an_int8_file_goes_with_a_version_and_is_checked(made: Path, home: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    study = copied(made, home, ("gate.quantised_mb=0.001",))
+    assert done(study).version == 1
+    large = done(study, int8=True)
+    assert {each.name: each.outcome for each in large.checks}["quantised"] == "fail"
+    found = done(study, int8=True, waived={"quantised": "there is room"})
+    assert (found.outcome, found.version, found.previous) == ("promoted", 2, 1)
+    registry = Registry(study.settings, "digits")
+    version = registry.pointed("champion")
+    assert version is not None
+    with registry.fetched(version) as folder:
+        file = folder / "artifacts" / "model.int8.onnx"
+        assert file.stat().st_size == int(version.tags["hpo.int8"])
+        assert "model.int8.onnx" in (folder / "artifacts" / "MODEL_CARD.md").read_text()
+    assert done(study, int8=True).outcome == "unchanged"
+
+
 @pytest.mark.slow
-def test_killed_at_any_step_the_alias_is_at_nothing_or_a_whole_version(made: Path, tmp_path: Path) -> None:
+def test_killed_at_any_step_the_alias_is_at_a_whole_version(made: Path, tmp_path: Path) -> None:
     ran = subprocess.run(
         [sys.executable, str(HERE / "promote_and_die.py"), str(made), str(tmp_path)],
         capture_output=True,
@@ -217,11 +235,11 @@ def test_killed_at_any_step_the_alias_is_at_nothing_or_a_whole_version(made: Pat
     for step, each in found.items():
         moved = step == "before the end"
         assert each["signal"] == signal.SIGKILL, step
-        assert (each["left"], each["whole"]) == ((1, True) if moved else (None, None)), step
-        assert (each["outcome"], each["version"], each["versions"]) == ("promoted", 1, 1), step
-        assert each["aliases"] == {"champion": 1}, step
-        assert each["openings"] == (2 if step == "written down" else 1), step
-        assert each["rows"] == ["promoted"], step
+        assert (each["left"], each["whole"]) == (2 if moved else 1, True), step
+        assert (each["outcome"], each["version"], each["versions"]) == ("promoted", 2, 2), step
+        assert each["aliases"] == {"champion": 2}, step
+        assert each["openings"] == (3 if step == "written down" else 2), step
+        assert each["rows"] == ["promoted", "promoted"], step
 
 
 @contextmanager

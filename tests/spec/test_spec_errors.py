@@ -48,6 +48,7 @@ BAD = {
     "gpu": (space(ray="resources: {gpu: @1.5}"), "a share such as 0.25, or a whole number"),
     "type as mapping": (space(ray="pruner: {type: @{}, min_epochs: 2}"), "is not one of none, asha"),
     "empty section": (space(ray="pruner: @null"), "`null` should be a mapping"),
+    "gate": (space(ray="gate: {@latency: 5}"), "`latency` is written `latency_ms` here"),
     "winner": (space(ray="winner: {top: @0}"), "greater than or equal to 1"),
     "password": (space(ray="storage: @postgresql://me:sesame@host/db".replace("me@", "me@")), "holds no password"),
     "parameters empty": (space(parameters="parameters: @{}"), "names what to search"),

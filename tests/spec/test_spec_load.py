@@ -103,7 +103,14 @@ def test_override_that_is_none(override: str) -> None:
 
 def test_identity_is_what_may_not_change() -> None:
     base = parse(space())
-    for override in ("name=b", "budget.trials=9", "resources.cpu=3", "winner=1", "storage=sqlite:///x.db"):
+    for override in (
+        "name=b",
+        "budget.trials=9",
+        "resources.cpu=3",
+        "winner=1",
+        "gate.gap=1",
+        "storage=sqlite:///x.db",
+    ):
         assert parse(space(), overrides=[override]).hash() == base.hash(), override
     for override in ("sampler.seed=1", "metric=val/loss", "parameters.lr.max=0.5", "trainer.epochs=7", "pruner=asha"):
         assert parse(space(), overrides=[override]).hash() != base.hash(), override
