@@ -64,7 +64,7 @@ class Appraisal:
         )
         fingerprint = facts.get("dataset_fingerprint")
         records = {
-            "git commit": facts.get("git_commit"),
+            "code": _code(facts),
             "versions": facts.get("versions"),
             "device": facts.get("device"),
             "data digest": fingerprint if fingerprint == member.data else None,
@@ -175,6 +175,12 @@ class Appraisal:
             "calibration_error": scores.calibration_error,
             "device": str(self.predictor.device),
         }
+
+
+def _code(facts: Mapping[str, Any]) -> str | None:
+    """What names the code that trained: its commit, or the version of a package that was installed without one."""
+    commit, version = facts.get("git_commit"), (facts.get("versions") or {}).get("hpo")
+    return commit or (f"hpo {version}" if version else None)
 
 
 def _predictor(found: Candidate, device: str | None) -> Predictor:

@@ -102,14 +102,13 @@ def _limits(record: Mapping[str, Any]) -> str:
 
 
 def _origin(record: Mapping[str, Any]) -> str:
-    code = record["git_commit"] or "not on record"
+    code = f"commit `{record['git_commit']}`" if record["git_commit"] else "the versions below, in no repository"
     changed = ", with changes that are not in it" if record["git_dirty"] else ""
     lines = [
         f"- study `{record['study']}`, trial {record['trial']}; checkpoint of `{record['runs']}`, training "
         f"{record['run']}, epoch {record['epoch']}, SHA-256 `{record['sha256']}`",
         f"- parameters: {assignments(dict(record['params']))}",
-        f"- seed{'s' * (len(record['seeds']) > 1)} {', '.join(map(str, record['seeds']))}; code at commit "
-        f"`{code}`{changed}",
+        f"- seed{'s' * (len(record['seeds']) > 1)} {', '.join(map(str, record['seeds']))}; code of {code}{changed}",
         f"- trained on {record['device']} with "
         + (", ".join(f"{name} {version}" for name, version in record["versions"].items()) or "versions not on record"),
     ]
