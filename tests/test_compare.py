@@ -63,10 +63,10 @@ def test_welchs_interval_is_that_of_scipy_and_holds_the_truth_as_often_as_it_say
     assert 0.92 <= sum(held) / len(held) <= 0.99
 
 
-def test_confirmed_winners_are_told_apart_or_are_not(home: Path, storage: str) -> None:
+def test_confirmed_winners_are_told_apart_or_are_not(home: Path) -> None:
     # in the search trial 1 of `good` was best; with fresh seeds trial 0 is
-    good = confirmed(run(open_study(home, storage, name="good"), [0.90, 0.93]), [0.80, 0.81, 0.80], [0.90, 0.91, 0.90])
-    weak = confirmed(run(open_study(home, storage, name="weak"), [0.95, 0.10]), [0.70, 0.71, 0.70])
+    good = confirmed(run(open_study(home, name="good"), [0.90, 0.93]), [0.80, 0.81, 0.80], [0.90, 0.91, 0.90])
+    weak = confirmed(run(open_study(home, name="weak"), [0.95, 0.10]), [0.70, 0.71, 0.70])
     found = compare("good", "weak", good.settings)
     assert (found.a.trial, found.b.trial, found.verdict) == (0, 0, "a")
     assert found.better_by == pytest.approx(0.2)
@@ -77,7 +77,7 @@ def test_confirmed_winners_are_told_apart_or_are_not(home: Path, storage: str) -
     assert (turned.verdict, turned.interval) == ("b", (-found.interval[1], -found.interval[0]))
     assert turned.says() == found.says()
 
-    same = confirmed(run(open_study(home, storage, name="same"), [0.99]), [0.86, 0.90, 0.94])
+    same = confirmed(run(open_study(home, name="same"), [0.99]), [0.86, 0.90, 0.94])
     alike = compare("same", "good", same.settings)
     assert alike.verdict == "not separable"
     assert alike.says().startswith("cannot be told apart: ")
