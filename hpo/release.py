@@ -146,7 +146,7 @@ class Release:
             "hpo.data": record["data"]["digest"],
             "hpo.sha256": record["sha256"],
             "hpo.seeds": json.dumps(record["seeds"]),
-            "hpo.interval": json.dumps(record["search"]["interval"]),
+            "hpo.interval": json.dumps(record["search"]["interval"]) if record["search"]["interval"] else None,
             "hpo.test_accuracy": repr(test["accuracy"]),
             "hpo.test_interval": json.dumps(test["interval"]),
             "hpo.test_data": test["data"],
