@@ -158,7 +158,7 @@ class Release:
 
     def is_whole(self, folder: Path, digest: str | None) -> bool:
         """Whether a model that was read back is what was sent, and answers as the checkpoint does, bit for bit."""
-        if digest is None or bundle.digest(folder) != digest:
+        if digest is None or bundle.digest(folder) != digest or not bundle.is_ours(folder):
             return False
         served, pictures = self._seen.served, self._seen.examples
         said = served.probabilities(pictures.to(served.device)).cpu().numpy()

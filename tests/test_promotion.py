@@ -22,7 +22,7 @@ from promotable import STRONG, WEAK, copied
 from servers import MlflowServer, free_port
 from study_samples import open_study
 
-from hpo import cli, confirmation, evaluation, openings, promoted, settings
+from hpo import bundle, cli, confirmation, evaluation, openings, promoted, settings
 from hpo.errors import NoUsableTrial, SpecError, Unavailable
 from hpo.promotion import Promotion, Wish, alone, promote
 from hpo.promotions import Promotions
@@ -30,7 +30,6 @@ from hpo.registry import Registry
 from hpo.rollback import rollback
 from hpo.space.sections import Winner
 from hpo.study import Study
-from hpo.tracking import Tracking
 from trainers.decoding import decode
 from trainers.predict import Predictor
 from trainers.sources import read
@@ -39,9 +38,9 @@ HERE = Path(__file__).parent
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made(tmp_path_factory: pytest.TempPathFactory, empty_mlflow: Path) -> Path:
     home = tmp_path_factory.mktemp("made") / "home"
-    promotable.make(home)
+    promotable.make(home, empty_mlflow)
     return home
 
 
@@ -103,7 +102,6 @@ def test_a_promoted_model_answers_as_its_checkpoint_bit_for_bit(study: Study, mo
     assert (tags["hpo.git_commit"], tags["hpo.data"]) == (facts["git_commit"], facts["dataset_fingerprint"])
     for words in (f"n = {evaluated['pictures']} pictures", "opened 2 times", "2,190 parameters", row["sha256"], "p95"):
         assert words in version.description, words
-    assert Tracking(study).close(60) == 0
     assert client.get_run(row["run_id"]).data.tags["hpo.model.version"] == "1"
 
 
@@ -174,6 +172,20 @@ def test_rollback_goes_to_the_version_before_as_far_as_there_is_one(study: Study
     with pytest.raises(NoUsableTrial, match=r"files of version 1 .* are not those that were promoted"):
         rollback(study, "champion")
     assert registry.aliases() == {"champion": 2}
+
+
+def test_code_of_others_in_a_version_is_not_run(study: Study, tmp_path: Path) -> None:
+    done(study)
+    registry = registry_of(study)
+    version = registry.pointed("champion")
+    assert version is not None
+    place = Path(version.source.removeprefix("file://"))
+    code = place / "served.py"
+    code.write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n{code.read_text()}")
+    registry.tag(1, {"hpo.digest": bundle.digest(place)})
+    again = done(study, alias="other")
+    assert (again.outcome, again.version) == ("promoted", 2)
+    assert not (tmp_path / "ran").exists()
 
 
 def test_a_confirmed_winner_brings_its_interval(study: Study) -> None:
