@@ -24,10 +24,11 @@ with warnings.catch_warnings():
 from mlflow.models import ModelSignature
 from mlflow.types import Schema, TensorSpec
 
-__all__ = ["CARD", "answers", "digest", "pack"]
+__all__ = ["CARD", "answers", "digest", "is_ours", "pack"]
 
 CARD = "MODEL_CARD.md"
 CODE = Path(__file__).with_name("served.py")
+LOADER = "mlflow.pyfunc.loaders.code_model"
 NEEDED = ("mlflow", "numpy", "pillow", "pydantic", "safetensors", "torch", "torchvision")
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -61,8 +62,22 @@ def pack(
 
 
 def answers(folder: Path, pictures: Array) -> Array:
-    """What the model in `folder` says of pictures (N, C, H, W) of uint8, as a server would: (N, classes) of float32."""
+    """What the model in `folder` says of pictures (N, C, H, W) of uint8, as a server would: (N, classes) of float32.
+
+    The code in it is run: see `is_ours`.
+    """
     return np.asarray(load_model(str(folder)).predict(pictures))
+
+
+def is_ours(folder: Path) -> bool:
+    """Whether a model that was read back would run the code of this installation and no other, and read no pickle."""
+    try:
+        told = yaml.safe_load((folder / "MLmodel").read_text())["flavors"]["python_function"]
+        ours = (folder / CODE.name).read_bytes() == CODE.read_bytes()
+        loader, code, more = (told.get(key) for key in ("loader_module", "model_code_path", "code"))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, yaml.YAMLError):
+        return False
+    return ours and loader == LOADER and code == CODE.name and more is None and "python_model" not in told
 
 
 def digest(folder: Path) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import tempfile
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -80,19 +80,19 @@ def promote(study: Study, wish: Wish, say: Callable[[str], None]) -> Promotion:
     """
     _require_ours(study)
     found = candidate(study, wish.trial)
-    with alone(study), _for_its_owner_only():
-        return _Work(study, found, wish, say).run()
+    with alone(study) as folder, _for_its_owner_only():
+        return _Work(study, found, wish, say, folder).run()
 
 
 class _Work:
     """One promotion under way."""
 
-    def __init__(self, study: Study, found: Candidate, wish: Wish, say: Callable[[str], None]) -> None:
+    def __init__(self, study: Study, found: Candidate, wish: Wish, say: Callable[[str], None], folder: Path) -> None:
         from hpo.registry import Registry  # imports MLflow, which takes seconds
 
-        self._study, self._found, self._wish, self._say = study, found, wish, say
+        self._study, self._found, self._wish, self._say, self._folder = study, found, wish, say, folder
         self._kept = Promotions(study.ledger)
-        self._registry: Registry = Registry(study.settings, study.name)
+        self._registry: Registry = Registry(study.settings, study.name, folder)
         self._champion = self._registry.pointed(wish.alias)
 
     def run(self) -> Promotion:
@@ -136,17 +136,16 @@ class _Work:
         self._flush()
         seen = Appraisal.of(self._found, self._study.settings, device=self._wish.device)
         self._say(f"trial {self._found.trial}: the checkpoint is the one on record, {self._found.sha256[:12]}")
-        with tempfile.TemporaryDirectory(dir=private(self._study.settings.home), prefix=".promote-") as folder:
-            release = Release(seen, Path(folder))
-            release.weights(int8=self._wish.int8)
-            checks, test = self._judge(seen, release, row)
-            self._kept.update(row["id"], checks=json.dumps([each.facts() for each in checks]))
-            if not gate.passed(checks):
-                self._kept.end(row["id"], "refused")
-                return self._result("refused", checks=checks, test=test, latency=release.latency)
-            assert test is not None
-            record = release.record(self._study.name, self._wish.alias, checks=checks, test=test)
-            version = self._registered(release, record)
+        release = Release(seen, self._folder / "release")
+        release.weights(int8=self._wish.int8)
+        checks, test = self._judge(seen, release, row)
+        self._kept.update(row["id"], checks=json.dumps([each.facts() for each in checks]))
+        if not gate.passed(checks):
+            self._kept.end(row["id"], "refused")
+            return self._result("refused", checks=checks, test=test, latency=release.latency)
+        assert test is not None
+        record = release.record(self._study.name, self._wish.alias, checks=checks, test=test)
+        version = self._registered(release, record)
         self._move(row, version)
         return self._end(row, version.number, self._previous, checks, test=test, latency=release.latency)
 
@@ -289,8 +288,8 @@ class _Work:
 
 
 @contextmanager
-def alone(study: Study) -> Iterator[None]:
-    """One promotion or rollback of a study at a time.
+def alone(study: Study) -> Iterator[Path]:
+    """One promotion or rollback of a study at a time; yields an empty folder for its files, which are removed.
 
     A lock on a file and not the study's lease, which is a driver's: a promotion needs the checkpoints, so that any two
     of a study share the home folder, it may go on beside a driver, and a lock is gone with a process that is killed.
@@ -298,12 +297,17 @@ def alone(study: Study) -> Iterator[None]:
     Raises:
         Unavailable: another one is at work.
     """
-    with private_file(private(study.settings.home) / f".promote-{study.name}.lock").open("w") as lock:
+    folder = private(study.settings.home / ".promote") / study.name
+    with private_file(folder.with_name(f"{study.name}.lock")).open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise Unavailable(f"another promotion or rollback of {study.name!r} is at work; wait for its end") from None
-        yield
+        shutil.rmtree(folder, ignore_errors=True)  # of one that was killed
+        try:
+            yield private(folder)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager

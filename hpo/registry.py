@@ -45,9 +45,11 @@ class Registry:
     Every method raises Unavailable where MLflow does not answer.
     """
 
-    def __init__(self, settings: Settings, name: str) -> None:
+    def __init__(self, settings: Settings, name: str, folder: Path) -> None:
+        """`folder` is where files are read back to."""
         self.name = name
         self._settings = settings
+        self._folder = folder
         self._uri = settings.mlflow
         with answering(self._uri):
             self._client = client(settings.mlflow)
@@ -124,8 +126,7 @@ class Registry:
     @contextmanager
     def fetched(self, version: Version) -> Iterator[Path]:
         """The files of a version, read back into a folder that is removed afterwards."""
-        private(self._settings.home)
-        with tempfile.TemporaryDirectory(dir=self._settings.home, prefix=".fetched-") as folder:
+        with tempfile.TemporaryDirectory(dir=private(self._folder)) as folder:
             with answering(self._uri), environment(MLFLOW_HTTP_REQUEST_TIMEOUT=UPLOAD_SECONDS):
                 path = download_artifacts(artifact_uri=version.source, tracking_uri=self._uri, dst_path=str(folder))
             yield Path(path)

@@ -146,7 +146,7 @@ class Release:
             "hpo.data": record["data"]["digest"],
             "hpo.sha256": record["sha256"],
             "hpo.seeds": json.dumps(record["seeds"]),
-            "hpo.interval": json.dumps(record["search"]["interval"]),
+            "hpo.interval": json.dumps(record["search"]["interval"]) if record["search"]["interval"] else None,
             "hpo.test_accuracy": repr(test["accuracy"]),
             "hpo.test_interval": json.dumps(test["interval"]),
             "hpo.test_data": test["data"],
@@ -158,7 +158,7 @@ class Release:
 
     def is_whole(self, folder: Path, digest: str | None) -> bool:
         """Whether a model that was read back is what was sent, and answers as the checkpoint does, bit for bit."""
-        if digest is None or bundle.digest(folder) != digest:
+        if digest is None or bundle.digest(folder) != digest or not bundle.is_ours(folder):
             return False
         served, pictures = self._seen.served, self._seen.examples
         said = served.probabilities(pictures.to(served.device)).cpu().numpy()

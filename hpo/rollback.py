@@ -28,8 +28,8 @@ def rollback(study: Study, alias: str) -> dict[str, Any]:
     from hpo.delivery import deliver  # imports MLflow, which takes seconds
     from hpo.registry import Registry
 
-    with alone(study):
-        registry, kept = Registry(study.settings, study.name), Promotions(study.ledger)
+    with alone(study) as folder:
+        registry, kept = Registry(study.settings, study.name, folder), Promotions(study.ledger)
         now = registry.aliases().get(alias)
         if now is None:
             there = ", ".join(registry.aliases()) or "none"

@@ -6,17 +6,19 @@ from pathlib import Path
 from study_samples import open_study, scheduler_of
 
 from hpo import settings
+from hpo.delivery import deliver
 from hpo.searcher import Searcher
 from hpo.study import Study
-from hpo.tracking import Tracking
 from hpo.trial import Attempt
 
 WEAK, STRONG = 0, 1
 """Its trials: two learning rates, of which one is too small."""
 
 
-def make(home: Path) -> None:
+def make(home: Path, empty_mlflow: Path) -> None:
     """The study, and all that MLflow has of it."""
+    home.mkdir()
+    shutil.copy(empty_mlflow, home / "mlflow.db")
     study = open_study(
         home,
         name="digits",
@@ -27,7 +29,8 @@ def make(home: Path) -> None:
     )
     study.ledger.post(study.id, None, "start", {})
     train(study, 2)
-    assert Tracking(study).close(120) == 0
+    deliver(study)
+    assert study.ledger.pending_count(study.id) == 0
 
 
 def train(study: Study, trials: int) -> None:

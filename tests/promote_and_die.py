@@ -71,7 +71,7 @@ def one(first: Path, home: Path, step: str) -> None:
         promote(study.afresh(), STRONG)
 
     ended = forked(die)
-    registry = Registry(study.settings, study.name)
+    registry = Registry(study.settings, study.name, home / "read-back")
     left = registry.pointed("champion")
     whole = None
     if left is not None:

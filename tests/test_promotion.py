@@ -22,7 +22,7 @@ from promotable import STRONG, WEAK, copied
 from servers import MlflowServer, free_port
 from study_samples import open_study
 
-from hpo import cli, confirmation, evaluation, openings, promoted, settings
+from hpo import bundle, cli, confirmation, evaluation, openings, promoted, settings
 from hpo.errors import NoUsableTrial, SpecError, Unavailable
 from hpo.promotion import Promotion, Wish, alone, promote
 from hpo.promotions import Promotions
@@ -30,7 +30,6 @@ from hpo.registry import Registry
 from hpo.rollback import rollback
 from hpo.space.sections import Winner
 from hpo.study import Study
-from hpo.tracking import Tracking
 from trainers.decoding import decode
 from trainers.predict import Predictor
 from trainers.sources import read
@@ -39,9 +38,9 @@ HERE = Path(__file__).parent
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made(tmp_path_factory: pytest.TempPathFactory, empty_mlflow: Path) -> Path:
     home = tmp_path_factory.mktemp("made") / "home"
-    promotable.make(home)
+    promotable.make(home, empty_mlflow)
     return home
 
 
@@ -63,6 +62,10 @@ def pictures(study: Study, part: str = "test") -> np.ndarray:
     found = read(config, study.settings.datasets, part, threads=1)  # type: ignore[arg-type]
     assert found is not None
     return found.images[:40]
+
+
+def registry_of(study: Study) -> Registry:
+    return Registry(study.settings, "digits", study.settings.home / "read-back")
 
 
 def hpo(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
@@ -99,13 +102,12 @@ def test_a_promoted_model_answers_as_its_checkpoint_bit_for_bit(study: Study, mo
     assert (tags["hpo.git_commit"], tags["hpo.data"]) == (facts["git_commit"], facts["dataset_fingerprint"])
     for words in (f"n = {evaluated['pictures']} pictures", "opened 2 times", "2,190 parameters", row["sha256"], "p95"):
         assert words in version.description, words
-    assert Tracking(study).close(60) == 0
     assert client.get_run(row["run_id"]).data.tags["hpo.model.version"] == "1"
 
 
 def test_the_version_is_plain_files(study: Study) -> None:
     done(study)
-    registry = Registry(study.settings, "digits")
+    registry = registry_of(study)
     version = registry.pointed("champion")
     assert version is not None
     with registry.fetched(version) as folder:
@@ -120,6 +122,7 @@ def test_the_version_is_plain_files(study: Study) -> None:
         assert (inputs.type, inputs.shape, outputs.type, outputs.shape) == ("uint8", (-1, 1, 8, 8), "float32", (-1, 10))
         assert model.input_example.shape == (2, 1, 8, 8)
         record = json.loads((folder / "artifacts" / "record.json").read_text())
+    assert [path for path in study.settings.home.rglob("*") if path.lstat().st_mode & 0o077] == []
     assert (record["seeds"], record["test"]["openings"]) == ([study.ledger.trial(study.id, STRONG)["seed"]], 1)  # type: ignore[index]
 
 
@@ -131,14 +134,14 @@ def test_what_is_refused_changes_nothing_and_a_waiver_is_kept(
     out = capsys.readouterr().out
     assert "refused     trial 1 of digits: latency; nothing was changed" in out
     assert "stays closed" in out
-    assert Registry(study.settings, "digits").versions() == []
+    assert registry_of(study).versions() == []
     assert not (home / openings.FILE).exists()
     assert rows(study) == ["refused"]
 
     assert hpo(monkeypatch, *typed, "--waive", "latency=answers overnight", "--json") == 0
     told = json.loads(capsys.readouterr().out)
     assert {each["name"]: each["outcome"] for each in told["checks"]}["latency"] == "waived"
-    version = Registry(study.settings, "digits").pointed("champion")
+    version = registry_of(study).pointed("champion")
     assert version is not None
     assert json.loads(version.tags["hpo.waived"]) == {"latency": "answers overnight"}
     kept = Promotions(study.ledger).all(study.id)[-1]
@@ -146,7 +149,7 @@ def test_what_is_refused_changes_nothing_and_a_waiver_is_kept(
 
 
 def test_rollback_goes_to_the_version_before_as_far_as_there_is_one(study: Study, home: Path) -> None:
-    registry = Registry(study.settings, "digits")
+    registry = registry_of(study)
     with pytest.raises(NoUsableTrial, match="no version of 'digits' holds the alias 'champion'"):
         rollback(study, "champion")
     assert done(study, WEAK).version == 1
@@ -171,11 +174,25 @@ def test_rollback_goes_to_the_version_before_as_far_as_there_is_one(study: Study
     assert registry.aliases() == {"champion": 2}
 
 
+def test_code_of_others_in_a_version_is_not_run(study: Study, tmp_path: Path) -> None:
+    done(study)
+    registry = registry_of(study)
+    version = registry.pointed("champion")
+    assert version is not None
+    place = Path(version.source.removeprefix("file://"))
+    code = place / "served.py"
+    code.write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n{code.read_text()}")
+    registry.tag(1, {"hpo.digest": bundle.digest(place)})
+    again = done(study, alias="other")
+    assert (again.outcome, again.version) == ("promoted", 2)
+    assert not (tmp_path / "ran").exists()
+
+
 def test_a_confirmed_winner_brings_its_interval(study: Study) -> None:
     runs = confirmation._open(study, Winner(top=1, seeds=2))
     promotable.train(runs, 2)
     found = done(study.afresh(), None)
-    version = Registry(study.settings, "digits").pointed("champion")
+    version = registry_of(study).pointed("champion")
     assert version is not None
     fresh = confirmation.find(study)
     assert fresh is not None
@@ -210,7 +227,7 @@ def test_an_int8_file_goes_with_a_version_and_is_checked(made: Path, home: Path)
     assert {each.name: each.outcome for each in large.checks}["quantised"] == "fail"
     found = done(study, int8=True, waived={"quantised": "there is room"})
     assert (found.outcome, found.version, found.previous) == ("promoted", 2, 1)
-    registry = Registry(study.settings, "digits")
+    registry = registry_of(study)
     version = registry.pointed("champion")
     assert version is not None
     with registry.fetched(version) as folder:
