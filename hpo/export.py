@@ -59,12 +59,9 @@ def of_study(study: Study, trial: int | None) -> Source:
         SpecError: the study's trainer is the user's own, or there is no complete trial of that number.
         NoUsableTrial: no trial is complete, or the checkpoint is kept no more.
     """
-    if "import" in study.spec.trainer:
-        raise SpecError(
-            f"study {study.name!r} trains {study.spec.trainer['import']}: what a trainer of your own has saved, that "
-            "trainer alone can read, so that only networks of the built-in trainer are exported"
-        )
-    from hpo.winner import candidate
+    from hpo.winner import candidate, require_built_in
+
+    require_built_in(study, "exported")
 
     found = candidate(study, trial)
     return Source(checkpoint=found.checkpoint, sha256=found.sha256, study=study.name, trial=found.trial)

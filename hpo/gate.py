@@ -11,7 +11,18 @@ from hpo.space.document import near
 from hpo.space.sections import Gate
 from hpo.wording import number
 
-__all__ = ["CHECKS", "Champion", "Check", "Measured", "closed", "judge", "judge_accuracy", "passed", "waivers"]
+__all__ = [
+    "CHECKS",
+    "Champion",
+    "Check",
+    "Measured",
+    "closed",
+    "judge",
+    "judge_accuracy",
+    "passed",
+    "untested",
+    "waivers",
+]
 
 CHECKS = ("records", "gap", "size", "quantised", "latency", "test")
 """In the order in which they are made; the test part is opened for what has passed all others."""
@@ -111,6 +122,12 @@ def judge_accuracy(
         return _check("test", True, accuracy, None, "no other model holds the alias, and gate.baseline is not given")
     word = "above" if accuracy > limit else "a tie with" if accuracy == limit else "below"
     return _waived(_check("test", accuracy > limit, accuracy, limit, f"{word} {whose}"), waived)
+
+
+def untested(reason: str, champion: Champion | None, limits: Gate, waived: Mapping[str, str]) -> Check:
+    """The check of the test part where there is none that can be used."""
+    limit = champion.accuracy if champion is not None else limits.baseline
+    return _waived(_check("test", False, None, limit, reason), waived)
 
 
 def closed(champion: Champion | None, limits: Gate) -> Check:

@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from hpo.settings import Settings
 from trainers.folders import private_file
@@ -31,8 +31,9 @@ def note(settings: Settings, *, command: str, data: str, checkpoints: Mapping[Pa
         "checkpoints": [{"path": str(path), "sha256": sha256} for path, sha256 in checkpoints.items()],
     }
     path = private_file(settings.home / FILE)
-    with path.open("a") as file:
-        file.write(json.dumps(line) + "\n")
+    with path.open("ab+") as file:
+        cut_short = file.tell() > 0 and _last_byte(file) != b"\n"  # by a kill or a full disk
+        file.write(b"\n" * cut_short + json.dumps(line).encode() + b"\n")
         file.flush()
         os.fsync(file.fileno())
     return path
@@ -44,6 +45,11 @@ def of(settings: Settings, data: str) -> Sequence[Mapping[str, Any]]:
     if not path.exists():
         return []
     return [line for line in map(_read, path.read_text().splitlines()) if line.get("data") == data]
+
+
+def _last_byte(file: BinaryIO) -> bytes:
+    file.seek(-1, os.SEEK_END)
+    return file.read(1)
 
 
 def _read(text: str) -> dict[str, Any]:

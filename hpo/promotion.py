@@ -6,10 +6,8 @@ the same command: the score on the test part, and a version of the same checkpoi
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,17 +21,16 @@ from hpo import gate, openings
 from hpo.card import card
 from hpo.errors import SpecError, Unavailable
 from hpo.gate import Champion, Check
-from hpo.promotions import Promotions
+from hpo.promotions import REFUSED, Promotions, alone, end, settle
 from hpo.study import Study
-from hpo.winner import Candidate, candidate
-from trainers.folders import private, private_file
+from hpo.winner import Candidate, candidate, require_built_in
 
 if TYPE_CHECKING:
     from hpo.appraisal import Appraisal
     from hpo.registry import Registry, Version
     from hpo.release import Release
 
-__all__ = ["Promotion", "Wish", "alone", "promote"]
+__all__ = ["Promotion", "Wish", "promote"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +75,7 @@ def promote(study: Study, wish: Wish, say: Callable[[str], None]) -> Promotion:
         NoUsableTrial: there is no winner, or its checkpoint is damaged or gone.
         Unavailable: MLflow does not answer, or another promotion of the study is at work.
     """
-    _require_ours(study)
+    _require_search(study)
     found = candidate(study, wish.trial)
     with alone(study) as folder, _for_its_owner_only():
         return _Work(study, found, wish, say, folder).run()
@@ -96,38 +93,46 @@ class _Work:
         self._champion = self._registry.pointed(wish.alias)
 
     def run(self) -> Promotion:
-        holds = self._champion is not None and self._serves(self._champion)
-        row = self._row(begin=not holds)
-        if holds:
-            assert self._champion is not None
-            return self._already(self._champion, row)
-        assert row is not None
-        return self._attempt(row)
+        ended = settle(self._study, self._kept, self._wish.alias, self._previous)
+        if self._champion is not None and self._serves(self._champion):
+            if self._is_as_promoted(self._champion):
+                return self._already(self._champion, ended)
+            self._say(f"the files of version {self._champion.number} are not those that were promoted: it is replaced")
+        return self._attempt(
+            self._kept.begin(
+                study=self._study.id,
+                trial=self._found.trial,
+                runs=self._found.runs.name,
+                run=self._found.run,
+                sha256=self._found.sha256,
+                model=self._study.name,
+                alias=self._wish.alias,
+            )
+        )
 
     def _serves(self, version: Version) -> bool:
         """Whether a version is of this checkpoint, with the 8-bit file where one is wanted."""
         ours = version.tags.get("hpo.sha256") == self._found.sha256
         return ours and (not self._wish.int8 or "hpo.int8" in version.tags)
 
-    def _row(self, *, begin: bool) -> RowMapping | None:
-        """The row of this promotion, an unfinished one first; with `begin` a new one where there is none."""
-        values = {
-            "study": self._study.id,
-            "trial": self._found.trial,
-            "runs": self._found.runs.name,
-            "run": self._found.run,
-            "sha256": self._found.sha256,
-            "model": self._study.name,
-            "alias": self._wish.alias,
-        }
-        return self._kept.begin(**values) if begin else self._kept.unfinished(**values)
+    def _is_as_promoted(self, version: Version) -> bool:
+        from hpo import bundle
 
-    def _already(self, version: Version, row: RowMapping | None) -> Promotion:
+        row = self._kept.of_version(self._study.name, self._wish.alias, version.number)
+        try:
+            with self._registry.fetched(version) as folder:
+                return row is not None and bundle.digest(folder) == row["digest"]
+        except Unavailable:  # its files have gone; where it is MLflow that has, the upload will say so
+            return False
+
+    def _already(self, version: Version, ended: Sequence[RowMapping]) -> Promotion:
         """The alias is at a version of this checkpoint: it moved before a kill, or this was typed twice."""
-        if row is None or row["version"] != version.number:
+        row = next((each for each in ended if each["version"] == version.number), None)
+        if row is None:
             return self._result("unchanged", version=version.number, previous=None)
-        self._say(f"version {version.number} has {self._wish.alias} since a promotion that was cut short; it ends now")
-        return self._end(row, version.number, row["previous"], [Check(**each) for each in json.loads(row["checks"])])
+        self._say(f"version {version.number} has {self._wish.alias} since a promotion that was cut short; it ended now")
+        checks = [Check(**each) for each in json.loads(row["checks"])]
+        return self._result("promoted", version=version.number, previous=row["previous"], checks=checks)
 
     def _attempt(self, row: RowMapping) -> Promotion:
         from hpo.appraisal import Appraisal
@@ -141,13 +146,14 @@ class _Work:
         checks, test = self._judge(seen, release, row)
         self._kept.update(row["id"], checks=json.dumps([each.facts() for each in checks]))
         if not gate.passed(checks):
-            self._kept.end(row["id"], "refused")
+            self._kept.end(row["id"], REFUSED)
             return self._result("refused", checks=checks, test=test, latency=release.latency)
-        assert test is not None
         record = release.record(self._study.name, self._wish.alias, checks=checks, test=test)
         version = self._registered(release, record)
         self._move(row, version)
-        return self._end(row, version.number, self._previous, checks, test=test, latency=release.latency)
+        end(self._study, self._kept, self._kept.row(row["id"]))
+        more = {"checks": checks, "test": test, "latency": release.latency}
+        return self._result("promoted", version=version.number, previous=self._previous, **more)
 
     def _flush(self) -> None:
         """Let MLflow have the run of the training, which the version links to."""
@@ -168,7 +174,10 @@ class _Work:
         checks, champion = gate.judge(measured, limits, waived), self._rival()
         if not gate.passed(checks):
             return [*checks, gate.closed(champion, limits)], None
-        test = self._scored(seen, row)
+        try:
+            test = self._scored(seen, row)
+        except SpecError as error:
+            return [*checks, gate.untested(str(error), champion, limits, waived)], None
         return [*checks, gate.judge_accuracy(test["accuracy"], test["data"], champion, limits, waived)], test
 
     def _rival(self) -> Champion | None:
@@ -176,14 +185,12 @@ class _Work:
         version = self._champion
         if version is None or version.tags.get("hpo.sha256") == self._found.sha256:
             return None
-        try:
-            accuracy = float(version.tags["hpo.test_accuracy"])
-        except (KeyError, ValueError):  # a version that somebody else has made
-            accuracy = None
+        row = self._kept.of_version(self._study.name, None, version.number)
+        scores = json.loads(row["scores"]) if row is not None and row["scores"] else {}
         return Champion(
             version=version.number,
-            accuracy=accuracy,
-            data=version.tags.get("hpo.test_data"),
+            accuracy=scores.get("accuracy"),  # None: a version that somebody else has made, or that was not tested
+            data=row["data"] if row is not None else None,
         )
 
     def _scored(self, seen: Appraisal, row: RowMapping) -> Mapping[str, Any]:
@@ -205,14 +212,14 @@ class _Work:
     # -- the registry -------------------------------------------------------------------------------------------------
 
     def _registered(self, release: Release, record: Mapping[str, Any]) -> Version:
-        """A version of this checkpoint that was read back whole and answers as the checkpoint does."""
+        """A version that says the same, was read back whole and answers as the checkpoint does; there or made."""
+        tags = release.tags(record)
         for version in self._registry.versions():
-            if self._serves(version) and self._may_be_used(version, release):
+            if release.is_same(version.tags, tags) and self._may_be_used(version, release):
                 self._say(f"version {version.number} of this checkpoint is there and whole")
-                self._registry.tag(version.number, release.tags(record))
                 return version
         bundle = release.bundle(record)
-        tags = release.tags(record) | {"hpo.digest": release.digest()}
+        tags |= {"hpo.digest": release.digest()}
         self._say("uploading")
         version = self._registry.add(bundle, run_id=self._run_id(), tags=tags, description=card(record))
         if not self._is_whole(version, release):
@@ -258,22 +265,6 @@ class _Work:
         self._kept.update(row["id"], version=version.number, digest=digest, previous=self._previous)
         self._registry.point(self._wish.alias, version.number)
 
-    # -- the end ------------------------------------------------------------------------------------------------------
-
-    def _end(
-        self, row: RowMapping, version: int, previous: int | None, checks: Sequence[Check], **more: Any
-    ) -> Promotion:
-        from hpo.delivery import deliver
-
-        tags = {"hpo.model": self._study.name, "hpo.model.version": version, "hpo.model.alias": self._wish.alias}
-        promoted = {"hpo.promoted": version, "hpo.promoted.trial": self._found.trial}
-        self._study.ledger.post(self._study.id, None, "tags", {"tags": promoted | tags})
-        self._found.runs.ledger.post(self._found.runs.id, self._found.run, "tags", {"tags": tags})
-        self._kept.end(row["id"], "promoted")
-        for each in {each.id: each for each in (self._study, self._found.runs)}.values():
-            deliver(each)
-        return self._result("promoted", version=version, previous=previous, checks=checks, **more)
-
     def _result(self, outcome: Literal["promoted", "refused", "unchanged"], **more: Any) -> Promotion:
         given = {"version": None, "previous": self._previous, "checks": (), "test": None, "latency": None, **more}
         return Promotion(
@@ -288,29 +279,6 @@ class _Work:
 
 
 @contextmanager
-def alone(study: Study) -> Iterator[Path]:
-    """One promotion or rollback of a study at a time; yields an empty folder for its files, which are removed.
-
-    A lock on a file and not the study's lease, which is a driver's: a promotion needs the checkpoints, so that any two
-    of a study share the home folder, it may go on beside a driver, and a lock is gone with a process that is killed.
-
-    Raises:
-        Unavailable: another one is at work.
-    """
-    folder = private(study.settings.home / ".promote") / study.name
-    with private_file(folder.with_name(f"{study.name}.lock")).open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Unavailable(f"another promotion or rollback of {study.name!r} is at work; wait for its end") from None
-        shutil.rmtree(folder, ignore_errors=True)  # of one that was killed
-        try:
-            yield private(folder)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
 def _for_its_owner_only() -> Iterator[None]:
     before = os.umask(0o077)  # artifacts of a local tracking database
     try:
@@ -319,12 +287,13 @@ def _for_its_owner_only() -> Iterator[None]:
         os.umask(before)
 
 
-def _require_ours(study: Study) -> None:
-    if "import" in study.spec.trainer:
-        raise SpecError(
-            f"study {study.name!r} trains {study.spec.trainer['import']}: what a trainer of your own has saved, that "
-            "trainer alone can read, so that only networks of the built-in trainer are promoted"
-        )
+def _require_search(study: Study) -> None:
+    require_built_in(study, "promoted")
     if study.spec.confirms is not None:
         search = study.spec.confirms.study
         raise SpecError(f"study {study.name!r} confirms {search!r}: `{study.settings.command('promote', search)}`")
+    if not study.knows_mlflow:
+        raise SpecError(
+            f"study {study.name!r} has its records in the MLflow at {study.row['mlflow']}, and a version is linked to "
+            "them: promote there, without another --mlflow or MLFLOW_TRACKING_URI"
+        )

@@ -23,7 +23,9 @@ __all__ = [
     "flat",
     "history",
     "packing",
+    "promoted",
     "start",
+    "version",
     "warned",
     "winner",
 ]
@@ -108,6 +110,16 @@ def winner(facts: Mapping[str, Any]) -> Payload:
         "hpo.winner.not_separable_from": facts["not_separable_from"],
     }
     return {"tags": {name: value for name, value in said.items() if value is not None}}
+
+
+def promoted(alias: str, version: int | None, trial: int | str) -> Payload:
+    """For a study: which version an alias is at, and of which trial that is."""
+    return {"tags": {f"hpo.promoted.{alias}": version, f"hpo.promoted.{alias}.trial": trial}}
+
+
+def version(model: str, number: int) -> Payload:
+    """For a training: the newest version that was made of its checkpoint."""
+    return {"tags": {"hpo.model": model, "hpo.model.version": number}}
 
 
 def end_of_study(counts: Mapping[str, int], space: SearchSpec, *, time: float) -> Payload:

@@ -15,10 +15,14 @@ from hpo import bundle, export
 from hpo.appraisal import Appraisal
 from hpo.card import card
 from hpo.gate import Check
+from hpo.space.sections import URLS
+from hpo.spec import SearchSpec
 
 __all__ = ["Release"]
 
 BUNDLE = "bundle"
+PASSING = ("hpo.digest", "hpo.test_openings")
+"""Tags in which versions of one checkpoint may differ."""
 
 
 class Release:
@@ -63,7 +67,9 @@ class Release:
     def latency(self) -> dict[str, Any]:
         return self._seen.latency()
 
-    def record(self, model: str, alias: str, *, checks: Sequence[Check], test: Mapping[str, Any]) -> dict[str, Any]:
+    def record(
+        self, model: str, alias: str, *, checks: Sequence[Check], test: Mapping[str, Any] | None
+    ) -> dict[str, Any]:
         """All that is known of the version, as plain values."""
         seen, found, member = self._seen, self._seen.found, self._seen.predictor.members[0]
         state = json.loads((self._network / "config.json").read_text())
@@ -78,6 +84,7 @@ class Release:
             "sha256": found.sha256,
             "weights_sha256": state["weights"]["sha256"],
             "params": dict(found.params),
+            "seed": found.seed,
             "seeds": list(found.seeds),
             "git_commit": seen.facts.get("git_commit"),
             "git_dirty": seen.facts.get("git_dirty"),
@@ -99,7 +106,7 @@ class Release:
             },
             "metrics": dict(seen.metrics),
             "validation": seen.validation(),
-            "test": dict(test),
+            "test": dict(test) if test is not None else None,
             "latency": self.latency,
             "bytes": self.bytes,
             "int8": self.int8,
@@ -111,7 +118,7 @@ class Release:
         texts = {
             bundle.CARD: card(record),
             "record.json": json.dumps(record, indent=2),
-            "space.yaml": yaml.safe_dump(self._seen.found.study.spec.canonical(), sort_keys=False),
+            "space.yaml": yaml.safe_dump(_space(self._seen.found.study.spec), sort_keys=False),
         }
         files = {}
         for name, text in texts.items():
@@ -136,7 +143,7 @@ class Release:
 
     def tags(self, record: Mapping[str, Any]) -> dict[str, str]:
         """What links a version with its study, and what a later promotion has to beat."""
-        test = record["test"]
+        test = record["test"] or {}
         waived = {each["name"]: each["waiver"] for each in record["checks"] if each["outcome"] == "waived"}
         tags = {
             "hpo.study": record["study"],
@@ -145,21 +152,37 @@ class Release:
             "hpo.git_commit": record["git_commit"],
             "hpo.data": record["data"]["digest"],
             "hpo.sha256": record["sha256"],
-            "hpo.seeds": json.dumps(record["seeds"]),
+            "hpo.seed": record["seed"],
+            "hpo.seeds": json.dumps(record["seeds"]) if record["seeds"] else None,
             "hpo.interval": json.dumps(record["search"]["interval"]) if record["search"]["interval"] else None,
-            "hpo.test_accuracy": repr(test["accuracy"]),
-            "hpo.test_interval": json.dumps(test["interval"]),
-            "hpo.test_data": test["data"],
-            "hpo.test_openings": test["openings"],
+            "hpo.test_accuracy": repr(test["accuracy"]) if test else None,
+            "hpo.test_interval": json.dumps(test["interval"]) if test else None,
+            "hpo.test_data": test.get("data"),
+            "hpo.test_openings": test.get("openings"),
             "hpo.int8": self.int8["bytes"] if self.int8 else None,
             "hpo.waived": json.dumps(waived) if waived else None,
+            "hpo.alias": record["alias"],  # that the model card names
         }
         return {name: str(value) for name, value in tags.items() if value is not None}
+
+    @staticmethod
+    def is_same(there: Mapping[str, str], tags: Mapping[str, str]) -> bool:
+        """Whether a version that has the tags `there` says what one with `tags` would; looks at the test part aside."""
+        sides = ({key: tag for key, tag in each.items() if key not in PASSING} for each in (there, tags))
+        one, other = ({key: tag for key, tag in each.items() if key.startswith("hpo.")} for each in sides)
+        return one == other
 
     def is_whole(self, folder: Path, digest: str | None) -> bool:
         """Whether a model that was read back is what was sent, and answers as the checkpoint does, bit for bit."""
         if digest is None or bundle.digest(folder) != digest or not bundle.is_ours(folder):
             return False
+        if bundle.digest(folder / "artifacts" / "network") != bundle.digest(self._network):
+            return False  # tags may be written by others: these are the weights of this checkpoint
         served, pictures = self._seen.served, self._seen.examples
         said = served.probabilities(pictures.to(served.device)).cpu().numpy()
         return bool(np.array_equal(bundle.answers(folder, pictures.numpy()), said))
+
+
+def _space(spec: SearchSpec) -> dict[str, Any]:
+    """The space without the addresses of stores and cluster, which are nobody's business who uses the model."""
+    return {key: value for key, value in spec.canonical().items() if key not in URLS}

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
+from hpo import records
 from hpo.errors import NoUsableTrial, Unavailable
-from hpo.promotion import alone
-from hpo.promotions import Promotions
+from hpo.promotions import UNDOING, UNDONE, Promotions, alone, settle
 from hpo.study import Study
 
 if TYPE_CHECKING:
@@ -31,27 +30,41 @@ def rollback(study: Study, alias: str) -> dict[str, Any]:
     with alone(study) as folder:
         registry, kept = Registry(study.settings, study.name, folder), Promotions(study.ledger)
         now = registry.aliases().get(alias)
-        if now is None:
-            there = ", ".join(registry.aliases()) or "none"
-            raise NoUsableTrial(f"no version of {study.name!r} holds the alias {alias!r}; aliases there are: {there}")
-        row = kept.of_version(study.name, alias, now)
-        before = _before(study, registry, row, alias, now)
-        _require_whole(study, registry, kept, alias, before)
-        registry.point(alias, before.number)
-        assert row is not None
-        kept.update(row["id"], undone=time.time())
-        tags = {"hpo.promoted": before.number, "hpo.promoted.trial": before.tags.get("hpo.trial", "unknown")}
-        study.ledger.post(study.id, None, "tags", {"tags": tags})
+        ended = [row for row in settle(study, kept, alias, now) if row["outcome"] == UNDOING]
+        if ended:  # this very command, killed when the alias had moved
+            row, to = ended[-1], ended[-1]["previous"]
+        else:
+            row, before = _step_back(study, registry, kept, alias, now)
+            kept.update(row["id"], outcome=UNDOING)
+            registry.point(alias, before.number)
+            kept.end(row["id"], UNDONE)
+            to = before.number
+        below = kept.of_version(study.name, alias, to)
+        trial = below["trial"] if below is not None else "unknown"
+        study.ledger.post(study.id, None, "tags", records.promoted(alias, to, trial))
     deliver(study)
-    return {"model": study.name, "alias": alias, "from": now, "to": before.number}
+    return {"model": study.name, "alias": alias, "from": row["version"], "to": to}
 
 
-def _before(study: Study, registry: Registry, row: RowMapping | None, alias: str, now: int) -> Version:
+def _step_back(
+    study: Study, registry: Registry, kept: Promotions, alias: str, now: int | None
+) -> tuple[RowMapping, Version]:
+    """The promotion that is to be undone, and the version before it, read back whole."""
+    if now is None:
+        there = ", ".join(registry.aliases()) or "none"
+        raise NoUsableTrial(f"no version of {study.name!r} holds the alias {alias!r}; aliases there are: {there}")
+    row = kept.of_version(study.name, alias, now)
     if row is None:
         raise NoUsableTrial(
             f"version {now} of {study.name!r} was not given {alias!r} by a promotion on record here, so that none is "
             "known to be before it; move the alias in MLflow"
         )
+    before = _before(study, registry, row, alias, now)
+    _require_whole(study, registry, kept, before)
+    return row, before
+
+
+def _before(study: Study, registry: Registry, row: RowMapping, alias: str, now: int) -> Version:
     if row["previous"] is None:
         raise NoUsableTrial(f"version {now} is the first of {study.name!r} that had {alias!r}: none is before it")
     found = next((each for each in registry.versions() if each.number == row["previous"]), None)
@@ -60,10 +73,10 @@ def _before(study: Study, registry: Registry, row: RowMapping | None, alias: str
     return found
 
 
-def _require_whole(study: Study, registry: Registry, kept: Promotions, alias: str, version: Version) -> None:
+def _require_whole(study: Study, registry: Registry, kept: Promotions, version: Version) -> None:
     from hpo import bundle
 
-    row = kept.of_version(study.name, alias, version.number)
+    row = kept.of_version(study.name, None, version.number)
     digest = row["digest"] if row is not None else version.tags.get("hpo.digest")
     try:
         with registry.fetched(version) as folder:

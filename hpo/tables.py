@@ -134,7 +134,7 @@ promotions = sql.Table(
     sql.Column("sha256", sql.String(64), nullable=False),  # of the checkpoint
     sql.Column("model", sql.String(80), nullable=False),  # name in MLflow's registry
     sql.Column("alias", sql.String(255), nullable=False),
-    sql.Column("outcome", sql.String(16)),  # refused or promoted; NULL: begun, or killed
+    sql.Column("outcome", sql.String(16)),  # refused, promoted, undoing or undone; NULL: begun, or killed
     sql.Column("began", sql.Float, nullable=False),
     sql.Column("ended", sql.Float),
     sql.Column("data", sql.String(64)),  # which test pictures it was scored on; NULL: on none
@@ -143,7 +143,6 @@ promotions = sql.Table(
     sql.Column("version", sql.Integer),
     sql.Column("digest", sql.String(64)),  # SHA-256 over the files of the version
     sql.Column("previous", sql.Integer),  # version that held the alias before
-    sql.Column("undone", sql.Float),  # when the alias was moved back to that
     sqlite_autoincrement=True,
 )
 

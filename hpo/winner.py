@@ -12,7 +12,7 @@ from hpo.confirmation import Confirmation
 from hpo.errors import NoUsableTrial, SpecError
 from hpo.study import Study
 
-__all__ = ["Candidate", "candidate"]
+__all__ = ["Candidate", "candidate", "require_built_in"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,8 +27,9 @@ class Candidate:
     runs: Study  # the search itself, or its confirmation
     checkpoint: Path
     sha256: str
+    seed: int  # of the training whose checkpoint it is
     fresh: tuple[float, ...] = ()  # the objective of each training with a fresh seed; empty: not confirmed
-    seeds: tuple[int, ...] = ()  # of the trainings in `fresh`; without them the trial's own
+    seeds: tuple[int, ...] = ()  # of the trainings in `fresh`
     interval: tuple[float, float] | None = None  # 95%, of the mean of `fresh`
 
 
@@ -36,7 +37,7 @@ def candidate(study: Study, trial: int | None = None) -> Candidate:
     """The winner of a search, or the trial asked for with its own checkpoint.
 
     The winner is the trial with the best mean over fresh seeds, and of these trainings the best one; without a
-    confirmation the best trial of the search.
+    confirmation the best trial of the search. Of a trial that was trained again its fresh numbers are told too.
 
     Raises:
         NoUsableTrial: no trial is complete, the confirmation is not, or the checkpoint is kept no more.
@@ -47,39 +48,63 @@ def candidate(study: Study, trial: int | None = None) -> Candidate:
         raise SpecError(
             f"study {study.name!r} has no complete trial {trial}; complete: {', '.join(map(str, values)) or 'none'}"
         )
-    confirmed = confirmation.find(study) if trial is None else None
-    if confirmed is not None:
-        return _confirmed(study, confirmed)
+    found = confirmation.find(study)
+    if trial is None and found is not None:
+        return _confirmed(study, found)
     number = study.best_trial.number if trial is None else trial
-    return Candidate(trial=number, run=number, **_shared(study, number), **_files(study, number))
+    runs = _trainings(found, number) if found is not None else {}
+    return Candidate(run=number, **_files(study, number), **_shared(study, found, number, runs))
+
+
+def require_built_in(study: Study, done: str) -> None:
+    """Make sure that the networks of a study can be read; `done` is what is done with those, such as "exported".
+
+    Raises:
+        SpecError: the study's trainer is the user's own.
+    """
+    if "import" in study.spec.trainer:
+        raise SpecError(
+            f"study {study.name!r} trains {study.spec.trainer['import']}: what a trainer of your own has saved, that "
+            f"trainer alone can read, so that only networks of the built-in trainer are {done}"
+        )
 
 
 def _confirmed(study: Study, found: Confirmation) -> Candidate:
-    winner = found.winner
-    if winner is None:
+    if found.winner is None:
         again = study.settings.command("confirm", study.name)
         left = f"{found.open} trainings are left" if found.open else "no training came to its end"
         raise NoUsableTrial(f"the winner of {study.name!r} is not confirmed, {left}: `{again}`, or name a trial")
-    sign = study.spec.metric.sign
-    runs = {
+    sign, number = study.spec.metric.sign, found.winner.trial
+    runs = _trainings(found, number)
+    ranked = sorted(runs, key=lambda run: (-sign * runs[run][0], run))
+    kept = [run for run in ranked if found.study.checkpoint(run) is not None]
+    best = (kept or ranked)[0]  # without a file, `_files` says what is kept
+    return Candidate(run=best, **_files(found.study, best), **_shared(study, found, number, runs))
+
+
+def _trainings(found: Confirmation, number: int) -> dict[int, tuple[float, int]]:
+    """The trainings of a trial with fresh seeds that came to their end: number -> objective and seed."""
+    return {
         each.number: (each.values[0], each.params["seed"])
         for each in found.study.frozen_trials()
-        if each.state.name == "COMPLETE" and each.params["trial"] == winner.trial
+        if each.state.name == "COMPLETE" and each.params["trial"] == number
     }
-    best = max(runs, key=lambda number: (sign * runs[number][0], -number))
-    return Candidate(
-        trial=winner.trial,
-        run=best,
-        **_shared(study, winner.trial),
-        **{**_files(found.study, best), "seeds": tuple(seed for _, seed in runs.values())},
-        fresh=tuple(value for value, _ in runs.values()),
-        interval=winner.interval,
-    )
 
 
-def _shared(study: Study, number: int) -> dict[str, Any]:
+def _shared(
+    study: Study, found: Confirmation | None, number: int, runs: Mapping[int, tuple[float, int]]
+) -> dict[str, Any]:
     trial = next(each for each in study.frozen_trials() if each.number == number)
-    return {"study": study, "params": study.params(trial), "value": trial.values[0]}
+    standing = next((each for each in found.ranked if each.trial == number), None) if found is not None else None
+    return {
+        "study": study,
+        "trial": number,
+        "params": study.params(trial),
+        "value": trial.values[0],
+        "fresh": tuple(value for value, _ in runs.values()),
+        "seeds": tuple(seed for _, seed in runs.values()),
+        "interval": standing.interval if standing is not None else None,
+    }
 
 
 def _files(runs: Study, number: int) -> dict[str, Any]:
@@ -90,4 +115,4 @@ def _files(runs: Study, number: int) -> dict[str, Any]:
             f"study {runs.name!r} has no checkpoint of trial {number}: those of the best {kept} are kept, "
             "of trainers that have a state"
         )
-    return {"runs": runs, "checkpoint": checkpoint, "sha256": row["sha256"], "seeds": (row["seed"],)}
+    return {"runs": runs, "checkpoint": checkpoint, "sha256": row["sha256"], "seed": row["seed"]}

@@ -19,8 +19,10 @@ from mlflow import MlflowClient
 from promotable import STRONG, WEAK, copied
 
 from hpo import bundle, openings, promotion
+from hpo.errors import NoUsableTrial
 from hpo.promotions import Promotions
 from hpo.registry import Registry
+from hpo.rollback import rollback
 from hpo.study import Study
 
 STEPS: dict[str, tuple[Any, str, bool]] = {
@@ -61,6 +63,30 @@ def promote(study: Study, trial: int) -> promotion.Promotion:
     return promotion.promote(study, promotion.Wish(trial=trial), lambda text: None)
 
 
+def roll_back(first: Path, home: Path, step: str) -> None:
+    """Kill a rollback, look, type it again, and once more."""
+    study = copied(first, home)
+    promote(study, STRONG)
+    name = {"rollback before the alias": "point", "rollback before the end": "end"}[step]
+    owner = Registry if name == "point" else Promotions
+
+    def die() -> None:
+        setattr(owner, name, deadly(getattr(owner, name), after=False))
+        rollback(study.afresh(), "champion")
+
+    ended = forked(die)
+    registry = Registry(study.settings, study.name, home / "read-back")
+    left = registry.aliases()["champion"]
+    told: list[Any] = [rollback(study.afresh(), "champion")]
+    try:
+        told.append(rollback(study.afresh(), "champion"))
+    except NoUsableTrial as error:
+        told.append(str(error)[: len("version 1 is the first")])
+    rows = [row["outcome"] for row in Promotions(study.ledger).all(study.id)]
+    said = {"step": step, "signal": -ended, "left": left, "told": told, "aliases": registry.aliases(), "rows": rows}
+    print(json.dumps(said), flush=True)
+
+
 def one(first: Path, home: Path, step: str) -> None:
     """Kill a promotion of the strong trial over a champion, look, and type it again."""
     study = copied(first, home)
@@ -91,6 +117,7 @@ def one(first: Path, home: Path, step: str) -> None:
                 "aliases": registry.aliases(),
                 "openings": len((home / openings.FILE).read_text().splitlines()),
                 "rows": [row["outcome"] for row in Promotions(study.ledger).all(study.id)],
+                "back": rollback(study.afresh(), "champion")["to"],
             }
         ),
         flush=True,
@@ -102,6 +129,8 @@ def main() -> None:
     promote(copied(made, folder / "first"), WEAK)  # whatever is imported for it, the children have then
     for number, step in enumerate(STEPS):
         forked(functools.partial(one, folder / "first", folder / str(number), step))
+    for number, step in enumerate(("rollback before the alias", "rollback before the end")):
+        forked(functools.partial(roll_back, folder / "first", folder / f"back-{number}", step))
 
 
 if __name__ == "__main__":

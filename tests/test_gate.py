@@ -1,6 +1,5 @@
 """The gate: numbers and limits in, checks out."""
 
-import math
 from dataclasses import replace
 
 import pytest
@@ -10,7 +9,7 @@ from hpo.errors import SpecError
 from hpo.gate import Champion, Measured
 from hpo.space.sections import Gate
 
-GOOD = Measured(records={"seed": 0, "git commit": "a"}, gap=0.1, size=400 * 10**6, quantised=None, p95_ms=20.0)
+GOOD = Measured(records={"seed": 0, "code": "a"}, gap=0.1, size=400 * 10**6, quantised=None, p95_ms=20.0)
 CHAMPION = Champion(version=3, accuracy=0.9, data="here")
 
 
@@ -24,16 +23,16 @@ def accuracy(reached: float, champion: Champion | None = CHAMPION, baseline: flo
 
 def test_what_is_within_its_limits_passes() -> None:
     assert outcomes(GOOD) == {"records": "pass", "gap": "pass", "size": "pass", "latency": "pass"}
+    assert outcomes(replace(GOOD, gap=0.2))["gap"] == "pass", "the largest that is allowed"
     assert outcomes(replace(GOOD, quantised=99 * 10**6))["quantised"] == "pass"
 
 
 @pytest.mark.parametrize(
     ("name", "measured"),
     [
-        ("records", replace(GOOD, records={"seed": 0, "git commit": None})),
+        ("records", replace(GOOD, records={"seed": 0, "code": None})),
         ("gap", replace(GOOD, gap=0.21)),
         ("gap", replace(GOOD, gap=None)),
-        ("gap", replace(GOOD, gap=math.nan)),
         ("size", replace(GOOD, size=500 * 10**6)),
         ("quantised", replace(GOOD, quantised=100 * 10**6)),
         ("latency", replace(GOOD, p95_ms=100.0)),
@@ -81,6 +80,12 @@ def test_without_a_champion_the_baseline_holds_and_without_it_nothing_does() -> 
 
 def test_the_test_part_that_stays_closed_is_no_pass() -> None:
     assert not gate.passed([gate.closed(CHAMPION, Gate())])
+
+
+def test_a_model_without_test_pictures_fails_and_can_be_waived() -> None:
+    assert gate.untested("there is no test part", CHAMPION, Gate(), {}).outcome == "fail"
+    waived = gate.untested("there is no test part", None, Gate(), {"test": "none were taken"})
+    assert (waived.outcome, waived.note, waived.waiver) == ("waived", "there is no test part", "none were taken")
 
 
 @pytest.mark.parametrize(

@@ -24,12 +24,13 @@ from study_samples import open_study
 
 from hpo import bundle, cli, confirmation, evaluation, openings, promoted, settings
 from hpo.errors import NoUsableTrial, SpecError, Unavailable
-from hpo.promotion import Promotion, Wish, alone, promote
-from hpo.promotions import Promotions
+from hpo.promotion import Promotion, Wish, promote
+from hpo.promotions import Promotions, alone
 from hpo.registry import Registry
 from hpo.rollback import rollback
 from hpo.space.sections import Winner
 from hpo.study import Study
+from hpo.winner import candidate
 from trainers.decoding import decode
 from trainers.predict import Predictor
 from trainers.sources import read
@@ -123,7 +124,7 @@ def test_the_version_is_plain_files(study: Study) -> None:
         assert model.input_example.shape == (2, 1, 8, 8)
         record = json.loads((folder / "artifacts" / "record.json").read_text())
     assert [path for path in study.settings.home.rglob("*") if path.lstat().st_mode & 0o077] == []
-    assert (record["seeds"], record["test"]["openings"]) == ([study.ledger.trial(study.id, STRONG)["seed"]], 1)  # type: ignore[index]
+    assert (record["seed"], record["test"]["openings"]) == (study.ledger.trial(study.id, STRONG)["seed"], 1)  # type: ignore[index]
 
 
 def test_what_is_refused_changes_nothing_and_a_waiver_is_kept(
@@ -166,25 +167,34 @@ def test_rollback_goes_to_the_version_before_as_far_as_there_is_one(study: Study
     assert (again.outcome, again.version, len(registry.versions())) == ("promoted", 2, 2)
     assert len((home / openings.FILE).read_text().splitlines()) == 2, "one for each checkpoint, however often asked"
 
+    second = next(each for each in registry.versions() if each.number == 2)
+    card = Path(second.source.removeprefix("file://")) / "artifacts" / "MODEL_CARD.md"
+    card.unlink()
+    whole = done(study, STRONG)
+    assert (whole.outcome, whole.version, whole.previous) == ("promoted", 3, 2), "the champion was not whole"
+    with pytest.raises(NoUsableTrial, match=r"files of version 2 .* are not those that were promoted"):
+        rollback(study, "champion")
+
     first = next(each for each in registry.versions() if each.number == 1)
     weights = Path(first.source.removeprefix("file://")) / "artifacts" / "network" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"!")
-    with pytest.raises(NoUsableTrial, match=r"files of version 1 .* are not those that were promoted"):
-        rollback(study, "champion")
-    assert registry.aliases() == {"champion": 2}
+    assert done(study, WEAK, waived={"test": "a drill"}).version == 4, "the first is not used again"
+    assert registry.aliases() == {"champion": 4}
 
 
 def test_code_of_others_in_a_version_is_not_run(study: Study, tmp_path: Path) -> None:
-    done(study)
+    done(study, WEAK)
+    done(study, STRONG)
     registry = registry_of(study)
     version = registry.pointed("champion")
     assert version is not None
+    rollback(study, "champion")
     place = Path(version.source.removeprefix("file://"))
     code = place / "served.py"
     code.write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n{code.read_text()}")
-    registry.tag(1, {"hpo.digest": bundle.digest(place)})
-    again = done(study, alias="other")
-    assert (again.outcome, again.version) == ("promoted", 2)
+    registry.tag(2, {"hpo.digest": bundle.digest(place)})
+    again = done(study, STRONG)
+    assert (again.outcome, again.version, again.previous) == ("promoted", 3, 1)
     assert not (tmp_path / "ran").exists()
 
 
@@ -201,6 +211,8 @@ def test_a_confirmed_winner_brings_its_interval(study: Study) -> None:
     assert version.tags["hpo.training"].startswith("digits.confirm ")
     assert tuple(json.loads(version.tags["hpo.interval"])) == fresh.winner.interval
     assert len(json.loads(version.tags["hpo.seeds"])) == 2
+    own = candidate(study.afresh(), STRONG)
+    assert (own.runs.name, own.interval) == ("digits", fresh.winner.interval), "told of the trial asked for too"
 
 
 def test_what_cannot_be_promoted_is_said(study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -248,7 +260,16 @@ def test_killed_at_any_step_the_alias_is_at_a_whole_version(made: Path, tmp_path
         env={**os.environ, "OMP_NUM_THREADS": "1"},  # a process with threads is not to be forked
     )
     found = {each["step"]: each for each in map(json.loads, ran.stdout.splitlines())}
-    assert len(found) == 6, ran.stderr
+    assert len(found) == 8, ran.stderr
+    for step in ("rollback before the alias", "rollback before the end"):
+        assert found.pop(step) == {
+            "step": step,
+            "signal": signal.SIGKILL,
+            "left": 1 if step.endswith("end") else 2,
+            "told": [{"model": "digits", "alias": "champion", "from": 2, "to": 1}, "version 1 is the first"],
+            "aliases": {"champion": 1},
+            "rows": ["promoted", "undone"],
+        }
     for step, each in found.items():
         moved = step == "before the end"
         assert each["signal"] == signal.SIGKILL, step
@@ -257,6 +278,7 @@ def test_killed_at_any_step_the_alias_is_at_a_whole_version(made: Path, tmp_path
         assert each["aliases"] == {"champion": 2}, step
         assert each["openings"] == (3 if step == "written down" else 2), step
         assert each["rows"] == ["promoted", "promoted"], step
+        assert each["back"] == 1, step
 
 
 @contextmanager
