@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,7 +25,7 @@ from hpo.gate import Champion, Check
 from hpo.promotions import Promotions
 from hpo.study import Study
 from hpo.winner import Candidate, candidate
-from trainers.folders import private, private_file
+from trainers.folders import owner_only, private, private_file
 
 if TYPE_CHECKING:
     from hpo.appraisal import Appraisal
@@ -80,7 +79,7 @@ def promote(study: Study, wish: Wish, say: Callable[[str], None]) -> Promotion:
     """
     _require_ours(study)
     found = candidate(study, wish.trial)
-    with alone(study) as folder, _for_its_owner_only():
+    with alone(study) as folder, owner_only():
         return _Work(study, found, wish, say, folder).run()
 
 
@@ -308,15 +307,6 @@ def alone(study: Study) -> Iterator[Path]:
             yield private(folder)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def _for_its_owner_only() -> Iterator[None]:
-    before = os.umask(0o077)  # artifacts of a local tracking database
-    try:
-        yield
-    finally:
-        os.umask(before)
 
 
 def _require_ours(study: Study) -> None:
