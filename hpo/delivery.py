@@ -11,6 +11,7 @@ from hpo.runs import answering
 from hpo.sender import only_one
 from hpo.study import Study
 from hpo.tracking import task_of
+from trainers.folders import owner_only
 
 __all__ = ["deliver"]
 
@@ -21,7 +22,7 @@ def deliver(study: Study) -> None:
     if row is None or holder(row) is not None or not study.knows_mlflow:
         return
     task = Task(**task_of(study))
-    with suppress(Unavailable), answering(task.mlflow), only_one(task):
+    with suppress(Unavailable), answering(task.mlflow), only_one(task), owner_only():
         projection = Projection(task)
         while projection.send():
             pass

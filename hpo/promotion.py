@@ -7,10 +7,8 @@ the same command: the score on the test part, and a version of the same checkpoi
 from __future__ import annotations
 
 import json
-import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -24,6 +22,7 @@ from hpo.gate import Champion, Check
 from hpo.promotions import REFUSED, Promotions, alone, end, settle
 from hpo.study import Study
 from hpo.winner import Candidate, candidate, require_built_in
+from trainers.folders import owner_only
 
 if TYPE_CHECKING:
     from hpo.appraisal import Appraisal
@@ -77,7 +76,7 @@ def promote(study: Study, wish: Wish, say: Callable[[str], None]) -> Promotion:
     """
     _require_search(study)
     found = candidate(study, wish.trial)
-    with alone(study) as folder, _for_its_owner_only():
+    with alone(study) as folder, owner_only():
         return _Work(study, found, wish, say, folder).run()
 
 
@@ -276,15 +275,6 @@ class _Work:
             sha256=self._found.sha256,
             **{**given, "checks": tuple(given["checks"])},
         )
-
-
-@contextmanager
-def _for_its_owner_only() -> Iterator[None]:
-    before = os.umask(0o077)  # artifacts of a local tracking database
-    try:
-        yield
-    finally:
-        os.umask(before)
 
 
 def _require_search(study: Study) -> None:

@@ -10,6 +10,7 @@ from hpo.delivery import deliver
 from hpo.searcher import Searcher
 from hpo.study import Study
 from hpo.trial import Attempt
+from trainers.folders import private, private_file
 
 WEAK, STRONG = 0, 1
 """Its trials: two learning rates, of which one is too small."""
@@ -17,8 +18,7 @@ WEAK, STRONG = 0, 1
 
 def make(home: Path, empty_mlflow: Path) -> None:
     """The study, and all that MLflow has of it."""
-    home.mkdir()
-    shutil.copy(empty_mlflow, home / "mlflow.db")
+    shutil.copyfile(empty_mlflow, private_file(private(home) / "mlflow.db"))
     study = open_study(
         home,
         name="digits",

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["inside", "private", "private_file", "replaced"]
+__all__ = ["inside", "owner_only", "private", "private_file", "replaced"]
 
 
 def private(folder: Path) -> Path:
@@ -24,6 +24,16 @@ def private_file(path: Path) -> Path:
     """Make an empty file that this user alone may read (0600), whatever the umask; one that is there stays as it is."""
     path.touch(mode=0o600)
     return path
+
+
+@contextmanager
+def owner_only() -> Iterator[None]:
+    """Files and folders that this process makes meanwhile, those of libraries too, are this user's alone."""
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 @contextmanager
