@@ -27,8 +27,8 @@ def export(
     named: Annotated[
         Path | None, typer.Option("--checkpoint", "-c", help="The same, as other commands have it.")
     ] = None,
-    study: Annotated[str | None, typer.Option(metavar="NAME", help="The best trial of a study instead.")] = None,
-    trial: Annotated[int | None, typer.Option(min=0, help="With --study: that trial, not the best.")] = None,
+    study: Annotated[str | None, typer.Option(metavar="NAME", help="The winner of a study instead.")] = None,
+    trial: Annotated[int | None, typer.Option(min=0, help="With --study: that trial, not the winner.")] = None,
     onnx: Annotated[
         bool, typer.Option("--onnx", help="model.onnx: pictures in, probabilities out; compared with PyTorch.")
     ] = False,
@@ -48,7 +48,7 @@ def export(
     given = [each for each in (checkpoint, named, study) if each is not None]
     if len(given) != 1:
         raise SpecError(
-            "give a checkpoint, or --study NAME for the best trial of a study"
+            "give a checkpoint, or --study NAME for the winner of a study"
             + (f"; given were {', '.join(map(str, given))}" if given else "")
         )
     if trial is not None and study is None:

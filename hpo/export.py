@@ -48,7 +48,7 @@ def of_file(path: Path) -> Source:
         return Source(checkpoint=path)
     raise SpecError(
         f"there is no checkpoint {path}; `hpo best NAME` and `hpo train` print where theirs are, "
-        "and --study NAME takes the best trial of a study"
+        "and --study NAME takes the winner of a study"
     )
 
 
