@@ -190,6 +190,10 @@ def _predictor(found: Candidate, device: str | None) -> Predictor:
     try:
         return Predictor([Member.load(found.checkpoint, found.sha256, device=chosen_device(device))])
     except CheckpointError as error:
-        raise NoUsableTrial(str(error)) from error
+        said = str(error).partition(":")[0].partition(" (")[0]
+        raise NoUsableTrial(
+            f"{said}: restore the file from a copy (the best trial's is among its artifacts in MLflow), "
+            "or name another trial with --trial"
+        ) from error
     except (ValueError, RuntimeError) as error:
         raise SpecError(str(error)) from error

@@ -29,6 +29,8 @@ __all__ = ["CARD", "answers", "digest", "is_ours", "pack"]
 CARD = "MODEL_CARD.md"
 CODE = Path(__file__).with_name("served.py")
 LOADER = "mlflow.pyfunc.loaders.code_model"
+NOTED = "registered_model_meta"
+"""MLflow writes it into what it serves, where that is read in place."""
 NEEDED = ("mlflow", "numpy", "pillow", "pydantic", "safetensors", "torch", "torchvision")
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -81,8 +83,8 @@ def is_ours(folder: Path) -> bool:
 
 
 def digest(folder: Path) -> str:
-    """SHA-256 over the names and contents of all files in a folder, in hex."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    """SHA-256 over the names and contents of all files in a folder, in hex; without what MLflow adds to it."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != NOTED)
     lines = [f"{file_digest(path)}  {path.relative_to(folder).as_posix()}\n" for path in files]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 

@@ -84,7 +84,7 @@ def _checks(checks: Sequence[Mapping[str, Any]]) -> str:
 
 def _escaped(text: str) -> str:
     """Text of people's own within a Markdown table."""
-    return " ".join(text.replace("|", r"\|").split())
+    return " ".join(text.replace("|", r"\|").replace("<", "&lt;").split())
 
 
 def _speed(record: Mapping[str, Any]) -> str:

@@ -72,12 +72,14 @@ def run(
 
             preview(extend, parsed, where, as_json=as_json)
             return
-        check(space, everything, concurrency, home, storage, mlflow, ray, as_json)
+        first = None
         if warm_start is not None:
             from hpo.warm_start import first_entry
 
             first = first_entry(warm_start, parsed, where)
-            typer.echo("\n".join(f"warm start: {line}" for line in (first.changes if first else ())), err=True)
+        check(space, everything, concurrency, home, storage, mlflow, ray, as_json)
+        if first is not None:
+            typer.echo("\n".join(f"warm start: {line}" for line in first.changes), err=True)
         return
     study = hpo.run(
         space,

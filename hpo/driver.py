@@ -136,6 +136,8 @@ class Driver:
                 raise
             else:
                 self._wind_up(str(self._reason or self._spent or "the run ended"))
+        if self._lease.held():
+            self._scheduler.tidy()
 
     def _wind_up(self, why: str) -> None:
         if self._lease.held():  # else the trials are another driver's now

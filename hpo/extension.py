@@ -74,19 +74,19 @@ def preview(name: str, space: SearchSpec, settings: Settings, *, as_json: bool) 
 
 
 def _checked(name: str, space: SearchSpec, settings: Settings, *, reading: bool = False) -> Study:
+    study = Study.load(name, settings, reading=reading)
     if space.name != name:
         raise SpecError(
             f"--extend {name}: the file's name is {space.name!r}. A study keeps its name when it is extended: "
             f"give the file `name: {name}`, or add --set name={name}; a new search needs no --extend"
         )
-    study = Study.load(name, settings, reading=reading)
     reasons = _refusals(study.spec, space)
     if reasons:
         lines = "\n".join(f"  {line}" for line in reasons)
         raise SpecError(
             f"study {name!r} cannot be extended like this:\n{lines}\n"
-            "Values may be added and ranges widened, which trials so far could have had; budget, resources and winner "
-            "may change. For anything else give the file another `name`"
+            "Values may be added and ranges widened, which trials so far could have had; budget, resources, winner "
+            "and gate may change. For anything else give the file another `name`"
         )
     return study
 

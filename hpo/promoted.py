@@ -33,13 +33,15 @@ def show(found: Promotion, settings: Settings) -> None:
         )
     if found.outcome == "refused":
         failed = [each.name for each in found.checks if each.outcome == "fail"]
-        print(f"refused     trial {found.trial} of {plain(found.study)}: {', '.join(failed)}; nothing was changed")
+        print(
+            f"refused     trial {found.trial} of {plain(found.study)}: {', '.join(failed)}; the registry is as it was"
+        )
         print(f"            `--waive {failed[0]}=REASON` passes over a check, and the reason is kept")
         return
-    verb = "has had" if found.outcome == "unchanged" else "has"
+    already = " already" if found.outcome == "unchanged" else ""
     print(
-        f"promoted    version {found.version} of {plain(found.model)}, trial {found.trial}, {verb} the alias "
-        f"{plain(found.alias)}"
+        f"promoted    version {found.version} of {plain(found.model)}, trial {found.trial}, has the alias "
+        f"{plain(found.alias)}{already}"
     )
     if found.outcome == "promoted":
         before = f"version {found.previous} had it before" if found.previous else "nothing had it before"

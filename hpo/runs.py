@@ -128,4 +128,14 @@ def answering(uri: str) -> Iterator[None]:
     try:
         yield
     except ERRORS as error:
-        raise Unavailable(f"MLflow at {masked(uri)} does not answer: {redacted(error)}") from error
+        raise Unavailable(f"MLflow at {masked(uri)} does not answer: {_said(error)}") from error
+
+
+def _said(error: BaseException) -> str:
+    """What the network said, which is at the bottom of four errors that each repeat the address; else the error."""
+    below: BaseException | None = error
+    while below is not None:
+        if isinstance(below, OSError) and below.strerror:
+            return below.strerror
+        below = below.__cause__ or below.__context__
+    return redacted(error)

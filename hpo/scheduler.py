@@ -256,6 +256,10 @@ class Scheduler:
         self._study.ledger.end_trial(self._study.id, number, outcome=why, record=records.end("WAITING"))
         self._tell_progress("end", run, "WAITING")
 
+    def tidy(self) -> None:
+        """Remove what workers wrote of trials that had ended; once no worker is left."""
+        self._checkpoints = Retention(self._study)
+
     def _complete(self, run: Running) -> None:
         if run.value is None:  # resumed after its last epoch had been recorded
             run.value = last_value(run.trial._get_latest_trial())

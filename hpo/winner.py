@@ -109,6 +109,11 @@ def _shared(
 
 def _files(runs: Study, number: int) -> dict[str, Any]:
     checkpoint, row = runs.checkpoint(number), runs.ledger.trial(runs.id, number)
+    if checkpoint is not None and not checkpoint.exists():
+        raise NoUsableTrial(
+            f"the checkpoint of trial {number} of study {runs.name!r} is not there any more: {checkpoint}; "
+            f"`{runs.settings.command('doctor', runs.name)}` tells what is, or name another trial"
+        )
     if checkpoint is None or row is None:
         kept = runs.spec.checkpoints_kept
         raise NoUsableTrial(

@@ -12,7 +12,7 @@ __all__ = ["assignments", "csv_cell", "literal", "number", "plain", "size", "wor
 
 def number(value: float | None) -> str:
     """A metric for people: four significant digits."""
-    return "-" if value is None else f"{value:.4g}"
+    return "-" if value is None else f"{value + 0.0:.4g}"  # no -0
 
 
 def size(count: int) -> str:

@@ -56,6 +56,16 @@ def again(study: Study, **budget: Any) -> Study:
     return Study.load(study.name, study.settings, overrides)
 
 
+def test_what_a_worker_wrote_after_its_trial_had_ended_is_removed(three: Study) -> None:
+    scheduler = scheduler_of(three)
+    scheduler._checkpoints.drop(2)
+    save(three, 2, 3)
+    save(three, 1, 3)
+    scheduler.tidy()
+    assert files(three) == {0: 1, 1: 1, 3: 2}
+    assert three.checkpoint(1) is not None
+
+
 def test_a_budget_that_was_lowered_is_kept_from_the_beginning_of_the_run(three: Study) -> None:
     study = again(three, disk="1MB")
     Retention(study)

@@ -126,8 +126,15 @@ def _views(images: Tensor, mirrored: bool) -> Iterator[Tensor]:
 
 
 def chosen_device(device: str | None) -> torch.device:
-    """The device of that name; without one a GPU where there is one, else the CPU."""
-    return torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    """The device of that name; without one a GPU where there is one, else the CPU.
+
+    Raises ValueError for one that is not here.
+    """
+    cards = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    there = ["cpu", *(["cuda"] if cards else []), *(f"cuda:{index}" for index in range(cards))]
+    if device is not None and device not in there:
+        raise ValueError(f"device {device!r} is not here; there is {', '.join(there)}")
+    return torch.device(device or ("cuda" if cards else "cpu"))
 
 
 class Predictor:
