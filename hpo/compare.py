@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -16,6 +15,7 @@ from rich.text import Text
 
 from hpo import columns, confirmation
 from hpo.errors import SpecError
+from hpo.opening import named
 from hpo.provenance import differences
 from hpo.settings import Settings
 from hpo.space.parameters import same
@@ -29,7 +29,6 @@ __all__ = ["Comparison", "Difference", "Side", "compare", "show"]
 
 Verdict = Literal["a", "b", "not separable", "not confirmed", "other metrics", "same trial"]
 ABSENT = "(absent)"
-_SIDE = re.compile(r"([^:]+)(?::(\d+))?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,17 +143,15 @@ def compare(a: str, b: str, settings: Settings) -> Comparison:
 
 
 def _side(text: str, settings: Settings) -> tuple[Study, Side]:
-    match = _SIDE.fullmatch(text)
-    if match is None:
+    parts = named(text)
+    if parts is None:
         raise SpecError(f"{text!r}: write the name of a study, or NAME:N for its trial N")
-    study = Study.load(match[1], settings, reading=True)
+    name, wanted = parts
+    study = Study.load(name, settings, reading=True)
     confirmed = confirmation.find(study)
-    if match[2] is not None:
-        wanted = int(match[2])
-    elif confirmed is not None and confirmed.winner is not None:
-        wanted = confirmed.winner.trial
-    else:
-        wanted = study.best_trial.number
+    if wanted is None:
+        winner = confirmed.winner if confirmed is not None else None
+        wanted = winner.trial if winner is not None else study.best_trial.number
     trials = {trial.number: trial for trial in study.frozen_trials()}
     if wanted not in trials:
         there = f"there are 0 to {max(trials)}" if trials else "there are none yet"
@@ -180,9 +177,8 @@ def _confirm(one: Study, mine: Side, other: Study, yours: Side) -> Iterator[str]
     """The commands that train again, with fresh seeds, what has no two numbers of them."""
     lacking = [(study, side.trial) for study, side in ((one, mine), (other, yours)) if len(side.fresh) < 2]
     for study in {study.name: study for study, _ in lacking}.values():
-        values, sign = study.complete(), study.spec.metric.sign
-        best = sorted(values, key=lambda number: (-sign * values[number], number))
-        ranks = [1 + best.index(trial) for each, trial in lacking if each.name == study.name and trial in values]
+        best = study.best_first()
+        ranks = [1 + best.index(trial) for each, trial in lacking if each.name == study.name and trial in best]
         if not ranks or study.spec.confirms is not None:  # an unfinished trial cannot be confirmed
             continue
         wish = study.spec.winner or Winner()

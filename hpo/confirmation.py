@@ -129,10 +129,8 @@ def _open(study: Study, wish: Winner) -> Study:
 
 
 def _space(study: Study, wish: Winner, before: Mapping[str, Any]) -> SearchSpec:
-    space, values = study.spec, study.complete()
-    if not values:
-        study.best_trial  # noqa: B018 - says that there is none
-    best = sorted(values, key=lambda number: (-space.metric.sign * values[number], number))[: wish.top]
+    study.best_trial  # noqa: B018 - says where there is none
+    space, best = study.spec, study.best_first()[: wish.top]
     params = {trial.number: study.params(trial) for trial in study.frozen_trials() if trial.number in best}
     points = {str(number): params[number] for number in best}
     tree = space.canonical()

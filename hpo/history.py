@@ -6,9 +6,7 @@ the driver calls too: whatever is killed in between is made up for.
 
 from __future__ import annotations
 
-import getpass
 import json
-import os
 import socket
 import time
 from collections.abc import Mapping, Sequence
@@ -20,12 +18,13 @@ import sqlalchemy as sql
 from sqlalchemy.engine import Connection, RowMapping
 
 from hpo import records, tables
+from hpo.settings import user
 
 if TYPE_CHECKING:
     from hpo.lease import Lease
     from hpo.study import Study
 
-__all__ = ["Entry", "Point", "add", "enqueue", "facts", "origin", "told", "user"]
+__all__ = ["Entry", "Point", "add", "enqueue", "facts", "origin", "told"]
 
 ORIGINS = ("retry_of", "warm_start")
 """Attributes of Optuna's trials that say which point of an entry they are."""
@@ -120,11 +119,3 @@ def told(row: RowMapping) -> str:
 def _facts(row: RowMapping) -> dict[str, Any]:
     when = datetime.fromtimestamp(row["time"], UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return {"time": when, "who": row["who"], "what": row["what"], "changes": json.loads(row["changes"])}
-
-
-def user() -> str:
-    """Name of the user that runs this process."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container may run as a user without a name
-        return str(os.getuid())

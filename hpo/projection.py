@@ -21,10 +21,9 @@ import yaml
 from sqlalchemy.engine import RowMapping
 
 from hpo.errors import HpoError
-from hpo.history import user
 from hpo.ledger import Ledger
 from hpo.masking import redacted
-from hpo.settings import sqlite_file
+from hpo.settings import sqlite_file, user
 from trainers.folders import inside, private, private_file
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
