@@ -106,6 +106,7 @@ def winner(facts: Mapping[str, Any]) -> Payload:
         "hpo.winner.seeds": len(first["fresh"]),
         "hpo.winner.flattery": first["flattery"],
         "hpo.winner.not_separable_from": facts["not_separable_from"],
+        "hpo.winner.undecided": facts["undecided"] or None,
     }
     return {"tags": {name: value for name, value in said.items() if value is not None}}
 

@@ -7,6 +7,7 @@ import json
 import math
 import shlex
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
@@ -72,6 +73,8 @@ def best(study: Study, *, as_json: bool) -> None:
     name = plain(study.spec.metric.name)
     if confirmed is not None and confirmed.winner is not None:
         _winner(name, confirmed, confirmed.winner)
+        if confirmed.missed:
+            print(f"            {_missed(study, confirmed)}")
     else:
         reached = f"{name} {number(found['value'])} after {found['epoch']} epochs"
         if found["best_epoch"] != found["epoch"]:
@@ -127,12 +130,27 @@ def _told_apart(found: Confirmation) -> str:
     if len(found.ranked) == 1:
         return "it is the only one that was trained again"
     if found.ties is None:
+        if any(each.failed for each in found.ranked):
+            return "too many trainings failed to tell whether it is better than the others"
         return "one seed each does not tell whether it is better than the others: give winner.seeds"
+    open_ones = f"; undecided: {_trials(found.undecided)}, whose trainings failed" if found.undecided else ""
     if not found.ties:
-        return "better than each of the others at 95%"
-    others = ", ".join(map(str, found.ties))
+        whom = "each of the others" if not found.undecided else "the others"
+        return f"better than {whom} at 95%{open_ones}"
     first_two = "not separable: " if found.ranked[1].trial in found.ties else ""
-    return f"{first_two}it cannot be told apart from trial{'s' * (len(found.ties) > 1)} {others} at 95%"
+    return f"{first_two}it cannot be told apart from {_trials(found.ties)} at 95%{open_ones}"
+
+
+def _trials(numbers: Sequence[int]) -> str:
+    return f"trial{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))}"
+
+
+def _missed(study: Study, found: Confirmation) -> str:
+    are = "are" if len(found.missed) > 1 else "is"
+    return (
+        f"{_trials(found.missed)} {are} among the best {found.top} of the search since, and "
+        f"{'were' if are == 'are' else 'was'} not trained again: `{plain(found.again(study))}`"
+    )
 
 
 def _span(interval: tuple[float, float] | None) -> str | None:
@@ -201,7 +219,8 @@ def _confirmed_in_words(study: Study) -> str | None:
         return None
     if found.winner is None:
         return f"not confirmed yet, {found.open} trainings are left"
-    return f"trial {found.winner.trial}, mean of fresh seeds {number(found.winner.mean)}"
+    said = f"trial {found.winner.trial}, mean of fresh seeds {number(found.winner.mean)}"
+    return f"{said}; {_missed(study, found)}" if found.missed else said
 
 
 def _spent(study: Study) -> dict[str, Any]:

@@ -3,50 +3,15 @@
 import json
 import random
 from pathlib import Path
-from typing import Any
 
 import pytest
-from study_samples import open_study, report, scheduler_of
+from study_samples import confirmed, open_study, run
 from typer.testing import CliRunner
 
-from hpo import confirmation
 from hpo.cli import app
 from hpo.compare import Comparison, compare
 from hpo.errors import NoUsableTrial, SpecError
-from hpo.searcher import Searcher
-from hpo.space.sections import Winner
 from hpo.standing import difference
-from hpo.study import Study
-
-FACTS = {
-    "dataset_fingerprint": "aaaa",
-    "device": "cpu",
-    "git_commit": "1111",
-    "git_dirty": False,
-    "versions": {"python": "3.11", "torch": "2.14"},
-}
-
-
-def run(study: Study, values: list[float], **facts: Any) -> Study:
-    """Run a trial for each value, which comes to it."""
-    scheduler, searcher = scheduler_of(study), Searcher(study)
-    name = study.spec.metric.name
-    for value in values:
-        trial = searcher.next()
-        assert trial is not None
-        scheduler.start(trial, cpu=1, gpu=0)
-        each = report(trial.number, 1, value, last=True, facts={**FACTS, **facts})
-        scheduler.report(each if name == "val/accuracy" else type(each)(**{**vars(each), "metrics": {name: value}}))
-    return study
-
-
-def confirmed(study: Study, *fresh: list[float]) -> Study:
-    """Put trainings with fresh seeds on record, a list for each of the best trials."""
-    runs = confirmation._open(study, Winner(top=len(fresh), seeds=len(fresh[0])))
-    assert runs.spec.confirms is not None
-    by_seed = [[fresh[place][index] for place in range(len(fresh))] for index in range(len(fresh[0]))]
-    run(runs, [value for values in by_seed for value in values])
-    return study
 
 
 def test_welchs_interval_is_that_of_scipy_and_holds_the_truth_as_often_as_it_says() -> None:
