@@ -53,8 +53,14 @@ class Confirmation:
 
     @property
     def undecided(self) -> tuple[int, ...]:
-        """Trials beside the winner with fewer than two numbers, of which nothing can be said."""
-        return tuple(each.trial for each in self.ranked[1:] if len(each.fresh) < 2)
+        """Trials that are no ties and not beaten: with fewer than two numbers, or, for its failures, a better mean."""
+        first, *others = self.ranked
+        return tuple(
+            each.trial
+            for each in others
+            if each.trial not in (self.ties or ())
+            and (len(each.fresh) < 2 or self.sign * ((each.mean or 0.0) - (first.mean or 0.0)) > 0)
+        )
 
     def again(self, study: Study) -> str:
         """The command that trains again what was missed, of the search `study`."""

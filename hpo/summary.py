@@ -133,22 +133,26 @@ def _told_apart(found: Confirmation) -> str:
         if any(each.failed for each in found.ranked):
             return "too many trainings failed to tell whether it is better than the others"
         return "one seed each does not tell whether it is better than the others: give winner.seeds"
-    open_ones = f"; undecided: {_trials(found.undecided)}, whose trainings failed" if found.undecided else ""
-    if not found.ties:
-        whom = "each of the others" if not found.undecided else "the others"
-        return f"better than {whom} at 95%{open_ones}"
-    first_two = "not separable: " if found.ranked[1].trial in found.ties else ""
-    return f"{first_two}it cannot be told apart from {_trials(found.ties)} at 95%{open_ones}"
+    unclear = f"undecided: {_numbered(found.undecided)}, of which trainings failed" if found.undecided else None
+    beaten = [each.trial for each in found.ranked[1:] if each.trial not in (*found.ties, *found.undecided)]
+    if found.ties:
+        first_two = "not separable: " if found.ranked[1].trial in found.ties else ""
+        said = f"{first_two}it cannot be told apart from {_numbered(found.ties)} at 95%"
+    elif unclear is None:
+        said = "better than each of the others at 95%"
+    else:
+        said = f"better than {_numbered(beaten)} at 95%" if beaten else ""
+    return "; ".join(filter(None, (said, unclear)))
 
 
-def _trials(numbers: Sequence[int]) -> str:
+def _numbered(numbers: Sequence[int]) -> str:
     return f"trial{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))}"
 
 
 def _missed(study: Study, found: Confirmation) -> str:
     are = "are" if len(found.missed) > 1 else "is"
     return (
-        f"{_trials(found.missed)} {are} among the best {found.top} of the search since, and "
+        f"{_numbered(found.missed)} {are} among the best {found.top} of the search since, and "
         f"{'were' if are == 'are' else 'was'} not trained again: `{plain(found.again(study))}`"
     )
 
@@ -243,7 +247,7 @@ def _best(study: Study, confirmed: Confirmation | None) -> dict[str, Any]:
     winner = confirmed.winner if confirmed is not None else None
     best = study.best_trial.number if winner is None else winner.trial
     row = next(each for each in study.rows() if each["number"] == best)
-    params = next(each.params for each in study.frozen_trials() if each.number == best)
+    params = next(each.params for each in study.frozen_numbered() if each.number == best)
     if winner is not None:
         with contextlib.suppress(NoUsableTrial):  # a trainer without a state has no checkpoint
             row["checkpoint"] = str(candidate(study).checkpoint)

@@ -8,6 +8,7 @@ import pytest
 from study_samples import confirmed, open_study, run
 from typer.testing import CliRunner
 
+from hpo import confirmation
 from hpo.cli import app
 from hpo.compare import Comparison, compare
 from hpo.errors import NoUsableTrial, SpecError
@@ -47,6 +48,35 @@ def test_confirmed_winners_are_told_apart_or_are_not(home: Path) -> None:
     assert alike.verdict == "not separable"
     assert alike.says().startswith("cannot be told apart: ")
     assert compare("good:0", "good:1", good.settings).verdict == "a"
+
+
+def test_two_trials_of_a_confirmation_are_told_apart_as_the_winner_is(home: Path) -> None:
+    # by themselves, Welch's interval parts 0 from 1; with the noise of the third Tukey's does not
+    fresh = [[0.90, 0.91, 0.92], [0.80, 0.81, 0.82], [0.20, 0.50, 0.80]]
+    study = confirmed(run(open_study(home, name="one"), [0.9, 0.8, 0.7]), *fresh)
+    found = compare("one", "one:1", study.settings)
+    assert (found.method, found.verdict) == ("tukey", "not separable")
+    told = confirmation.find(study)
+    assert told is not None
+    assert told.ties is not None
+    assert 1 in told.ties
+    confirmed(run(open_study(home, name="two"), [0.9]), [0.80, 0.81, 0.82])
+    between = compare("one", "two", study.settings)
+    assert (between.method, between.verdict) == ("welch", "a")
+    assert "one:0 was chosen by them among 3 as good, which flatters it a little" in between.says()
+
+
+def test_where_trainings_failed_they_are_to_be_tried_again(home: Path) -> None:
+    study = confirmed(run(open_study(home, name="one"), [0.9, 0.8]), [0.9, 0.9], [0.8, None])
+    found = compare("one:0", "one:1", study.settings)
+    assert "trainings of one:1 with fresh seeds failed, 1 of them" in found.says()
+    assert "hpo resume one.confirm" in found.says()
+    assert "hpo confirm" not in found.says()
+    told = confirmation.find(study)
+    assert told is not None
+    assert told.undecided == (1,)
+    run(told.study, [0.7])  # what a resume does
+    assert compare("one:0", "one:1", study.settings).verdict != "not confirmed"
 
 
 def test_what_is_to_be_minimized_is_better_where_it_is_less(home: Path) -> None:

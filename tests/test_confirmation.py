@@ -109,11 +109,13 @@ def test_epochs_of_its_own_and_other_epochs_are_refused_later(home: Path) -> Non
         confirmation.prepare(study, Winner(top=1, seeds=2, epochs=2))
 
 
-def test_a_trial_that_fails_with_some_seeds_does_not_win(home: Path) -> None:
+def test_a_trial_that_fails_with_some_seeds_does_not_win(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     study = confirmed(run(open_study(home), [0.9, 0.8, 0.7]), [0.9, None, 0.9], [0.5, 0.6, 0.7], [None, None, None])
     found = found_of(study)
     assert [(each.trial, each.failed) for each in found.ranked] == [(1, 0), (0, 1), (2, 3)]
-    assert found.open == 0
+    assert (found.open, found.ties, found.undecided) == (0, (), (0, 2))
+    summary.best(study, as_json=False)
+    assert "\n            undecided: trials 0, 2, of which trainings failed\n" in capsys.readouterr().out
 
 
 def test_unfinished_confirmation_has_no_winner(home: Path) -> None:
