@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,10 +21,12 @@ from hpo import records, tables
 from hpo.settings import user
 
 if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
     from hpo.lease import Lease
     from hpo.study import Study
 
-__all__ = ["Entry", "Point", "add", "enqueue", "facts", "origin", "told"]
+__all__ = ["Entry", "Point", "add", "enqueue", "facts", "origin", "retried", "told"]
 
 ORIGINS = ("retry_of", "warm_start")
 """Attributes of Optuna's trials that say which point of an entry they are."""
@@ -96,6 +98,11 @@ def enqueue(study: Study) -> int:
     if new:
         study.ledger.post(study.id, None, "tags", records.history(list(map(told, rows))))
     return len(new)
+
+
+def retried(trials: Iterable[FrozenTrial]) -> int:
+    """How many trials stand for failed ones, which have given them their places in the budget of trials."""
+    return sum("retry_of" in each.user_attrs for each in trials)
 
 
 def origin(attributes: Mapping[str, Any]) -> str | None:

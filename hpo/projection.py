@@ -23,6 +23,7 @@ from sqlalchemy.engine import RowMapping
 from hpo.errors import HpoError
 from hpo.ledger import Ledger
 from hpo.masking import redacted
+from hpo.records import LONGEST
 from hpo.settings import sqlite_file, user
 from trainers.folders import inside, private, private_file
 
@@ -206,7 +207,7 @@ class Projection:
 
     def _tag(self, run_id: str, tags: Mapping[str, Any]) -> None:
         if tags:
-            self._client.log_batch(run_id, tags=[RunTag(key, str(value)[:5000]) for key, value in tags.items()])
+            self._client.log_batch(run_id, tags=[RunTag(key, str(value)[:LONGEST]) for key, value in tags.items()])
 
     def _end(self, run_id: str, payload: Mapping[str, Any]) -> None:
         self._tag(run_id, payload["tags"])

@@ -247,7 +247,7 @@ def _best(study: Study, confirmed: Confirmation | None) -> dict[str, Any]:
     winner = confirmed.winner if confirmed is not None else None
     best = study.best_trial.number if winner is None else winner.trial
     row = next(each for each in study.rows() if each["number"] == best)
-    params = next(each.params for each in study.frozen_numbered() if each.number == best)
+    params = next(each.params for each in study.frozen_trials() if each.number == best)
     if winner is not None:
         with contextlib.suppress(NoUsableTrial):  # a trainer without a state has no checkpoint
             row["checkpoint"] = str(candidate(study).checkpoint)
