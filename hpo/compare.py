@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -16,12 +15,13 @@ from rich.text import Text
 
 from hpo import columns, confirmation
 from hpo.errors import SpecError
+from hpo.opening import named
 from hpo.provenance import differences
 from hpo.settings import Settings
 from hpo.space.parameters import same
 from hpo.space.sections import Winner
 from hpo.spec import differing
-from hpo.standing import Standing, difference
+from hpo.standing import Interval, Standing, difference, simultaneous
 from hpo.study import Study
 from hpo.wording import literal, number, plain
 
@@ -29,7 +29,6 @@ __all__ = ["Comparison", "Difference", "Side", "compare", "show"]
 
 Verdict = Literal["a", "b", "not separable", "not confirmed", "other metrics", "same trial"]
 ABSENT = "(absent)"
-_SIDE = re.compile(r"([^:]+)(?::(\d+))?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +44,8 @@ class Side:
     fresh: tuple[float, ...]  # of trainings with fresh seeds
     failed: int  # trainings with fresh seeds that came to no end
     mean: float | None
-    interval: tuple[float, float] | None
+    interval: Interval | None
+    ties: int  # trials that it was chosen before by these numbers, and cannot be told apart from
 
     @property
     def name(self) -> str:
@@ -71,8 +71,10 @@ class Comparison:
     differs: tuple[Difference, ...]
     verdict: Verdict
     better_by: float | None  # a over b by their means over fresh seeds, in the direction of the goal
-    interval: tuple[float, float] | None  # of `better_by`, 95%
+    interval: Interval | None  # of `better_by`, 95%
+    method: Literal["tukey", "welch"] | None  # of `interval`: Tukey's over all that was confirmed with the two
     first: tuple[str, ...]  # commands that train again what has no two numbers with fresh seeds
+    failed: tuple[str, ...]  # why there are none, where trainings failed
 
     @property
     def other_data(self) -> bool:
@@ -92,13 +94,19 @@ class Comparison:
                 said = f"cannot be told apart: {self._lead('is ahead by')}, and the interval holds 0"
             case "not confirmed":
                 first = "; ".join(f"`{each}`" for each in self.first) or "two trainings with fresh seeds on each side"
-                said = f"single numbers of a search do not decide, each has the luck of its seed; first: {first}"
+                said = "single numbers of a search do not decide, each has the luck of its seed; "
+                said += "".join(f"{each}; " for each in self.failed) + f"first: {first}"
             case "other metrics":
                 said = f"no saying: one is to {self.a.objective}, the other to {self.b.objective}"
             case "same trial":
                 said = "they are the same trial"
+        if self.better_by is None:
+            return said
+        better = self.a if self.better_by > 0 else self.b
+        if self.method == "welch" and better.ties and self.verdict != "not separable":
+            said += f"; {better.name} was chosen by them among {better.ties + 1} as good, which flatters it a little"
         caution = "; they saw other data, and compare only if both were scored on the same"
-        return said + caution if self.other_data and self.better_by is not None else said
+        return said + caution if self.other_data else said
 
     def _lead(self, verb: str) -> str:
         """Which has the better mean, and by how much."""
@@ -118,19 +126,20 @@ def compare(a: str, b: str, settings: Settings) -> Comparison:
         NoUsableTrial: a study has no COMPLETE trial.
     """
     (one, mine), (other, yours) = (_side(each, settings) for each in (a, b))
-    better_by, interval = None, None
+    better_by, interval, found = None, None, None
     if mine.name == yours.name:
         verdict: Verdict = "same trial"
     elif mine.objective != yours.objective:
         verdict = "other metrics"
-    elif (found := difference(mine.fresh, yours.fresh)) is None:
+    elif (found := _apart(one, mine, yours)) is None:
         verdict = "not confirmed"
     else:
+        low, high = found[1]
         assert mine.mean is not None
         assert yours.mean is not None
         sign = one.spec.metric.sign
         better_by = sign * (mine.mean - yours.mean)
-        interval = (found[0], found[1]) if sign > 0 else (-found[1], -found[0])
+        interval = (low, high) if sign > 0 else (-high, -low)
         verdict = "a" if interval[0] > 0 else "b" if interval[1] < 0 else "not separable"
     return Comparison(
         a=mine,
@@ -139,22 +148,34 @@ def compare(a: str, b: str, settings: Settings) -> Comparison:
         verdict=verdict,
         better_by=better_by,
         interval=interval,
-        first=tuple(_confirm(one, mine, other, yours)) if verdict == "not confirmed" else (),
+        method=found[0] if found is not None else None,
+        **(_lacking(one, mine, other, yours) if verdict == "not confirmed" else {"first": (), "failed": ()}),
     )
 
 
-def _side(text: str, settings: Settings) -> tuple[Study, Side]:
-    match = _SIDE.fullmatch(text)
-    if match is None:
-        raise SpecError(f"{text!r}: write the name of a study, or NAME:N for its trial N")
-    study = Study.load(match[1], settings, reading=True)
+def _apart(study: Study, mine: Side, yours: Side) -> tuple[Literal["tukey", "welch"], Interval] | None:
+    """The interval of the difference of two means; None where there are too few numbers.
+
+    Of two trials of the same search what its confirmation says, which compares them together with all others.
+    """
+    if mine.study != yours.study:
+        welch = difference(mine.fresh, yours.fresh)
+        return ("welch", welch) if welch is not None else None
     confirmed = confirmation.find(study)
-    if match[2] is not None:
-        wanted = int(match[2])
-    elif confirmed is not None and confirmed.winner is not None:
-        wanted = confirmed.winner.trial
-    else:
-        wanted = study.best_trial.number
+    tukey = simultaneous(confirmed.ranked).get((mine.trial, yours.trial)) if confirmed is not None else None
+    return ("tukey", tukey) if tukey is not None else None
+
+
+def _side(text: str, settings: Settings) -> tuple[Study, Side]:
+    parts = named(text)
+    if parts is None:
+        raise SpecError(f"{text!r}: write the name of a study, or NAME:N for its trial N")
+    name, wanted = parts
+    study = Study.load(name, settings, reading=True)
+    confirmed = confirmation.find(study)
+    if wanted is None:
+        winner = confirmed.winner if confirmed is not None else None
+        wanted = winner.trial if winner is not None else study.best_trial.number
     trials = {trial.number: trial for trial in study.frozen_trials()}
     if wanted not in trials:
         there = f"there are 0 to {max(trials)}" if trials else "there are none yet"
@@ -173,21 +194,38 @@ def _side(text: str, settings: Settings) -> tuple[Study, Side]:
         failed=standing.failed,
         mean=standing.mean,
         interval=standing.interval,
+        ties=len(confirmed.ties or ()) if confirmed and confirmed.winner and confirmed.winner.trial == wanted else 0,
     )
 
 
-def _confirm(one: Study, mine: Side, other: Study, yours: Side) -> Iterator[str]:
-    """The commands that train again, with fresh seeds, what has no two numbers of them."""
-    lacking = [(study, side.trial) for study, side in ((one, mine), (other, yours)) if len(side.fresh) < 2]
-    for study in {study.name: study for study, _ in lacking}.values():
-        values, sign = study.complete(), study.spec.metric.sign
-        best = sorted(values, key=lambda number: (-sign * values[number], number))
-        ranks = [1 + best.index(trial) for each, trial in lacking if each.name == study.name and trial in values]
-        if not ranks or study.spec.confirms is not None:  # an unfinished trial cannot be confirmed
+def _lacking(one: Study, mine: Side, other: Study, yours: Side) -> dict[str, tuple[str, ...]]:
+    """What trains again, with fresh seeds, the sides that have no two numbers of them; and which trainings failed."""
+    first: list[str] = []
+    failed: list[str] = []
+    unasked: dict[str, tuple[Study, list[int]]] = {}
+    for study, side in ((one, mine), (other, yours)):
+        if len(side.fresh) > 1:
             continue
-        wish = study.spec.winner or Winner()
-        more = ["--top", str(max(ranks))] if max(ranks) > wish.top else []
-        yield study.settings.command("confirm", study.name, *more, *(["--seeds", "3"] if wish.seeds < 2 else []))
+        confirmed = confirmation.find(study)
+        if side.failed and confirmed is not None and not confirmed.open:  # `hpo confirm` would find nothing to do
+            why = study.settings.command("trials", confirmed.study.name)
+            failed.append(f"trainings of {side.name} with fresh seeds failed, {side.failed} of them (`{why}`)")
+            first.append(study.settings.command("resume", confirmed.study.name))
+        else:
+            unasked.setdefault(study.name, (study, []))[1].append(side.trial)
+    first += [line for study, trials in unasked.values() for line in _confirm(study, trials)]
+    return {"first": tuple(dict.fromkeys(first)), "failed": tuple(failed)}
+
+
+def _confirm(study: Study, trials: Sequence[int]) -> Iterator[str]:
+    """The command that trains these again with fresh seeds."""
+    best = study.best_first()
+    ranks = [1 + best.index(trial) for trial in trials if trial in best]
+    if not ranks or study.spec.confirms is not None:  # an unfinished trial cannot be confirmed
+        return
+    wish = study.spec.winner or Winner()
+    more = ["--top", str(max(ranks))] if max(ranks) > wish.top else []
+    yield study.settings.command("confirm", study.name, *more, *(["--seeds", "3"] if wish.seeds < 2 else []))
 
 
 def _differences(one: Study, mine: Side, other: Study, yours: Side) -> Iterator[Difference]:
@@ -252,5 +290,5 @@ def _rows(found: Comparison) -> Iterator[tuple[str, Any, Any]]:
             yield each.what, each.a, each.b
 
 
-def _span(interval: tuple[float, float] | None) -> str:
+def _span(interval: Interval | None) -> str:
     return f"{number(interval[0])} to {number(interval[1])}" if interval else "-"

@@ -13,6 +13,7 @@ from typing import Any
 
 from hpo import columns, records, spec
 from hpo.errors import NoUsableTrial, SpecError
+from hpo.lease import Lease
 from hpo.progress import Progress
 from hpo.searcher import CONFIRMATION, derive_seed
 from hpo.space.sections import Winner
@@ -21,12 +22,14 @@ from hpo.standing import Standing, rank, same_as_first
 from hpo.study import Study
 from hpo.tracking import Tracking
 
-__all__ = ["Confirmation", "confirm", "find"]
+__all__ = ["Confirmation", "confirm", "find", "prepare"]
 
 SUFFIX = ".confirm"
 LONGEST = 64 - len(SUFFIX)
 MOST = 2**32 - 1  # number of a trial, and a seed
-KEPT = ("epoch_time", "price_per_gpu_hour", "disk")  # of the search's budget, which was for the search
+KEPT = ("epoch_time", "price_per_gpu_hour")
+"""Of the search's budget, which was for the search. Not `disk`: what ranks single trainings would remove all of the
+winner by mean, and promotion needs one."""
 WINNER = "hpo:winner"  # attribute of Optuna's study: what was last told of the winner
 CLOSING_SECONDS = 30.0
 
@@ -40,11 +43,29 @@ class Confirmation:
     ties: tuple[int, ...] | None  # trials that cannot be told apart from the winner; None: too few numbers to say
     sign: float
     open: int  # trainings that are still to be done
+    top: int  # so many of the best were asked for
+    missed: tuple[int, ...]  # trials that are among the best of the search since, and were not trained again
 
     @property
     def winner(self) -> Standing | None:
         """None before all trainings have ended, and where all have failed."""
         return self.ranked[0] if not self.open and self.ranked and self.ranked[0].fresh else None
+
+    @property
+    def undecided(self) -> tuple[int, ...]:
+        """Trials that are no ties and not beaten: with fewer than two numbers, or, for its failures, a better mean."""
+        first, *others = self.ranked
+        return tuple(
+            each.trial
+            for each in others
+            if each.trial not in (self.ties or ())
+            and (len(each.fresh) < 2 or self.sign * ((each.mean or 0.0) - (first.mean or 0.0)) > 0)
+        )
+
+    def again(self, study: Study) -> str:
+        """The command that trains again what was missed, of the search `study`."""
+        enough = (study.spec.winner or Winner()).top >= self.top
+        return study.settings.command("confirm", study.name, *([] if enough else ["--top", str(self.top)]))
 
     def facts(self) -> dict[str, Any]:
         """The same as plain values."""
@@ -53,6 +74,8 @@ class Confirmation:
             "open": self.open,
             "winner": self.winner.trial if self.winner else None,
             "not_separable_from": list(self.ties) if self.ties is not None else None,
+            "undecided": list(self.undecided),
+            "missed": list(self.missed),
             "trials": [
                 {
                     "trial": each.trial,
@@ -79,7 +102,7 @@ def confirm(study: Study, wish: Winner, *, concurrency: int | None = None, progr
     from hpo import driver
 
     shown = Progress.on_stderr() if progress else Progress.silent()
-    runs = _open(study, wish)
+    runs = prepare(study, wish)
     if found := _look(study, runs).open:
         points, seeds = runs.spec.confirms.points, runs.spec.confirms.seeds  # type: ignore[union-attr]
         shown.note(f"confirming trials {', '.join(points)} with {len(seeds)} fresh seeds each: {found} trainings")
@@ -103,8 +126,14 @@ def find(study: Study) -> Confirmation | None:
     return _look(study, Study.load(study.name + SUFFIX, study.settings, reading=study.reading))
 
 
-def _open(study: Study, wish: Winner) -> Study:
-    """The study of the trainings, made or extended: what was trained before counts."""
+def prepare(study: Study, wish: Winner) -> Study:
+    """Make the study of the trainings or extend it, and train nothing; what was trained before counts.
+
+    Raises:
+        NoUsableTrial: the search has no complete trial.
+        SpecError: it cannot be confirmed, or was confirmed with other values.
+        StudyOwned: the trainings are at work.
+    """
     if study.spec.confirms:
         raise SpecError(f"study {study.name!r} confirms {study.spec.confirms.study!r} itself; confirm that one")
     if len(study.name) > LONGEST:
@@ -122,17 +151,24 @@ def _open(study: Study, wish: Winner) -> Study:
         delete = study.settings.command("delete", name)
         raise SpecError(f"{study.name!r} was confirmed otherwise: {lines}. To do it anew: `{delete}` first")
     runs = Study.open(space, study.settings)
-    if not runs.ledger.packings(runs.id) and (packings := study.ledger.packings(study.id)):
-        found = {key: packings[-1][key] for key in ("card", "asked", "per_card", "reason")}
-        runs.ledger.add_packing(runs.id, **found, measured=json.loads(packings[-1]["measured"]))
+    _share_cards(study, runs)
     return runs
 
 
+def _share_cards(study: Study, runs: Study) -> None:
+    """Let the trainings begin with what was found of how many share a card; under their lease, so once."""
+    packings = study.ledger.packings(study.id)
+    if not packings or runs.ledger.packings(runs.id):
+        return
+    with Lease(runs):
+        if not runs.ledger.packings(runs.id):
+            found = {key: packings[-1][key] for key in ("card", "asked", "per_card", "reason")}
+            runs.ledger.add_packing(runs.id, **found, measured=json.loads(packings[-1]["measured"]))
+
+
 def _space(study: Study, wish: Winner, before: Mapping[str, Any]) -> SearchSpec:
-    space, values = study.spec, study.complete()
-    if not values:
-        study.best_trial  # noqa: B018 - says that there is none
-    best = sorted(values, key=lambda number: (-space.metric.sign * values[number], number))[: wish.top]
+    study.best_trial  # noqa: B018 - says where there is none
+    space, best = study.spec, study.best_first()[: wish.top]
     params = {trial.number: study.params(trial) for trial in study.frozen_trials() if trial.number in best}
     points = {str(number): params[number] for number in best}
     tree = space.canonical()
@@ -154,9 +190,14 @@ def _space(study: Study, wish: Winner, before: Mapping[str, Any]) -> SearchSpec:
             "uid": study.row["uid"],
             "points": {**points, **before["points"]},
             "seeds": max(seeds, before["seeds"], key=len),
+            "top": max(wish.top, _top(before)),
         },
     }
     return spec.from_mapping(tree, folder=space.folder, trusted=True)
+
+
+def _top(confirms: Mapping[str, Any]) -> int:
+    return confirms.get("top") or len(confirms["points"])
 
 
 def _without(point: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -185,13 +226,15 @@ def _look(study: Study, runs: Study) -> Confirmation:
     ]
     sign = study.spec.metric.sign
     ranked = rank(standings, sign)
-    ties = same_as_first(ranked)
+    ties, top = same_as_first(ranked), _top(confirms.model_dump())
     return Confirmation(
         study=runs,
         ranked=tuple(ranked),
         ties=None if ties is None else tuple(ties),
         sign=sign,
         open=len(runs.spec.grid()) - sum(map(len, ended.values())),
+        top=top,
+        missed=tuple(number for number in study.best_first()[:top] if number not in fresh),
     )
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from hpo import packing, surroundings
 from hpo.errors import SpecError
+from hpo.history import retried
 from hpo.placement import place
 from hpo.retention import Held, look
 from hpo.settings import Settings, cards_are_hidden
@@ -105,7 +106,7 @@ def _left(space: SearchSpec, study: Study | None) -> int | None:
     states = [trial.state.name for trial in trials]
     again = states.count("FAIL") if space.sampler.type == "grid" else 0  # cells that a next run tries anew
     if space.sampler.type != "grid" and total is not None:
-        total += sum("retry_of" in trial.user_attrs for trial in trials)
+        total += retried(trials)
     begun = len(states) - states.count("WAITING") - again
     return None if total is None else max(states.count("WAITING"), total - begun)
 

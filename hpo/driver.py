@@ -206,7 +206,8 @@ class Driver:
             if row and row["checkpoint"]:
                 study.ledger.post(study.id, best.number, "checkpoint", {"path": row["checkpoint"]})
         study.ledger.post(study.id, None, "table", study.table())
-        end = records.end_of_study(counts, study.spec, time=time.time())
+        retried = history.retried(study.frozen_trials())
+        end = records.end_of_study(counts, study.spec, retried=retried, time=time.time())
         study.ledger.post(study.id, None, "end", end)
         seconds = CLOSING_SECONDS
         if self._interrupted_at is not None:

@@ -6,12 +6,10 @@ the driver calls too: whatever is killed in between is made up for.
 
 from __future__ import annotations
 
-import getpass
 import json
-import os
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,12 +18,15 @@ import sqlalchemy as sql
 from sqlalchemy.engine import Connection, RowMapping
 
 from hpo import records, tables
+from hpo.settings import user
 
 if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
     from hpo.lease import Lease
     from hpo.study import Study
 
-__all__ = ["Entry", "Point", "add", "enqueue", "facts", "origin", "told", "user"]
+__all__ = ["Entry", "Point", "add", "enqueue", "facts", "origin", "retried", "told"]
 
 ORIGINS = ("retry_of", "warm_start")
 """Attributes of Optuna's trials that say which point of an entry they are."""
@@ -99,6 +100,11 @@ def enqueue(study: Study) -> int:
     return len(new)
 
 
+def retried(trials: Iterable[FrozenTrial]) -> int:
+    """How many trials stand for failed ones, which have given them their places in the budget of trials."""
+    return sum("retry_of" in each.user_attrs for each in trials)
+
+
 def origin(attributes: Mapping[str, Any]) -> str | None:
     """Where a trial comes from, by its attributes in Optuna; None where the sampler drew it."""
     if "retry_of" in attributes:
@@ -120,11 +126,3 @@ def told(row: RowMapping) -> str:
 def _facts(row: RowMapping) -> dict[str, Any]:
     when = datetime.fromtimestamp(row["time"], UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return {"time": when, "who": row["who"], "what": row["what"], "changes": json.loads(row["changes"])}
-
-
-def user() -> str:
-    """Name of the user that runs this process."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container may run as a user without a name
-        return str(os.getuid())

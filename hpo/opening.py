@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,11 +29,19 @@ __all__ = [
     "gone",
     "home_on_record",
     "missing",
+    "named",
     "open_ledger",
     "unknown",
 ]
 
+_NAMED = re.compile(r"([^:]+)(?::(\d+))?")
 BESIDE = "{database}"  # on record for a home folder that the database lies in
+
+
+def named(text: str) -> tuple[str, int | None] | None:
+    """A study's name, and the number in `NAME:N` where there is one; None for a text of another form."""
+    match = _NAMED.fullmatch(text)
+    return None if match is None else (match[1], int(match[2]) if match[2] is not None else None)
 
 
 def open_ledger(settings: Settings, *, reading: bool = False) -> Ledger:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from hpo import records
+from hpo import history, records
 from hpo.errors import Unavailable
 from hpo.finding import Finding
 from hpo.masking import masked
@@ -95,7 +95,8 @@ def _run(seen: Snapshot, shown: Shown, number: int | None) -> Iterator[Finding]:
 
 
 def _parent(seen: Snapshot, shown: Shown, run: Run) -> Iterator[Finding]:
-    status = records.end_of_study(seen.study.counts(), seen.study.spec, time=0.0)["status"]
+    study, retried = seen.study, history.retried(seen.trials.values())
+    status = records.end_of_study(study.counts(), study.spec, retried=retried, time=0.0)["status"]
     if run.status != status:
         yield seen.finding(None, "picture", "its run has another status", AGAIN, sql=status, mlflow=run.status)
     if run.id != seen.study.row["run_id"]:

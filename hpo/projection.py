@@ -21,10 +21,10 @@ import yaml
 from sqlalchemy.engine import RowMapping
 
 from hpo.errors import HpoError
-from hpo.history import user
 from hpo.ledger import Ledger
 from hpo.masking import redacted
-from hpo.settings import sqlite_file
+from hpo.records import LONGEST
+from hpo.settings import sqlite_file, user
 from trainers.folders import inside, private, private_file
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -207,7 +207,7 @@ class Projection:
 
     def _tag(self, run_id: str, tags: Mapping[str, Any]) -> None:
         if tags:
-            self._client.log_batch(run_id, tags=[RunTag(key, str(value)[:5000]) for key, value in tags.items()])
+            self._client.log_batch(run_id, tags=[RunTag(key, str(value)[:LONGEST]) for key, value in tags.items()])
 
     def _end(self, run_id: str, payload: Mapping[str, Any]) -> None:
         self._tag(run_id, payload["tags"])

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy.engine import RowMapping
 
 from hpo import columns, confirmation, history, records
+from hpo.promotions import PROMOTED, UNDONE, Promotions
 from hpo.records import Payload
 from hpo.study import Study
 
@@ -36,6 +37,9 @@ def of_trial(study: Study, trial: FrozenTrial, row: RowMapping) -> Iterator[Reco
         yield "epoch", records.epoch(epoch["epoch"], time=epoch["time"], metrics=columns.metrics(epoch))
     if trial.user_attrs.get("warnings"):
         yield "tags", records.warned(trial.user_attrs["warnings"])
+    for each in _promotions(study):
+        if (each["runs"], each["run"]) == (study.name, trial.number):
+            yield "tags", records.version(each["model"], each["version"])
     if row["checkpoint"] and trial.number == _best(study):
         yield "checkpoint", {"path": row["checkpoint"]}
     end = records.end(trial.state.name, best_epoch=row["best_epoch"], error=row["error"], traceback=row["traceback"])
@@ -52,13 +56,32 @@ def of_study(study: Study) -> Iterator[Record]:
     confirmed = confirmation.find(study)
     if confirmed is not None and confirmed.winner is not None:
         yield "tags", records.winner(confirmed.facts())
+    if study.spec.confirms is None:
+        yield from _aliases(study)
     yield "table", study.table()
     yield "end", end_of_study(study)
 
 
+def _promotions(study: Study) -> list[RowMapping]:
+    """The promotions of the search, which the study is or confirms, that gave an alias to a version."""
+    confirms = study.spec.confirms
+    search = study.row if confirms is None else study.ledger.study(confirms.study)
+    if search is None or (confirms is not None and search["uid"] != confirms.uid):
+        return []
+    return [each for each in Promotions(study.ledger).all(search["id"]) if each["outcome"] in (PROMOTED, UNDONE)]
+
+
+def _aliases(study: Study) -> Iterator[Record]:
+    """Where each alias is: at the version of the newest promotion that was not rolled back."""
+    now = {row["alias"]: row for row in _promotions(study) if row["outcome"] == PROMOTED}
+    for alias, row in now.items():
+        yield "tags", records.promoted(alias, row["version"], row["trial"])
+
+
 def end_of_study(study: Study) -> Payload:
     """How the study's run ends."""
-    return records.end_of_study(study.counts(), study.spec, time=time.time())
+    retried = history.retried(study.frozen_trials())
+    return records.end_of_study(study.counts(), study.spec, retried=retried, time=time.time())
 
 
 def best_points(study: Study) -> list[Payload]:

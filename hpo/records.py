@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from hpo.spec import SearchSpec
 
 __all__ = [
+    "LONGEST",
     "Payload",
     "best",
     "end",
@@ -31,6 +32,9 @@ __all__ = [
 ]
 
 Payload = dict[str, Any]
+
+LONGEST = 5000
+"""Characters of a tag; what is longer is cut."""
 
 # MLflow's word for each of Optuna's states. SCHEDULED: interrupted, and in the queue to go on.
 STATUS = {
@@ -94,8 +98,16 @@ def packing(per_card: int, reason: str) -> Payload:
 
 
 def history(lines: Sequence[str]) -> Payload:
-    """All that was done to a study beside running it."""
-    return {"tags": {"hpo.history": "\n".join(lines)}}
+    """What was done to a study beside running it; of more than a tag takes the oldest lines are left out."""
+    kept = list(lines)
+    while len(kept) > 1 and len("\n".join((_left_out(len(lines)), *kept))) > LONGEST:
+        del kept[0]
+    first = [_left_out(len(lines) - len(kept))] if len(kept) < len(lines) else []
+    return {"tags": {"hpo.history": "\n".join((*first, *kept))}}
+
+
+def _left_out(count: int) -> str:
+    return f"({count} earlier, see `hpo status`)"
 
 
 def winner(facts: Mapping[str, Any]) -> Payload:
@@ -108,6 +120,7 @@ def winner(facts: Mapping[str, Any]) -> Payload:
         "hpo.winner.seeds": len(first["fresh"]),
         "hpo.winner.flattery": first["flattery"],
         "hpo.winner.not_separable_from": facts["not_separable_from"],
+        "hpo.winner.undecided": facts["undecided"] or None,
     }
     return {"tags": {name: value for name, value in said.items() if value is not None}}
 
@@ -122,9 +135,9 @@ def version(model: str, number: int) -> Payload:
     return {"tags": {"hpo.model": model, "hpo.model.version": number}}
 
 
-def end_of_study(counts: Mapping[str, int], space: SearchSpec, *, time: float) -> Payload:
-    """A run of the study has ended, with so many trials in each state."""
-    status = "SCHEDULED" if _may_go_on(counts, space) else "FINISHED" if counts.get("COMPLETE") else "FAILED"
+def end_of_study(counts: Mapping[str, int], space: SearchSpec, *, retried: int, time: float) -> Payload:
+    """A run of the study has ended, with so many trials in each state, of which `retried` stand for failed ones."""
+    status = "SCHEDULED" if _may_go_on(counts, space, retried) else "FINISHED" if counts.get("COMPLETE") else "FAILED"
     return {
         "status": status,
         "tags": {f"hpo.trials.{state.lower()}": count for state, count in counts.items()},
@@ -132,10 +145,10 @@ def end_of_study(counts: Mapping[str, int], space: SearchSpec, *, time: float) -
     }
 
 
-def _may_go_on(counts: Mapping[str, int], space: SearchSpec) -> bool:
+def _may_go_on(counts: Mapping[str, int], space: SearchSpec, retried: int) -> bool:
     """Whether trials wait, or may still be made: whatever else has ended the run, more of it may be given."""
     if counts.get("WAITING") or counts.get("RUNNING"):
         return True
     if space.sampler.type == "grid":  # whose cells wait from the beginning
         return False
-    return space.budget.trials is None or sum(counts.values()) < space.budget.trials
+    return space.budget.trials is None or sum(counts.values()) - retried < space.budget.trials

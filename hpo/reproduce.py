@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
+import math
+import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any, Literal
 
 from hpo import columns
@@ -20,7 +26,11 @@ from trainers.folders import private
 __all__ = ["CLOSE", "Reproduction", "judge", "reproduce", "show"]
 
 CLOSE = 0.02
-"""Of 1, or of the recorded number where that is larger: what other hardware or versions do to a sound training."""
+"""What other hardware or versions do to a sound training: of 1 for a share; for any other metric of its recorded value,
+or of the median of its curve where that is larger."""
+
+SHARES = ("accuracy", "top5", "precision", "recall", "f1")
+"""How metrics end that lie between 0 and 1."""
 
 MEASURED = ("seconds", "_per_second", "_mb")
 """How metrics end that are of the machine and not of the training."""
@@ -48,7 +58,8 @@ class Reproduction:
     value: float | None  # on record, at the last epoch
     now: float | None
     first: Difference | None  # the first metric that differs, with its epoch
-    largest: float  # difference of the objective, over all epochs
+    largest: float  # difference of the objective over all epochs, as `CLOSE` has it
+    lost: bool  # whether an epoch or a metric is missing now
     surroundings: tuple[Difference, ...]  # code, data, versions, device that differ
 
     def facts(self) -> dict[str, Any]:
@@ -76,14 +87,41 @@ def reproduce(study: Study, number: int, say: Callable[[int, float | None], None
     study.spec.require_sources()
     now: dict[int, Mapping[str, float]] = {}
     facts: dict[str, Any] = {}
-    private(study.settings.home)
-    with tempfile.TemporaryDirectory(dir=study.settings.home, prefix=".reproduce-") as folder:
-        for report in _train(_assignment(study, number, Path(folder)), max(curve)):
+    with _scratch(study.settings.home) as folder:
+        for report in _train(_assignment(study, number, folder), max(curve)):
             facts |= report.facts or {}
             if report.epoch is not None:
                 now[report.epoch] = report.metrics
                 say(report.epoch, report.metrics.get(study.spec.metric.name))
     return judge(curve, now, columns.facts(row), facts, metric=study.spec.metric.name)
+
+
+@contextmanager
+def _scratch(home: Path) -> Iterator[Path]:
+    """An empty folder, gone at the end; those of processes that were killed, whose locks are free, go first."""
+    root = private(home / ".reproduce")
+    with _locked(root):  # none is taken for a dead one's between its making and its lock
+        for each in root.iterdir():
+            with suppress(BlockingIOError), _locked(each, fcntl.LOCK_NB):
+                shutil.rmtree(each)
+        folder = Path(tempfile.mkdtemp(dir=root))
+        own = ExitStack()
+        own.enter_context(_locked(folder))
+    with own:
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _locked(folder: Path, how: int = 0) -> Iterator[None]:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | how)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _assignment(study: Study, number: int, folder: Path) -> Assignment:
@@ -131,28 +169,31 @@ def judge(
 ) -> Reproduction:
     """Compare two curves and what they were trained with.
 
-    Identical: every metric of every epoch is, but for those that measure the machine. Close: the objective never
-    differs by more than `CLOSE`.
+    Identical: every metric of every epoch is, but for those that measure the machine. Close: none is missing, and the
+    objective never differs by more than `CLOSE`.
     """
-    first, largest = None, 0.0
+    first, largest, lost = None, 0.0, False
+    sizes = [abs(each[metric]) for each in recorded.values() if math.isfinite(each.get(metric, math.nan))]
+    usual = median(sizes or [0.0])
     for epoch in sorted(recorded):
         for name in sorted(recorded[epoch]):
             mine, yours = recorded[epoch][name], now.get(epoch, {}).get(name)
             if name.endswith(MEASURED) or repr(mine) == repr(yours):  # NaN is not equal to itself
                 continue
             first = first or Difference(what=f"{name} at epoch {epoch}", recorded=mine, now=yours)
+            lost = lost or yours is None
             if name == metric:
-                apart = abs(mine - yours) / max(1.0, abs(mine)) if yours is not None else float("inf")
-                largest = max(largest, apart) if apart == apart else float("inf")
+                largest = max(largest, _apart(mine, yours, 1.0 if metric.endswith(SHARES) else max(abs(mine), usual)))
     last = max(recorded)
     return Reproduction(
-        verdict="identical" if first is None else "close" if largest <= CLOSE else "different",
+        verdict="identical" if first is None else "close" if largest <= CLOSE and not lost else "different",
         epochs=len(recorded),
         metric=metric,
         value=recorded[last].get(metric),
         now=now.get(last, {}).get(metric),
         first=first,
         largest=largest,
+        lost=lost,
         surroundings=tuple(
             Difference(what=what, recorded=mine, now=yours)
             for what, (mine, yours) in differences(facts, facts_now).items()
@@ -160,13 +201,23 @@ def judge(
     )
 
 
+def _apart(recorded: float, now: float | None, scale: float) -> float:
+    """The difference as a part of `scale`; infinite where there is no saying."""
+    if now is None or not math.isfinite(recorded) or not math.isfinite(now):
+        return math.inf
+    return abs(recorded - now) / scale if scale else math.inf
+
+
 def show(found: Reproduction) -> None:
     """Print it for people."""
+    share = "" if found.metric.endswith(SHARES) else " of its size"
     how = {
         "identical": "every metric of every epoch is the same",
-        "close": f"{found.metric} differs by {rounded(found.largest)} at most, {CLOSE:g} is close",
-        "different": f"{found.metric} differs by {rounded(found.largest)}, {CLOSE:g} would be close",
+        "close": f"{found.metric} differs by {rounded(found.largest)}{share} at most, {CLOSE:g} is close",
+        "different": f"{found.metric} differs by {rounded(found.largest)}{share}, {CLOSE:g} would be close",
     }
+    if found.lost and found.largest <= CLOSE:
+        how["different"] = "a metric is missing"
     print(f"{found.verdict:<11} {plain(how[found.verdict])}, over {found.epochs} epochs")
     print(f"{'value':<11} {rounded(found.value)} on record, {rounded(found.now)} now")
     if found.first is not None:

@@ -12,6 +12,7 @@ import optuna
 from optuna.samplers import RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from hpo.history import retried
 from hpo.ranges import distribution
 from hpo.spec import SearchSpec
 from hpo.study import Study
@@ -44,7 +45,7 @@ class Searcher:
             self._enqueue_grid(trials)
         elif self._budget is not None:
             # a failed trial that is run again has given its place in the budget to the other one
-            self._budget += sum("retry_of" in trial.user_attrs for trial in trials)
+            self._budget += retried(trials)
 
     def _count(self, trials: list[FrozenTrial]) -> None:
         begun = {row["number"] for row in self._study.ledger.trials(self._study.id)}

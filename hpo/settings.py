@@ -5,6 +5,7 @@ Flag beats environment, which beats the space file, which beats the default unde
 
 from __future__ import annotations
 
+import getpass
 import os
 import re
 import shlex
@@ -256,6 +257,14 @@ def ray_folder() -> Path:
     """
     found = Path(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir())
     return found if len(str(found)) <= 23 else Path("/tmp")
+
+
+def user() -> str:
+    """Name of the user that runs this process."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container may run as a user without a name
+        return str(os.getuid())
 
 
 def cards_are_hidden() -> bool:

@@ -1,6 +1,8 @@
 """How trials stand after trainings with fresh seeds: means with intervals, and which of them can be told apart.
 
-The best of many noisy numbers is too good: it was chosen for its luck too. Numbers from fresh seeds were not.
+The best of many noisy numbers is too good: it was chosen for its luck too. Numbers from fresh seeds were not, but the
+winner is then chosen by them: where others are as good, its mean is a little flattered still. With three equal trials
+and three seeds that is half a standard deviation of one training, and the 95% interval holds the truth in 94%.
 """
 
 from __future__ import annotations
@@ -10,9 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
-__all__ = ["LEVEL", "Standing", "difference", "rank", "same_as_first"]
+__all__ = ["LEVEL", "Interval", "Standing", "difference", "rank", "same_as_first", "simultaneous"]
 
 LEVEL = 0.95
+Interval = tuple[float, float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +32,7 @@ class Standing:
         return fmean(self.fresh) if self.fresh else None
 
     @property
-    def interval(self) -> tuple[float, float] | None:
+    def interval(self) -> Interval | None:
         """Student's interval of the mean, 95%; None for fewer than two numbers."""
         if len(self.fresh) < 2:
             return None
@@ -54,7 +57,7 @@ def rank(standings: Sequence[Standing], sign: float) -> list[Standing]:
     return sorted(standings, key=key)
 
 
-def difference(one: Sequence[float], other: Sequence[float]) -> tuple[float, float] | None:
+def difference(one: Sequence[float], other: Sequence[float]) -> Interval | None:
     """Welch's interval of the difference of two means, 95% (Welch 1947); None for fewer than two numbers on a side.
 
     Where seeds change nothing on either side, the difference is what it is.
@@ -74,21 +77,33 @@ def difference(one: Sequence[float], other: Sequence[float]) -> tuple[float, flo
     return apart - half, apart + half
 
 
-def same_as_first(ranked: Sequence[Standing]) -> list[int] | None:
-    """Trials that cannot be told apart from the first at 95%; None where there are too few numbers to say.
+def simultaneous(standings: Sequence[Standing]) -> dict[tuple[int, int], Interval]:
+    """Tukey's intervals of the difference of each two means, 95% for all at once (Tukey 1949, Kramer 1956).
 
-    Tukey's honest significant difference over all trials with two numbers or more (Tukey 1949, Kramer 1956): the chance
-    to see a difference anywhere where there is none is 5% in all, however many trials are compared. Where seeds change
-    nothing at all, any difference counts.
+    By numbers of trials, the first less the second, of those that have two numbers or more; empty for fewer than two of
+    them. The chance to see a difference anywhere where there is none is 5% in all, however many trials are compared.
+    Where seeds change nothing at all, a difference is what it is.
     """
-    from scipy import stats
-
-    first, *others = ranked
-    compared = [each for each in others if len(each.fresh) > 1]
-    if len(first.fresh) < 2 or not compared:
-        return None
-    groups = [first, *compared]
+    groups = [each for each in standings if len(each.fresh) > 1]
+    if len(groups) < 2:
+        return {}
+    means = [fmean(each.fresh) for each in groups]
     if all(min(each.fresh) == max(each.fresh) for each in groups):
-        return [each.trial for each in compared if each.mean == first.mean]
-    chances = stats.tukey_hsd(*(each.fresh for each in groups)).pvalue[0]
-    return [each.trial for each, chance in zip(groups, chances, strict=True) if each != first and chance > 1 - LEVEL]
+        low = high = [[one - other for other in means] for one in means]
+    else:
+        from scipy import stats
+
+        found = stats.tukey_hsd(*(each.fresh for each in groups)).confidence_interval(LEVEL)
+        low, high = found.low.tolist(), found.high.tolist()
+    places = [(i, j) for i in range(len(groups)) for j in range(len(groups)) if i != j]
+    return {(groups[i].trial, groups[j].trial): (low[i][j], high[i][j]) for i, j in places}
+
+
+def same_as_first(ranked: Sequence[Standing]) -> list[int] | None:
+    """Trials that cannot be told apart from the first at 95%, by `simultaneous`; None where there are too few numbers.
+
+    Of a trial with fewer than two numbers nothing is said.
+    """
+    found, first = simultaneous(ranked), ranked[0].trial
+    pairs = {other: span for (one, other), span in found.items() if one == first}
+    return [other for other, (low, high) in pairs.items() if low <= 0 <= high] if pairs else None

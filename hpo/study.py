@@ -195,13 +195,11 @@ class Study:
         Raises:
             NoUsableTrial: no trial is COMPLETE.
         """
-        values = self.complete()
-        if not values:
+        ranked = self.best_first()
+        if not ranked:
             reasons = self.settings.command("trials", self.name)
             raise NoUsableTrial(f"study {self.name!r} has no complete trial: {words(self.counts())}; see {reasons}")
-        sign = self.spec.metric.sign
-        best = max(values, key=lambda number: (sign * values[number], -number))
-        return next(trial for trial in self.frozen_trials() if trial.number == best)
+        return next(trial for trial in self.frozen_trials() if trial.number == ranked[0])
 
     @property
     def trials(self) -> pd.DataFrame:
@@ -245,8 +243,7 @@ class Study:
 
     def table(self) -> dict[str, Any]:
         """The outbox record that shows the trials in MLflow: all as CSV, the ten best with their parameters."""
-        values, sign = self.complete(), self.spec.metric.sign
-        best = sorted(values, key=lambda number: -sign * values[number])[:10]
+        values, best = self.complete(), self.best_first()[:10]
         params = {trial.number: str(trial.params) for trial in self.frozen_trials()}
         return {
             "csv": self.trials.map(csv_cell).rename(columns=csv_cell).to_csv(index=False),
@@ -262,6 +259,11 @@ class Study:
     def complete(self) -> dict[int, float]:
         """Value of each COMPLETE trial, by number."""
         return {each.number: each.values[0] for each in self.frozen_trials() if each.state == TrialState.COMPLETE}
+
+    def best_first(self) -> list[int]:
+        """Numbers of the COMPLETE trials, the best objective at the last epoch first; of equals the earlier trial."""
+        values, sign = self.complete(), self.spec.metric.sign
+        return sorted(values, key=lambda number: (-sign * values[number], number))
 
     def checkpoint(self, number: int) -> Path | None:
         """The newest checkpoint of a trial that is still kept."""

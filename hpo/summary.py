@@ -7,6 +7,7 @@ import json
 import math
 import shlex
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
@@ -72,6 +73,8 @@ def best(study: Study, *, as_json: bool) -> None:
     name = plain(study.spec.metric.name)
     if confirmed is not None and confirmed.winner is not None:
         _winner(name, confirmed, confirmed.winner)
+        if confirmed.missed:
+            print(f"            {_missed(study, confirmed)}")
     else:
         reached = f"{name} {number(found['value'])} after {found['epoch']} epochs"
         if found["best_epoch"] != found["epoch"]:
@@ -127,12 +130,31 @@ def _told_apart(found: Confirmation) -> str:
     if len(found.ranked) == 1:
         return "it is the only one that was trained again"
     if found.ties is None:
+        if any(each.failed for each in found.ranked):
+            return "too many trainings failed to tell whether it is better than the others"
         return "one seed each does not tell whether it is better than the others: give winner.seeds"
-    if not found.ties:
-        return "better than each of the others at 95%"
-    others = ", ".join(map(str, found.ties))
-    first_two = "not separable: " if found.ranked[1].trial in found.ties else ""
-    return f"{first_two}it cannot be told apart from trial{'s' * (len(found.ties) > 1)} {others} at 95%"
+    unclear = f"undecided: {_numbered(found.undecided)}, of which trainings failed" if found.undecided else None
+    beaten = [each.trial for each in found.ranked[1:] if each.trial not in (*found.ties, *found.undecided)]
+    if found.ties:
+        first_two = "not separable: " if found.ranked[1].trial in found.ties else ""
+        said = f"{first_two}it cannot be told apart from {_numbered(found.ties)} at 95%"
+    elif unclear is None:
+        said = "better than each of the others at 95%"
+    else:
+        said = f"better than {_numbered(beaten)} at 95%" if beaten else ""
+    return "; ".join(filter(None, (said, unclear)))
+
+
+def _numbered(numbers: Sequence[int]) -> str:
+    return f"trial{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))}"
+
+
+def _missed(study: Study, found: Confirmation) -> str:
+    are = "are" if len(found.missed) > 1 else "is"
+    return (
+        f"{_numbered(found.missed)} {are} among the best {found.top} of the search since, and "
+        f"{'were' if are == 'are' else 'was'} not trained again: `{plain(found.again(study))}`"
+    )
 
 
 def _span(interval: tuple[float, float] | None) -> str | None:
@@ -201,7 +223,8 @@ def _confirmed_in_words(study: Study) -> str | None:
         return None
     if found.winner is None:
         return f"not confirmed yet, {found.open} trainings are left"
-    return f"trial {found.winner.trial}, mean of fresh seeds {number(found.winner.mean)}"
+    said = f"trial {found.winner.trial}, mean of fresh seeds {number(found.winner.mean)}"
+    return f"{said}; {_missed(study, found)}" if found.missed else said
 
 
 def _spent(study: Study) -> dict[str, Any]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from hpo.errors import SpecError
 from hpo.history import Entry, Point
 from hpo.ledger import Ledger
+from hpo.opening import named
 from hpo.space.parameters import Choice, IntRange, Parameter, same
 from hpo.spec import SearchSpec
 from hpo.wording import assignments, literal
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 __all__ = ["first_entry"]
 
 POINTS = 5  # that are taken where no number is given
-_WISH = re.compile(r"([^:]+)(?::([1-9]\d*))?")
 
 
 def first_entry(wish: str, space: SearchSpec, settings: Settings) -> Entry | None:
@@ -34,19 +33,18 @@ def first_entry(wish: str, space: SearchSpec, settings: Settings) -> Entry | Non
             other study, or none of its points fits.
         NoUsableTrial: the other study has no COMPLETE trial.
     """
-    match = _WISH.fullmatch(wish)
-    if match is None:
+    parts = named(wish)
+    if parts is None or parts[1] == 0:
         raise SpecError(f"--warm-start {wish}: write the name of a study, or NAME:K for its K best points")
     if space.sampler.type == "grid":
         raise SpecError("--warm-start: a grid visits its own cells; set `sampler: tpe` or random, or leave it out")
-    if _is_begun(match[1], space, settings):
+    if _is_begun(parts[0], space, settings):
         return None
     from hpo.study import Study  # imports Optuna
 
-    other = Study.load(match[1], settings, reading=True)
+    other = Study.load(parts[0], settings, reading=True)
     other.best_trial  # noqa: B018 - says that there is none
-    count = int(match[2] or POINTS)
-    points, left_out = _choose(other, space, count)
+    points, left_out = _choose(other, space, parts[1] or POINTS)
     if not points:
         lines = "\n".join(f"  {line}" for line in left_out)
         raise SpecError(f"no point of study {other.name!r} fits:\n{lines}\nWiden the space, or leave out --warm-start")
@@ -79,12 +77,11 @@ def _is_begun(other: str, space: SearchSpec, settings: Settings) -> bool:
 
 def _choose(other: Study, space: SearchSpec, count: int) -> tuple[dict[int, Point], list[str]]:
     """The first points that fit, the best first, by the number of their trial; and why better ones do not."""
-    values, sign = other.complete(), other.spec.metric.sign
     trials = {trial.number: trial for trial in other.frozen_trials()}
     found: dict[int, Point] = {}
     left_out = []
     aside = [name for name in other.spec.parameters if name not in space.parameters]
-    for number in sorted(values, key=lambda each: (-sign * values[each], each)):
+    for number in other.best_first():
         if len(found) == count:
             break
         params = other.spec.shown(other.params(trials[number]))

@@ -3,50 +3,16 @@
 import json
 import random
 from pathlib import Path
-from typing import Any
 
 import pytest
-from study_samples import open_study, report, scheduler_of
+from study_samples import confirmed, open_study, run
 from typer.testing import CliRunner
 
 from hpo import confirmation
 from hpo.cli import app
 from hpo.compare import Comparison, compare
 from hpo.errors import NoUsableTrial, SpecError
-from hpo.searcher import Searcher
-from hpo.space.sections import Winner
 from hpo.standing import difference
-from hpo.study import Study
-
-FACTS = {
-    "dataset_fingerprint": "aaaa",
-    "device": "cpu",
-    "git_commit": "1111",
-    "git_dirty": False,
-    "versions": {"python": "3.11", "torch": "2.14"},
-}
-
-
-def run(study: Study, values: list[float], **facts: Any) -> Study:
-    """Run a trial for each value, which comes to it."""
-    scheduler, searcher = scheduler_of(study), Searcher(study)
-    name = study.spec.metric.name
-    for value in values:
-        trial = searcher.next()
-        assert trial is not None
-        scheduler.start(trial, cpu=1, gpu=0)
-        each = report(trial.number, 1, value, last=True, facts={**FACTS, **facts})
-        scheduler.report(each if name == "val/accuracy" else type(each)(**{**vars(each), "metrics": {name: value}}))
-    return study
-
-
-def confirmed(study: Study, *fresh: list[float]) -> Study:
-    """Put trainings with fresh seeds on record, a list for each of the best trials."""
-    runs = confirmation._open(study, Winner(top=len(fresh), seeds=len(fresh[0])))
-    assert runs.spec.confirms is not None
-    by_seed = [[fresh[place][index] for place in range(len(fresh))] for index in range(len(fresh[0]))]
-    run(runs, [value for values in by_seed for value in values])
-    return study
 
 
 def test_welchs_interval_is_that_of_scipy_and_holds_the_truth_as_often_as_it_says() -> None:
@@ -82,6 +48,35 @@ def test_confirmed_winners_are_told_apart_or_are_not(home: Path) -> None:
     assert alike.verdict == "not separable"
     assert alike.says().startswith("cannot be told apart: ")
     assert compare("good:0", "good:1", good.settings).verdict == "a"
+
+
+def test_two_trials_of_a_confirmation_are_told_apart_as_the_winner_is(home: Path) -> None:
+    # by themselves, Welch's interval parts 0 from 1; with the noise of the third Tukey's does not
+    fresh = [[0.90, 0.91, 0.92], [0.80, 0.81, 0.82], [0.20, 0.50, 0.80]]
+    study = confirmed(run(open_study(home, name="one"), [0.9, 0.8, 0.7]), *fresh)
+    found = compare("one", "one:1", study.settings)
+    assert (found.method, found.verdict) == ("tukey", "not separable")
+    told = confirmation.find(study)
+    assert told is not None
+    assert told.ties is not None
+    assert 1 in told.ties
+    confirmed(run(open_study(home, name="two"), [0.9]), [0.80, 0.81, 0.82])
+    between = compare("one", "two", study.settings)
+    assert (between.method, between.verdict) == ("welch", "a")
+    assert "one:0 was chosen by them among 3 as good, which flatters it a little" in between.says()
+
+
+def test_where_trainings_failed_they_are_to_be_tried_again(home: Path) -> None:
+    study = confirmed(run(open_study(home, name="one"), [0.9, 0.8]), [0.9, 0.9], [0.8, None])
+    found = compare("one:0", "one:1", study.settings)
+    assert "trainings of one:1 with fresh seeds failed, 1 of them" in found.says()
+    assert "hpo resume one.confirm" in found.says()
+    assert "hpo confirm" not in found.says()
+    told = confirmation.find(study)
+    assert told is not None
+    assert told.undecided == (1,)
+    run(told.study, [0.7])  # what a resume does
+    assert compare("one:0", "one:1", study.settings).verdict != "not confirmed"
 
 
 def test_what_is_to_be_minimized_is_better_where_it_is_less(home: Path) -> None:

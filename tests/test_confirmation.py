@@ -7,40 +7,49 @@ from typing import Any
 import pytest
 from audit import disagreements
 from mlflow import MlflowClient
+from study_samples import confirmed, open_study, run
 
 import hpo
-from hpo import confirmation, spec
+from hpo import confirmation, spec, summary
 from hpo.confirmation import Confirmation
-from hpo.errors import NoUsableTrial, SpecError
+from hpo.errors import NoUsableTrial, SpecError, StudyOwned
+from hpo.lease import Lease
 from hpo.space.sections import Winner
 from hpo.study import Study
 from hpo.winner import candidate
 
-pytestmark = pytest.mark.usefixtures("ray_cluster")
 
-
-def space(name: str, trainer: str = "noisy", rates: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4), **more: Any) -> dict:
-    options = more.pop("options", {"noise": 0.1})
+def space(name: str, rates: tuple[float, ...] = (0.1, 0.2), **options: Any) -> dict:
     return {
         "name": name,
         "metric": "val/accuracy",
         "sampler": "grid",
         "parameters": {"lr": {"values": list(rates)}},
-        "trainer": {"import": f"synthetic:{trainer}", "epochs": 1, **options},
+        "trainer": {"import": "synthetic:noisy", "epochs": 1, **options},
         "winner": {"top": 3, "seeds": 3},
-        **more,
     }
 
 
-def confirmed(study: Study) -> Confirmation:
+def extended(study: Study, wish: Winner) -> Study:
+    """The study of the trainings as a driver begins with it."""
+    runs = confirmation.prepare(study, wish)
+    runs.begin()
+    return runs
+
+
+def found_of(study: Study) -> Confirmation:
     found = confirmation.find(study)
     assert found is not None
     return found
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_cluster")
 def test_pure_noise_is_not_separable_and_the_search_was_flattered(home: Path) -> None:
-    study = hpo.run(space("noise", rates=tuple(each / 100 for each in range(1, 13))), home=home, progress=False)
-    found = confirmed(study)
+    study = hpo.run(
+        space("noise", rates=tuple(each / 100 for each in range(1, 13)), noise=0.1), home=home, progress=False
+    )
+    found = found_of(study)
     assert found.winner is not None
     assert found.ties is not None
     assert set(found.ties) == {each.trial for each in found.ranked[1:]}
@@ -54,11 +63,13 @@ def test_pure_noise_is_not_separable_and_the_search_was_flattered(home: Path) ->
     assert disagreements(found.study) == []
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_cluster")
 def test_a_planted_winner_wins_though_the_search_saw_another_better(home: Path) -> None:
     # with these seeds the search's own best is not the one that is best
     rates = tuple(each / 10 for each in range(1, 7))
-    study = hpo.run(space("planted", rates=rates, options={"noise": 0.05, "signal": 0.5}), home=home, progress=False)
-    found = confirmed(study)
+    study = hpo.run(space("planted", rates=rates, noise=0.05, signal=0.5), home=home, progress=False)
+    found = found_of(study)
     assert found.winner is not None
     assert study.frozen_trials()[found.winner.trial].params == {"lr": 0.6}
     assert found.winner.interval is not None
@@ -78,40 +89,39 @@ def test_a_planted_winner_wins_though_the_search_saw_another_better(home: Path) 
 
 
 def test_more_seeds_and_more_trials_keep_what_was_trained(home: Path) -> None:
-    study = hpo.run(space("more", winner={"top": 1, "seeds": 1}), home=home, progress=False)
-    first = confirmed(study)
-    assert first.ties is None
-    done = [(each.params, each.values) for each in first.study.frozen_trials()]
-    found = confirmation.confirm(study, Winner(top=2, seeds=2), progress=False)
-    runs = [(each.params, each.values) for each in found.study.afresh().frozen_trials()]
-    assert runs[:1] == done
-    assert len(runs) == 4
-    assert confirmation.confirm(study, Winner(top=1, seeds=1), progress=False).facts() == found.facts()
+    study = confirmed(run(open_study(home), [0.9, 0.8, 0.7]), [0.5])
+    first = found_of(study)
+    assert (first.ties, [each.fresh for each in first.ranked]) == (None, [(0.5,)])
+    runs = extended(study, Winner(top=2, seeds=2))
+    run(runs, [0.6, 0.7, 0.8])  # trial 1 with the first seed, then both with the second
+    found = found_of(study)
+    assert {each.trial: each.fresh for each in found.ranked} == {0: (0.5, 0.7), 1: (0.6, 0.8)}
+    assert found.open == 0
+    extended(study, Winner(top=1, seeds=1))
+    assert found_of(study).facts() == found.facts(), "less than there is changes nothing"
 
 
 def test_epochs_of_its_own_and_other_epochs_are_refused_later(home: Path) -> None:
-    study = hpo.run(space("long", winner={"top": 1, "seeds": 2, "epochs": 3}), home=home, progress=False)
-    runs = confirmed(study).study
-    assert {row["epoch"] for row in runs.ledger.trials(runs.id)} == {3}
+    study = run(open_study(home, name="long"), [0.9])
+    runs = confirmation.prepare(study, Winner(top=1, seeds=2, epochs=3))
+    assert runs.spec.resolve({"trial": 0, "seed": 5})["epochs"] == 3
     with pytest.raises(SpecError, match=r"trainer.epochs: 3 -> 2.*hpo delete long.confirm"):
-        confirmation.confirm(study, Winner(top=1, seeds=2, epochs=2), progress=False)
+        confirmation.prepare(study, Winner(top=1, seeds=2, epochs=2))
 
 
-def test_a_trial_that_fails_with_some_seeds_does_not_win(home: Path) -> None:
-    study = hpo.run(space("frail", "frail", options={}, winner={"top": 4, "seeds": 4}), home=home, progress=False)
-    found = confirmed(study)
-    failed = [each.failed for each in found.ranked]
-    assert sum(failed) > 0
-    assert failed == sorted(failed, key=bool)
-    assert found.open == 0
+def test_a_trial_that_fails_with_some_seeds_does_not_win(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    study = confirmed(run(open_study(home), [0.9, 0.8, 0.7]), [0.9, None, 0.9], [0.5, 0.6, 0.7], [None, None, None])
+    found = found_of(study)
+    assert [(each.trial, each.failed) for each in found.ranked] == [(1, 0), (0, 1), (2, 3)]
+    assert (found.open, found.ties, found.undecided) == (0, (), (0, 2))
+    summary.best(study, as_json=False)
+    assert "\n            undecided: trials 0, 2, of which trainings failed\n" in capsys.readouterr().out
 
 
 def test_unfinished_confirmation_has_no_winner(home: Path) -> None:
-    tree = space("cut")
-    winner = tree.pop("winner")
-    study = hpo.run(tree, home=home, progress=False)
-    runs = confirmation._open(study, Winner(**winner))
-    found = confirmed(study)
+    study = run(open_study(home), [0.1, 0.2, 0.3, 0.4])
+    runs = confirmation.prepare(study, Winner(top=3, seeds=3))
+    found = found_of(study)
     assert (found.winner, found.open) == (None, 9)
     with pytest.raises(NoUsableTrial, match="9 trainings are left"):
         candidate(study)
@@ -120,17 +130,55 @@ def test_unfinished_confirmation_has_no_winner(home: Path) -> None:
 
 
 def test_candidate_is_the_best_training_of_the_winner(home: Path) -> None:
-    tree = space("take", "Resumable", winner={"top": 2, "seeds": 2}, options={})
-    study = hpo.run(tree, home=home, progress=False)
+    study = confirmed(run(open_study(home), [0.7, 0.9]), [0.5, 0.6], [0.8, 0.7])
     found = candidate(study)
-    assert found.runs.name == "take.confirm"
+    assert (found.trial, found.runs.name, found.run) == (0, "study.confirm", 1)
     assert found.checkpoint.exists()
-    assert found.params == {"lr": 0.1}
-    assert len(found.fresh) == len(found.seeds) == 2
+    assert found.params == study.frozen_trials()[0].params
+    assert (found.fresh, len(set(found.seeds))) == ((0.8, 0.7), 2)
     own = candidate(study, 0)
-    assert (own.runs.name, own.fresh) == ("take", ())
+    assert (own.runs.name, own.fresh, own.interval) == ("study", found.fresh, found.interval)
     with pytest.raises(SpecError, match="no complete trial 9"):
         candidate(study, 9)
+
+
+def test_a_small_budget_of_disk_leaves_the_winner_a_checkpoint(home: Path) -> None:
+    # the best single training is not the winner's
+    study = confirmed(run(open_study(home, budget={"trials": 2, "disk": 1}), [0.9, 0.8]), [0.9, 0.1], [0.6, 0.6])
+    found = candidate(study)
+    assert found.trial == 1
+    assert found.checkpoint.exists()
+
+
+def test_how_cards_are_shared_is_taken_over_once_and_under_the_lease(home: Path) -> None:
+    study = run(open_study(home), [0.9])
+    runs = confirmation.prepare(study, Winner(top=1, seeds=2))
+    study.ledger.add_packing(study.id, card="H100", asked="auto", per_card=4, reason="measured", measured=[])
+    with Lease(runs), pytest.raises(StudyOwned):
+        confirmation.prepare(study, Winner(top=1, seeds=2))
+    assert study.ledger.packings(runs.id) == []
+    for _ in range(2):
+        confirmation.prepare(study, Winner(top=1, seeds=2))
+    assert [each["per_card"] for each in study.ledger.packings(runs.id)] == [4]
+
+
+def test_better_trials_that_came_after_a_confirmation_are_told(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    study = confirmed(run(open_study(home, budget={"trials": 9}), [0.5, 0.6, 0.1]), [0.5, 0.5], [0.4, 0.4])
+    assert found_of(study).missed == ()
+    run(study, [0.2])
+    assert found_of(study.afresh()).missed == (), "it is not among the best two"
+    run(study, [0.55])
+    study = study.afresh()
+    assert found_of(study).missed == (4,)
+    summary.best(study, as_json=False)
+    printed = capsys.readouterr().out
+    assert "trial 4 is among the best 2 of the search since, and was not trained again: `" in printed
+    assert "hpo confirm study --home" in printed
+    summary.status(study.name, study.settings, as_json=False)
+    assert "trial 4" in capsys.readouterr().out
+    run(extended(study, Winner(top=2, seeds=2)), [0.5, 0.5])
+    assert found_of(study.afresh()).missed == ()
+    assert len(found_of(study.afresh()).ranked) == 3
 
 
 def test_a_file_cannot_say_that_it_confirms(tmp_path: Path) -> None:

@@ -199,7 +199,7 @@ def test_code_of_others_in_a_version_is_not_run(study: Study, tmp_path: Path) ->
 
 
 def test_a_confirmed_winner_brings_its_interval(study: Study) -> None:
-    runs = confirmation._open(study, Winner(top=1, seeds=2))
+    runs = confirmation.prepare(study, Winner(top=1, seeds=2))
     promotable.train(runs, 2)
     found = done(study.afresh(), None)
     version = registry_of(study).pointed("champion")
@@ -219,7 +219,7 @@ def test_what_cannot_be_promoted_is_said(study: Study, tmp_path: Path, monkeypat
     with pytest.raises(SpecError, match="trains synthetic:Resumable: what a trainer of your own has saved"):
         done(open_study(tmp_path / "own"), None)
     with pytest.raises(SpecError, match=r"confirms 'digits'.*hpo promote digits"):
-        done(confirmation._open(study, Winner(top=1, seeds=1)), None)
+        done(confirmation.prepare(study, Winner(top=1, seeds=1)), None)
     with alone(study), pytest.raises(Unavailable, match="another promotion or rollback of 'digits' is at work"):
         done(study)
     for arguments in (["--set", "trainer.epochs=9"], ["--alias", "v1"], ["--waive", "speed=x"], ["--trial", "9"]):

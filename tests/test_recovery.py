@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 from optuna.trial import TrialState
-from study_samples import TREE, open_study, report, scheduler_of
+from study_samples import TREE, confirmed, open_study, report, run, scheduler_of
 
 from hpo import rebuild, records, spec
 from hpo.audit import audit
+from hpo.promotions import PROMOTED, REFUSED, UNDONE, Promotions
 from hpo.recovery import recover
 from hpo.scheduler import Scheduler
 from hpo.searcher import Searcher
@@ -241,7 +242,48 @@ def test_how_a_study_ends_is_told_by_what_is_left_of_it(
     counts: dict[str, int], sections: dict[str, Any], status: str
 ) -> None:
     space = spec.from_mapping({**TREE, **sections})
-    assert records.end_of_study(counts, space, time=0.0)["status"] == status
+    assert records.end_of_study(counts, space, retried=0, time=0.0)["status"] == status
+
+
+def test_a_retry_takes_no_place_in_the_budget_of_trials() -> None:
+    counts, space = {"COMPLETE": 3, "FAIL": 1}, spec.from_mapping(TREE)  # four trials
+    assert records.end_of_study(counts, space, retried=1, time=0.0)["status"] == "SCHEDULED"
+    assert records.end_of_study(counts, space, retried=0, time=0.0)["status"] == "FINISHED"
+
+
+def test_of_a_long_history_the_oldest_lines_are_left_out() -> None:
+    lines = [f"{number} " + "x" * 90 for number in range(100)]
+    told = records.history(lines)["tags"]["hpo.history"].split("\n")
+    assert told[-1] == lines[-1]
+    assert told[0] == f"({100 - len(told) + 1} earlier, see `hpo status`)"
+    assert 4900 < len("\n".join(told)) <= records.LONGEST
+    assert records.history(lines[:3])["tags"]["hpo.history"].split("\n") == lines[:3]
+
+
+def test_a_study_whose_runs_are_made_anew_has_the_tags_of_its_promotions(home: Path) -> None:
+    study = confirmed(run(open_study(home), [0.9, 0.8]), [0.5, 0.5])
+    values = {"study": study.id, "trial": 0, "runs": "study.confirm", "run": 1, "model": "study", "alias": "champion"}
+    kept = Promotions(study.ledger)
+    for version, trial in ((1, 1), (2, 0)):
+        row = kept.begin(**values | {"trial": trial, "sha256": str(version)})
+        kept.update(row["id"], version=version, previous=version - 1 or None)
+        kept.end(row["id"], PROMOTED)
+    refused = kept.begin(**values, sha256="3")
+    kept.end(refused["id"], REFUSED)
+
+    def tags(of: Study, number: int | None) -> dict[str, Any]:
+        trials, rows = of.frozen_trials(), of.ledger.trials(of.id)
+        there = rebuild.of_study(of) if number is None else rebuild.of_trial(of, trials[number], rows[number])
+        return {name: tag for kind, payload in there if kind == "tags" for name, tag in payload["tags"].items()}
+
+    model = {"hpo.model": "study", "hpo.model.version": 2}
+    assert tags(study, None).items() >= {"hpo.promoted.champion": 2, "hpo.promoted.champion.trial": 0}.items()
+    runs = Study.load("study.confirm", study.settings)
+    assert tags(runs, 1) == model
+    assert "hpo.model" not in tags(runs, 0)
+    kept.end(row["id"], UNDONE)
+    assert tags(study, None).items() >= {"hpo.promoted.champion": 1, "hpo.promoted.champion.trial": 1}.items()
+    assert tags(runs, 1) == model, "it is a version still"
 
 
 def test_a_driver_ends_a_study_as_the_next_one_would(home: Path) -> None:

@@ -84,6 +84,49 @@ def test_verdicts(now: float, verdict: str) -> None:
     assert judge(there, again, FACTS, FACTS, metric="val/accuracy").verdict == verdict
 
 
+@pytest.mark.parametrize(
+    ("curve", "again", "verdict"),
+    [
+        ([0.001], [0.02], "different"),
+        ([0.02, 0.001], [0.02, 0.0011], "close"),
+        ([1e6, 0.5, 0.4], [1e6, 0.5, 0.45], "different"),  # a first epoch that was far off is no measure
+        ([0.0], [0.0001], "different"),
+        ([-0.5], [-0.505], "close"),
+        ([250.0], [254.0], "close"),
+    ],
+)
+def test_what_is_no_share_is_measured_by_its_own_curve(curve: list[float], again: list[float], verdict: str) -> None:
+    there, now = ({epoch: {"val/loss": each} for epoch, each in enumerate(them, 1)} for them in (curve, again))
+    assert judge(there, now, FACTS, FACTS, metric="val/loss").verdict == verdict
+
+
+def test_a_metric_or_an_epoch_that_is_missing_makes_it_different() -> None:
+    there = {1: {"val/accuracy": 0.5, "val/loss": 1.0, "seconds": 1.0}, 2: {"val/accuracy": 0.6, "val/loss": 0.9}}
+    without_seconds = {**there, 1: {"val/accuracy": 0.5, "val/loss": 1.0}}
+    assert judge(there, without_seconds, FACTS, FACTS, metric="val/loss").verdict == "identical"
+    found = judge(there, {1: {"val/accuracy": 0.5}, 2: there[2]}, FACTS, FACTS, metric="val/accuracy")
+    assert (found.verdict, found.largest) == ("different", 0.0)
+    assert judge(there, {1: there[1]}, FACTS, FACTS, metric="val/accuracy").verdict == "different"
+
+
+def test_what_a_killed_one_left_goes_and_what_is_at_work_stays(home: Path) -> None:
+    study = trained(home, trainer={"import": "synthetic:Resumable", "epochs": 2})
+    root = home / ".reproduce"
+    (root / "dead").mkdir(parents=True)
+    (root / "dead" / "epoch-0001.pt").touch()
+    seen: list[int] = []
+
+    def say(epoch: int, value: float | None) -> None:
+        assert not (root / "dead").exists()
+        seen.append(len(list(root.iterdir())))
+        if len(seen) == 1:  # another one beside it
+            reproduce(study, 0, say)
+
+    reproduce(study, 0, say)
+    assert seen == [1, 2, 2, 1]
+    assert list(root.iterdir()) == []
+
+
 def test_surroundings_that_differ_are_named() -> None:
     there = {1: {"val/accuracy": 0.5}}
     now = {**FACTS, "git_commit": "b", "versions": {"torch": "3", "cuda": "13"}}

@@ -1,11 +1,10 @@
 """What the numbers of fresh seeds say: known means, known intervals, known tables."""
 
-import random
 from statistics import stdev
 
 import pytest
 
-from hpo.standing import Standing, rank, same_as_first
+from hpo.standing import Standing, rank, same_as_first, simultaneous
 
 
 def standing(trial: int, *fresh: float, searched: float = 0.0, failed: int = 0) -> Standing:
@@ -54,13 +53,18 @@ def test_where_seeds_change_nothing_any_difference_counts() -> None:
     assert same_as_first([standing(0, 0.9, 0.9), standing(1, 0.8, 0.8), standing(2, 0.9, 0.9)]) == [2]
 
 
-def test_noise_is_taken_for_a_difference_in_one_case_of_twenty() -> None:
-    draw = random.Random(1)
-    wrong = 0
-    for _ in range(300):
-        them = [standing(number, *(draw.gauss(0, 1) for _ in range(3))) for number in range(3)]
-        ranked = rank(them, 1.0)
-        same = same_as_first(ranked)
-        assert same is not None
-        wrong += ranked[-1].trial not in same  # the largest difference of all
-    assert 0.02 < wrong / 300 < 0.09
+@pytest.mark.parametrize(("q", "same"), [(4.33, [1, 2]), (4.35, [1])])
+def test_what_is_a_difference_is_tukeys_table(q: float, same: list[int]) -> None:
+    # three means of three numbers with a variance of 1: q(0.05; 3, 6) = 4.339 standard errors are told apart
+    apart = q / 3**0.5
+    them = [standing(number, mean - 1, mean, mean + 1) for number, mean in enumerate((apart, apart / 2, 0.0))]
+    assert same_as_first(them) == same
+    low, high = simultaneous(them)[0, 2]
+    assert (low, high) == pytest.approx(((q - 4.339) / 3**0.5, (q + 4.339) / 3**0.5), abs=1e-3)
+    assert simultaneous(them)[2, 0] == pytest.approx((-high, -low))
+
+
+def test_a_trial_with_one_number_is_not_in_the_comparison() -> None:
+    them = [standing(0, 0.9, 0.91), standing(1, 0.5, 0.51), standing(2, 0.9, failed=1), standing(3, failed=2)]
+    assert same_as_first(them) == []
+    assert set(simultaneous(them)) == {(0, 1), (1, 0)}

@@ -204,3 +204,5 @@ class Confirms(Section):
     points: dict[str, dict[str, Any]]
     """Number of a trial of the search -> its parameters."""
     seeds: list[int]
+    top: int | None = None
+    """So many of the best were asked for, at most so far; None: before this was kept."""
