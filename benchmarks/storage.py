@@ -25,11 +25,12 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from benchmarks import postgres
 from benchmarks.synthetic import METRICS, curve
 from benchmarks.tables import conditions, percentile, spread, table
-from hpo import settings, spec, tables
-from hpo.scheduler import Scheduler
-from hpo.searcher import Searcher
+from hpo import settings, spec
+from hpo.search.scheduler import Scheduler
+from hpo.search.searcher import Searcher
+from hpo.store import tables
 from hpo.study import Study
-from hpo.trial import Report
+from hpo.workers.trial import Report
 
 SPACE = Path(__file__).parent / "synthetic.yaml"
 DISTRIBUTIONS = {  # of SPACE

@@ -60,7 +60,7 @@ def run(
         errors.Interrupted: stopped by the user; `Study.resume` goes on.
         errors.NoUsableTrial: the search has ended without a COMPLETE trial.
     """
-    from hpo.imports import uncollected
+    from hpo.workers.imports import uncollected
 
     with uncollected():
         from hpo import spec, start

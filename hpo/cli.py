@@ -8,10 +8,30 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hpo import cli_data, cli_doctor, cli_edit, cli_export, cli_models, cli_promote, cli_train, cli_winner
+from hpo.commands import data as cli_data
+from hpo.commands import doctor as cli_doctor
+from hpo.commands import edit as cli_edit
+from hpo.commands import export as cli_export
+from hpo.commands import models as cli_models
+from hpo.commands import promote as cli_promote
+from hpo.commands import train as cli_train
+from hpo.commands import winner as cli_winner
+from hpo.commands.options import (
+    Concurrency,
+    Home,
+    Insecure,
+    Json,
+    Mlflow,
+    Name,
+    Quiet,
+    Ray,
+    Set,
+    Space,
+    Storage,
+    opened,
+)
 from hpo.errors import HpoError, Unavailable
 from hpo.masking import masked, redacted
-from hpo.options import Concurrency, Home, Insecure, Json, Mlflow, Name, Quiet, Ray, Set, Space, Storage, opened
 from hpo.wording import plain
 
 if TYPE_CHECKING:
@@ -68,13 +88,13 @@ def run(
         parsed = spec.load(space, everything)
         where = hpo.settings_for(parsed, home=home, storage=storage, mlflow=mlflow, ray=ray)
         if extend is not None:
-            from hpo.extension import preview
+            from hpo.editing.extension import preview
 
             preview(extend, parsed, where, as_json=as_json)
             return
         first = None
         if warm_start is not None:
-            from hpo.warm_start import first_entry
+            from hpo.editing.warm_start import first_entry
 
             first = first_entry(warm_start, parsed, where)
         check(space, everything, concurrency, home, storage, mlflow, ray, as_json)
@@ -94,7 +114,7 @@ def run(
         extend=extend,
         warm_start=warm_start,
     )
-    from hpo.summary import closing  # imports Optuna, which `hpo.run` does while Ray starts
+    from hpo.commands.summary import closing  # imports Optuna, which `hpo.run` does while Ray starts
 
     closing(study, as_json=as_json)
 
@@ -118,14 +138,14 @@ def resume(
     """Go on with a study that was interrupted, killed, or has budget left."""
     if dry_run:
         from hpo import settings
-        from hpo.plan import plan_again
+        from hpo.commands.plan import plan_again
 
         where = settings.resolve(home=home, storage=storage, mlflow=mlflow, ray=ray, insecure_cluster=insecure_cluster)
         plan_again(name, where, overrides or [], concurrency=concurrency, as_json=as_json)
         return
     opened(home, storage, mlflow, but=name)
     import hpo
-    from hpo.summary import closing
+    from hpo.commands.summary import closing
 
     study = hpo.load(
         name,
@@ -142,7 +162,7 @@ def resume(
 @app.command()
 def stop(name: Name, home: Home = None, storage: Storage = None) -> None:
     """Ask the driver of a running study to stop; what it has recorded stays."""
-    from hpo.lease import holder
+    from hpo.store.lease import holder
     from hpo.study import Study
 
     study = Study.load(name, opened(home, storage))
@@ -162,7 +182,7 @@ def status(
     as_json: Json = False,
 ) -> None:
     """Show where a study stands, or list all."""
-    from hpo import summary
+    from hpo.commands import summary
 
     summary.status(name, opened(home, storage), as_json=as_json)
 
@@ -170,7 +190,7 @@ def status(
 @app.command()
 def trials(name: Name, home: Home = None, storage: Storage = None, as_json: Json = False) -> None:
     """List the trials of a study."""
-    from hpo import summary
+    from hpo.commands import summary
     from hpo.study import Study
 
     summary.trials(Study.load(name, opened(home, storage)), as_json=as_json)
@@ -193,7 +213,7 @@ def check(
 
     parsed = spec.load(space, overrides or [])
     settings = hpo.settings_for(parsed, home=home, storage=storage, mlflow=mlflow, ray=ray)
-    from hpo.plan import plan  # a file with mistakes is answered without what a plan takes
+    from hpo.commands.plan import plan  # a file with mistakes is answered without what a plan takes
 
     plan(parsed, settings, concurrency=concurrency, as_json=as_json)
 
@@ -207,8 +227,8 @@ def delete(
     mlflow: Mlflow = None,
 ) -> None:
     """Delete a study: its trials, its checkpoints, its runs in MLflow; with it what confirms its winner."""
-    from hpo import confirmation
     from hpo.study import Study
+    from hpo.winner import confirmation
 
     study = Study.load(name, opened(home, storage, mlflow, but=name))
     if not yes:
@@ -221,11 +241,11 @@ def delete(
 
 
 def _delete(study: Study) -> None:
-    from hpo.lease import Lease
-    from hpo.projection import Task, delete_runs
-    from hpo.runs import answering
-    from hpo.sender import only_one
-    from hpo.tracking import task_of
+    from hpo.store.lease import Lease
+    from hpo.tracking.process import task_of
+    from hpo.tracking.projection import Task, delete_runs
+    from hpo.tracking.runs import answering
+    from hpo.tracking.sender import only_one
 
     with Lease(study) as lease, only_one(Task(**task_of(study))):  # a sender would make the experiment anew
         lease.outcome = f"deleted in part: `{study.settings.command('delete', study.name)}` goes on with it"

@@ -9,15 +9,15 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from hpo.cluster.resources import cluster
 from hpo.errors import Interrupted, SpecError
-from hpo.imports import uncollected
-from hpo.progress import Progress
-from hpo.resources import cluster
+from hpo.search.progress import Progress
 from hpo.settings import Settings
 from hpo.spec import SearchSpec
+from hpo.workers.imports import uncollected
 
 if TYPE_CHECKING:
-    from hpo.history import Entry
+    from hpo.store.history import Entry
     from hpo.study import Study
 
 __all__ = ["go", "run"]
@@ -89,14 +89,14 @@ def _listening() -> Iterator[list[int]]:
 
 
 def _extend(name: str, space: SearchSpec, settings: Settings) -> list[str]:
-    from hpo.extension import extend  # imports Optuna
+    from hpo.editing.extension import extend  # imports Optuna
 
     changes = extend(name, space, settings)
     return [f"extended: {line}" for line in changes] or [f"study {name} is over this space already"]
 
 
 def _first(wish: str, space: SearchSpec, settings: Settings) -> Entry | None:
-    from hpo.warm_start import first_entry  # imports SQLAlchemy
+    from hpo.editing.warm_start import first_entry  # imports SQLAlchemy
 
     return first_entry(wish, space, settings)
 
@@ -105,7 +105,7 @@ def _close_others(space: SearchSpec, settings: Settings) -> list[str]:
     """Close what dead drivers of other studies left; a line for each."""
     if settings.storage_file is not None and not settings.storage_file.exists():
         return []
-    from hpo import orphans  # imports SQLAlchemy
+    from hpo.audit import orphans  # imports SQLAlchemy
 
     return orphans.close(settings, but=space.name)
 
@@ -120,7 +120,7 @@ def _is_new(space: SearchSpec, settings: Settings) -> bool:
         return False
     if not file.exists():
         return True
-    from hpo.ledger import Ledger  # imports SQLAlchemy
+    from hpo.store.ledger import Ledger  # imports SQLAlchemy
 
     return Ledger.open(settings.storage).study(space.name) is None
 
@@ -130,17 +130,17 @@ def _open(space: SearchSpec, settings: Settings, first: Entry | None) -> Study:
         from hpo.study import Study
 
         study = Study.open(space, settings, first)
-        from hpo import driver, tuner  # noqa: F401 - what the search will need next
+        from hpo.search import driver, tuner  # noqa: F401 - what the search will need next
     return study
 
 
 def go(study: Study, *, concurrency: int | None, progress: bool) -> Study:
     """Run what is left of a study, and what confirms its winner where the file asks for that."""
-    from hpo import driver
+    from hpo.search import driver
 
     driver.run(study, concurrency=concurrency, progress=progress)
     if study.spec.winner is not None:
-        from hpo.confirmation import confirm
+        from hpo.winner.confirmation import confirm
 
         confirm(study, study.spec.winner, concurrency=concurrency, progress=progress)
     return study

@@ -15,22 +15,23 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.engine import RowMapping
 
-from hpo import columns, spec
+from hpo import spec
 from hpo.errors import NoUsableTrial, SpecError, Unavailable
-from hpo.history import origin
-from hpo.ledger import Ledger
 from hpo.masking import masked
-from hpo.opening import create, difference, elsewhere, gone, home_on_record, missing, open_ledger, unknown
 from hpo.settings import Settings
 from hpo.spec import SearchSpec
-from hpo.storage import PatientStorage
+from hpo.store import columns
+from hpo.store.history import origin
+from hpo.store.ledger import Ledger
+from hpo.store.opening import create, difference, elsewhere, gone, home_on_record, missing, open_ledger, unknown
+from hpo.store.storage import PatientStorage
 from hpo.wording import csv_cell, words
 from trainers.folders import inside
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from hpo.history import Entry
+    from hpo.store.history import Entry
 
 __all__ = ["Study", "difference", "open_ledger"]
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from mlflow import MlflowClient
 
-from hpo.audit import audit
+from hpo.audit.agreement import audit
 from hpo.study import Study
 
 

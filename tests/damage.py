@@ -11,14 +11,14 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from study_samples import open_study, report, scheduler_of
 
-from hpo.audit import audit
-from hpo.lease import Lease
-from hpo.projection import Projection, Task
-from hpo.scheduler import Scheduler
-from hpo.searcher import Searcher
+from hpo.audit.agreement import audit
+from hpo.search.scheduler import Scheduler
+from hpo.search.searcher import Searcher
+from hpo.store.lease import Lease
 from hpo.study import Study
-from hpo.tracking import task_of
-from hpo.trial import Checkpoint
+from hpo.tracking.process import task_of
+from hpo.tracking.projection import Projection, Task
+from hpo.workers.trial import Checkpoint
 from trainers import checkpoint
 
 COMPLETE, FAILED, WAITING = 0, 1, 2  # the trials of `settle`

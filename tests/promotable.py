@@ -6,10 +6,10 @@ from pathlib import Path
 from study_samples import open_study, scheduler_of
 
 from hpo import settings
-from hpo.delivery import deliver
-from hpo.searcher import Searcher
+from hpo.search.searcher import Searcher
 from hpo.study import Study
-from hpo.trial import Attempt
+from hpo.tracking.delivery import deliver
+from hpo.workers.trial import Attempt
 from trainers.folders import private, private_file
 
 WEAK, STRONG = 0, 1

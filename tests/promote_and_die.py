@@ -18,11 +18,13 @@ from typing import Any
 from mlflow import MlflowClient
 from promotable import STRONG, WEAK, copied
 
-from hpo import bundle, openings, promotion
 from hpo.errors import NoUsableTrial
-from hpo.promotions import Promotions
-from hpo.registry import Registry
-from hpo.rollback import rollback
+from hpo.model import openings
+from hpo.promotion import bundle
+from hpo.promotion import promote as promotion
+from hpo.promotion.journal import Promotions
+from hpo.promotion.registry import Registry
+from hpo.promotion.rollback import rollback
 from hpo.study import Study
 
 STEPS: dict[str, tuple[Any, str, bool]] = {

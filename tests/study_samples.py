@@ -5,12 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hpo import confirmation, settings, spec
-from hpo.scheduler import Event, Scheduler
-from hpo.searcher import Searcher
+from hpo import settings, spec
+from hpo.search.scheduler import Event, Scheduler
+from hpo.search.searcher import Searcher
 from hpo.space.sections import Winner
 from hpo.study import Study
-from hpo.trial import Checkpoint, Report
+from hpo.winner import confirmation
+from hpo.workers.trial import Checkpoint, Report
 from trainers import checkpoint
 
 TREE: dict[str, Any] = {

@@ -15,43 +15,59 @@ ROOT = Path(__file__).parent.parent
 HEAVY = {"torch", "ray", "optuna", "mlflow"}
 # module -> the heavy packages it may import, anywhere in it; modules that are not named here may import none
 ALLOWED = {
-    "hpo.appraisal": {"torch", "trainers"},
-    "hpo.bundle": {"mlflow", "trainers"},
-    "hpo.checkpoints": {"trainers"},
-    "hpo.cli_data": {"trainers"},
-    "hpo.cli_models": {"trainers"},
-    "hpo.evaluation": {"trainers"},
-    "hpo.disk": {"trainers"},
-    "hpo.export": {"torch", "trainers"},
-    "hpo.guard": {"ray"},
-    "hpo.probe": {"ray", "torch", "trainers"},
-    "hpo.projection": {"mlflow"},
-    "hpo.rebuild": {"trainers"},  # the configuration with its defaults is not in SQL
-    "hpo.ranges": {"optuna"},
-    "hpo.registry": {"mlflow"},
-    "hpo.release": {"trainers"},
-    "hpo.served": {"mlflow", "torch", "trainers"},  # read by MLflow as code, imported by nobody
-    "hpo.recovery": {"optuna"},
-    "hpo.resources": {"ray"},
-    "hpo.runs": {"mlflow"},  # reads what projection wrote: an audit by the same code would see no mistake of it
-    "hpo.scheduler": {"optuna"},
-    "hpo.searcher": {"optuna"},
-    "hpo.storage": {"optuna"},
+    "hpo.promotion.appraisal": {"torch", "trainers"},
+    "hpo.promotion.bundle": {"mlflow", "trainers"},
+    "hpo.audit.checkpoints": {"trainers"},
+    "hpo.commands.data": {"trainers"},
+    "hpo.commands.models": {"trainers"},
+    "hpo.model.evaluation": {"trainers"},
+    "hpo.audit.disk": {"trainers"},
+    "hpo.model.export": {"torch", "trainers"},
+    "hpo.cluster.guard": {"ray"},
+    "hpo.cluster.probe": {"ray", "torch", "trainers"},
+    "hpo.tracking.projection": {"mlflow"},
+    "hpo.audit.rebuild": {"trainers"},  # the configuration with its defaults is not in SQL
+    "hpo.search.ranges": {"optuna"},
+    "hpo.promotion.registry": {"mlflow"},
+    "hpo.promotion.release": {"trainers"},
+    "hpo.promotion.served": {"mlflow", "torch", "trainers"},  # read by MLflow as code, imported by nobody
+    "hpo.search.recovery": {"optuna"},
+    "hpo.cluster.resources": {"ray"},
+    "hpo.tracking.runs": {"mlflow"},  # an audit by the code that wrote would see no mistake
+    "hpo.search.scheduler": {"optuna"},
+    "hpo.search.searcher": {"optuna"},
+    "hpo.store.storage": {"optuna"},
     "hpo.study": {"optuna"},
-    "hpo.training": {"torch", "trainers"},
-    "hpo.trial": {"torch", "trainers"},
-    "hpo.tuner": {"ray"},
-    "hpo.worker": {"ray"},
+    "hpo.model.training": {"torch", "trainers"},
+    "hpo.workers.trial": {"torch", "trainers"},
+    "hpo.search.tuner": {"ray"},
+    "hpo.workers.worker": {"ray"},
     "hpo.space.builtin": {"trainers"},
 }
 
+
+ORDER = (
+    "space",
+    "store",
+    "tracking",
+    "workers",
+    "cluster",
+    "search",
+    "editing",
+    "winner",
+    "model",
+    "promotion",
+    "audit",
+    "commands",
+)
+"""Packages of hpo: each imports from those before it alone."""
 
 LIGHT = "trainers.folders"
 """Free for all: it imports nothing, and whoever makes a folder shall make it in one way."""
 
 
-def imports(path: Path) -> set[str]:
-    """Top-level packages that a file imports outside `if TYPE_CHECKING`."""
+def modules(path: Path) -> set[str]:
+    """Modules that a file imports outside `if TYPE_CHECKING`; of `from hpo import spec` it is `hpo.spec`."""
     tree = ast.parse(path.read_text())
     only_typing = {
         id(inner)
@@ -64,11 +80,16 @@ def imports(path: Path) -> set[str]:
         if id(node) in only_typing:
             continue
         if isinstance(node, ast.Import):
-            found |= {alias.name.split(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module not in (None, LIGHT):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
             assert node.module is not None
-            found.add(node.module.split(".")[0])
+            found |= {f"hpo.{alias.name}" for alias in node.names} if node.module == "hpo" else {node.module}
     return found
+
+
+def imports(path: Path) -> set[str]:
+    """Top-level packages that a file imports outside `if TYPE_CHECKING`."""
+    return {module.split(".")[0] for module in modules(path) - {LIGHT}}
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "hpo").rglob("*.py")), ids=lambda path: path.stem)
@@ -87,6 +108,16 @@ def test_only_settings_reads_the_environment_and_nobody_reads_pickles(path: Path
             if isinstance(node, ast.Call) and ast.unparse(node.func) in ("os.environ.get", "os.getenv"):
                 raise AssertionError(f"{path.name}:{node.lineno} reads the environment")
     assert "pickle" not in imports(path)
+
+
+def test_imports_between_packages_point_one_way() -> None:
+    folders = {path.name for path in (ROOT / "hpo").iterdir() if (path / "__init__.py").exists()}
+    assert folders == set(ORDER)
+    for index, package in enumerate(ORDER):
+        for path in (ROOT / "hpo" / package).glob("*.py"):
+            used = {module.split(".")[1] for module in modules(path) if module.startswith("hpo.")}
+            wrong = used & {*ORDER[index + 1 :], "cli", "start"}
+            assert not wrong, f"{path.relative_to(ROOT)} imports {', '.join(wrong)}"
 
 
 def test_public_names_are_these() -> None:

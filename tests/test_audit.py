@@ -11,9 +11,9 @@ from mlflow import MlflowClient
 from study_samples import open_study, report, scheduler_of
 from typed import typed
 
-from hpo.audit import audit, examine
-from hpo.repair import mend
-from hpo.searcher import Searcher
+from hpo.audit.agreement import audit, examine
+from hpo.audit.repair import mend
+from hpo.search.searcher import Searcher
 from hpo.study import Study
 
 # -- MLflow -----------------------------------------------------------------------------------------------------------

@@ -13,8 +13,9 @@ import torch
 from study_samples import open_study
 
 import hpo
-from hpo import export, settings
+from hpo import settings
 from hpo.errors import SpecError
+from hpo.model import export
 from trainers.checkpoint import digest, save
 from trainers.config import TrainConfig
 from trainers.data import load

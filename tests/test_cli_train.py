@@ -16,7 +16,7 @@ from sklearn.datasets import load_digits
 from sklearn.metrics import precision_recall_fscore_support
 
 from hpo import settings_for, spec
-from hpo.training import Training
+from hpo.model.training import Training
 
 ROOT = Path(__file__).parent.parent
 QUICK = ("train", "--space", "search_spaces/quickstart.yaml", "--set", "lr=0.03", "--set", "batch_size=32")

@@ -1,7 +1,7 @@
 """When an epoch takes so long that its trial must hang."""
 
-from hpo import clock
-from hpo.clock import Clock
+from hpo.search import clock
+from hpo.search.clock import Clock
 
 
 class Hands:

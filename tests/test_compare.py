@@ -8,11 +8,11 @@ import pytest
 from study_samples import confirmed, open_study, run
 from typer.testing import CliRunner
 
-from hpo import confirmation
 from hpo.cli import app
-from hpo.compare import Comparison, compare
 from hpo.errors import NoUsableTrial, SpecError
-from hpo.standing import difference
+from hpo.winner import confirmation
+from hpo.winner.comparison import Comparison, compare
+from hpo.winner.standing import difference
 
 
 def test_welchs_interval_is_that_of_scipy_and_holds_the_truth_as_often_as_it_says() -> None:

@@ -10,13 +10,15 @@ from mlflow import MlflowClient
 from study_samples import confirmed, open_study, run
 
 import hpo
-from hpo import confirmation, spec, summary
-from hpo.confirmation import Confirmation
+from hpo import spec
+from hpo.commands import summary
 from hpo.errors import NoUsableTrial, SpecError, StudyOwned
-from hpo.lease import Lease
 from hpo.space.sections import Winner
+from hpo.store.lease import Lease
 from hpo.study import Study
-from hpo.winner import candidate
+from hpo.winner import confirmation
+from hpo.winner.candidate import candidate
+from hpo.winner.confirmation import Confirmation
 
 
 def space(name: str, rates: tuple[float, ...] = (0.1, 0.2), **options: Any) -> dict:

@@ -15,9 +15,9 @@ from study_samples import open_study, report, scheduler_of
 
 from hpo import settings
 from hpo.errors import SpecError
-from hpo.lease import Lease
-from hpo.recovery import recover
-from hpo.searcher import Searcher
+from hpo.search.recovery import recover
+from hpo.search.searcher import Searcher
+from hpo.store.lease import Lease
 from hpo.study import Study
 
 
@@ -89,11 +89,11 @@ def test_the_runs_of_somebody_else_in_the_experiment_stay(settled: Study) -> Non
 
 
 STEPS = {
-    "MLflow's runs": "hpo.projection.delete_runs",
+    "MLflow's runs": "hpo.tracking.projection.delete_runs",
     "files": "shutil.rmtree",
-    "our trials": "hpo.ledger.Ledger.delete_trials",
+    "our trials": "hpo.store.ledger.Ledger.delete_trials",
     "Optuna's study": "optuna.delete_study",
-    "our study": "hpo.ledger.Ledger.delete_study",
+    "our study": "hpo.store.ledger.Ledger.delete_study",
 }
 
 
@@ -101,7 +101,7 @@ STEPS = {
 @pytest.mark.parametrize("step", STEPS)
 def test_killed_at_any_step_it_finishes_when_typed_again(step: str, settled: Study) -> None:
     killing = f"""
-import os, signal, shutil, optuna, hpo.projection, hpo.ledger
+import os, signal, shutil, optuna, hpo.tracking.projection, hpo.store.ledger
 path, call = {STEPS[step]!r}.rsplit(".", 1)
 owner = eval(path)
 original = getattr(owner, call)
@@ -124,7 +124,7 @@ setattr(owner, call, dying)
 @pytest.mark.parametrize("step", ["our trials", "Optuna's study", "our study"])
 def test_what_a_killed_delete_leaves_is_a_study_that_opens_and_goes_on(step: str, settled: Study) -> None:
     killing = f"""
-import os, signal, shutil, optuna, hpo.projection, hpo.ledger
+import os, signal, shutil, optuna, hpo.tracking.projection, hpo.store.ledger
 owner, call = eval({STEPS[step]!r}.rsplit(".", 1)[0]), {STEPS[step]!r}.rsplit(".", 1)[1]
 setattr(owner, call, lambda *arguments, **named: os.kill(os.getpid(), signal.SIGKILL))
 """
@@ -155,12 +155,12 @@ def test_a_study_that_is_being_run_is_left_alone(settled: Study) -> None:
 
 def test_nobody_takes_a_study_while_it_is_deleted(settled: Study) -> None:
     trying = """
-import hpo.projection
+import hpo.tracking.projection
 from hpo import settings
 from hpo.errors import StudyOwned
 from hpo.lease import Lease
 from hpo.study import Study
-original = hpo.projection.delete_runs
+original = hpo.tracking.projection.delete_runs
 def watched(*arguments):
     try:
         with Lease(Study.load("study", settings.resolve())):
@@ -168,7 +168,7 @@ def watched(*arguments):
     except StudyOwned:
         print("owned")
     original(*arguments)
-hpo.projection.delete_runs = watched
+hpo.tracking.projection.delete_runs = watched
 """
     assert delete(settled, trying).stdout == "owned\ndeleted study study\n"
 

@@ -16,7 +16,7 @@ from typed import typed
 
 import hpo
 from hpo import settings, spec
-from hpo.disk import Forecast, forecast
+from hpo.audit.disk import Forecast, forecast
 from hpo.study import Study
 from trainers import TrainConfig
 from trainers.size import state_bytes

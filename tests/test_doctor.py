@@ -20,14 +20,16 @@ from study_samples import open_study, scheduler_of
 from typed import typed
 from waiting import wait_until
 
-from hpo import cli, orphans, settings, tracking
-from hpo.audit import audit
+from hpo import cli, settings
+from hpo.audit import orphans
+from hpo.audit.agreement import audit
+from hpo.audit.repair import mend
+from hpo.audit.surroundings import gpus
 from hpo.errors import StudyOwned
-from hpo.lease import Lease
-from hpo.repair import mend
-from hpo.searcher import Searcher
+from hpo.search.searcher import Searcher
+from hpo.store.lease import Lease
 from hpo.study import Study
-from hpo.surroundings import gpus
+from hpo.tracking import process as tracking
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,13 +12,14 @@ from optuna.search_space import intersection_search_space
 from study_samples import TREE, open_study, run_all
 
 import hpo
-from hpo import settings, spec, summary
-from hpo.audit import audit
+from hpo import settings, spec
+from hpo.audit.agreement import audit
+from hpo.commands import summary
+from hpo.editing.extension import extend, preview
 from hpo.errors import SpecError, StudyOwned, Unavailable
-from hpo.extension import extend, preview
-from hpo.lease import Lease
-from hpo.searcher import Searcher
+from hpo.search.searcher import Searcher
 from hpo.settings import Settings
+from hpo.store.lease import Lease
 from hpo.study import Study
 
 NARROW = {
@@ -192,7 +193,7 @@ def test_an_extension_is_done_as_a_whole_or_not_at_all(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("hpo.history.write_in", killed)  # after Optuna's tables, before ours
+        patch.setattr("hpo.store.history.write_in", killed)  # after Optuna's tables, before ours
         with pytest.raises(KeyboardInterrupt):
             extend("study", space(), study.settings)
     again = study.afresh()

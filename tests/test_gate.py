@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from hpo import gate
 from hpo.errors import SpecError
-from hpo.gate import Champion, Measured
+from hpo.promotion import gate
+from hpo.promotion.gate import Champion, Measured
 from hpo.space.sections import Gate
 
 GOOD = Measured(records={"seed": 0, "code": "a"}, gap=0.1, size=400 * 10**6, quantised=None, p95_ms=20.0)

@@ -14,7 +14,7 @@ from study_samples import TREE
 from waiting import wait_until
 
 from hpo import settings, spec
-from hpo.lease import holder
+from hpo.store.lease import holder
 from hpo.study import Study
 
 

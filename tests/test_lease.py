@@ -13,8 +13,8 @@ import sqlalchemy as sql
 from study_samples import open_study
 
 from hpo.errors import StudyOwned
-from hpo.lease import Lease, holder
-from hpo.tables import studies
+from hpo.store.lease import Lease, holder
+from hpo.store.tables import studies
 
 
 def test_the_lease_keeps_a_second_driver_out_until_the_first_is_gone(home: Path, storage: str) -> None:

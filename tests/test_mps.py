@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hpo import mps
+from hpo.cluster import mps
 
 CONTROL = """#!/bin/sh
 # keeps whether the service runs in a file of the folder that the environment names

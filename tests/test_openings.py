@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from hpo import openings, settings
+from hpo import settings
+from hpo.model import openings
 
 
 def test_a_line_that_was_cut_short_costs_no_other(home: Path) -> None:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from hpo import packing
-from hpo.packing import Measured, choose, fitting, gains, lower, worth_measuring
+from hpo.cluster import packing
+from hpo.cluster.packing import Measured, choose, fitting, gains, lower, worth_measuring
 
 H100_MB = 80_000.0
 

@@ -18,12 +18,12 @@ from study_samples import TREE, open_study, report, scheduler_of
 from waiting import wait_until
 
 import hpo
-from hpo import database, patience
 from hpo.errors import Unavailable
-from hpo.lease import Lease
-from hpo.patience import Patience
-from hpo.searcher import Searcher
-from hpo.storage import STORAGE_ERRORS
+from hpo.search.searcher import Searcher
+from hpo.store import database, patience
+from hpo.store.lease import Lease
+from hpo.store.patience import Patience
+from hpo.store.storage import STORAGE_ERRORS
 from hpo.study import Study
 
 

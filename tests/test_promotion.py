@@ -22,15 +22,19 @@ from promotable import STRONG, WEAK, copied
 from servers import MlflowServer, free_port
 from study_samples import open_study
 
-from hpo import bundle, cli, confirmation, evaluation, openings, promoted, settings
+from hpo import cli, settings
 from hpo.errors import NoUsableTrial, SpecError, Unavailable
-from hpo.promotion import Promotion, Wish, promote
-from hpo.promotions import Promotions, alone
-from hpo.registry import Registry
-from hpo.rollback import rollback
+from hpo.model import evaluation, openings
+from hpo.promotion import bundle
+from hpo.promotion import summary as promoted
+from hpo.promotion.journal import Promotions, alone
+from hpo.promotion.promote import Promotion, Wish, promote
+from hpo.promotion.registry import Registry
+from hpo.promotion.rollback import rollback
 from hpo.space.sections import Winner
 from hpo.study import Study
-from hpo.winner import candidate
+from hpo.winner import confirmation
+from hpo.winner.candidate import candidate
 from trainers.decoding import decode
 from trainers.predict import Predictor
 from trainers.sources import read

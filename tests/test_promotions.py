@@ -5,7 +5,7 @@ from typing import Any
 
 from study_samples import open_study
 
-from hpo.promotions import PROMOTED, UNDOING, UNDONE, Promotions, settle
+from hpo.promotion.journal import PROMOTED, UNDOING, UNDONE, Promotions, settle
 from hpo.study import Study
 
 

@@ -11,10 +11,10 @@ from mlflow import MlflowClient
 from study_samples import open_study, report, scheduler_of
 
 import hpo
-from hpo import columns
-from hpo.provenance import provenance
-from hpo.searcher import Searcher
-from hpo.trial import Assignment, Attempt
+from hpo.search.searcher import Searcher
+from hpo.store import columns
+from hpo.workers.provenance import provenance
+from hpo.workers.trial import Assignment, Attempt
 
 
 def git(folder: Path, *words: str) -> str:

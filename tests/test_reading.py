@@ -15,7 +15,7 @@ from study_samples import open_study
 from typed import typed
 
 from hpo import settings
-from hpo.audit import examine
+from hpo.audit.agreement import examine
 from hpo.errors import SpecError
 from hpo.study import Study
 

@@ -8,14 +8,16 @@ import pytest
 from optuna.trial import TrialState
 from study_samples import TREE, confirmed, open_study, report, run, scheduler_of
 
-from hpo import rebuild, records, spec
-from hpo.audit import audit
-from hpo.promotions import PROMOTED, REFUSED, UNDONE, Promotions
-from hpo.recovery import recover
-from hpo.scheduler import Scheduler
-from hpo.searcher import Searcher
+from hpo import spec
+from hpo.audit import rebuild
+from hpo.audit.agreement import audit
+from hpo.promotion.journal import PROMOTED, REFUSED, UNDONE, Promotions
+from hpo.search.recovery import recover
+from hpo.search.scheduler import Scheduler
+from hpo.search.searcher import Searcher
+from hpo.store import records
 from hpo.study import Study
-from hpo.trial import Checkpoint
+from hpo.workers.trial import Checkpoint
 
 
 def test_recover_puts_running_trials_back_with_what_only_we_know(home: Path, storage: str) -> None:

@@ -13,10 +13,10 @@ from study_samples import open_study
 from typed import typed
 
 from hpo import settings
-from hpo.audit import audit
+from hpo.audit.agreement import audit
+from hpo.audit.repair import mend
 from hpo.errors import Unavailable
-from hpo.recovery import recover
-from hpo.repair import mend
+from hpo.search.recovery import recover
 from hpo.study import Study
 from trainers import checkpoint
 

@@ -9,10 +9,10 @@ import pytest
 from study_samples import open_study, scheduler_of
 
 from hpo.errors import HpoError, SpecError
-from hpo.reproduce import judge, reproduce
-from hpo.searcher import Searcher
+from hpo.search.searcher import Searcher
 from hpo.study import Study
-from hpo.trial import Attempt
+from hpo.winner.reproduce import judge, reproduce
+from hpo.workers.trial import Attempt
 
 DIGITS = {"model": "lightweight_cnn_gap", "dataset": {"name": "digits", "limit": 200}, "epochs": 2}
 FACTS = {"git_commit": "a", "git_dirty": False, "device": "cpu", "versions": {"torch": "2"}, "dataset_fingerprint": "f"}

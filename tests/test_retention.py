@@ -10,11 +10,11 @@ import sqlalchemy as sql
 from study_samples import open_study, report, scheduler_of
 from typed import typed
 
-from hpo.plan import plan_again
-from hpo.retention import Retention
-from hpo.searcher import Searcher
+from hpo.commands.plan import plan_again
+from hpo.search.retention import Retention
+from hpo.search.searcher import Searcher
 from hpo.study import Study
-from hpo.trial import Checkpoint
+from hpo.workers.trial import Checkpoint
 from trainers import checkpoint
 
 BALLAST = 400_000

@@ -10,11 +10,11 @@ from typer.testing import CliRunner
 
 import hpo
 from hpo import spec
-from hpo.audit import audit
+from hpo.audit.agreement import audit
 from hpo.cli import app
+from hpo.editing.retry import retry
 from hpo.errors import SpecError, StudyOwned
-from hpo.lease import Lease
-from hpo.retry import retry
+from hpo.store.lease import Lease
 from hpo.study import Study
 
 TPE = {"sampler": {"type": "tpe", "startup_trials": 2}}

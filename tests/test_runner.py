@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import synthetic
 
-from hpo import runner
-from hpo.runner import Runner
-from hpo.trial import Assignment
+from hpo.workers import runner
+from hpo.workers.runner import Runner
+from hpo.workers.trial import Assignment
 
 
 @pytest.fixture

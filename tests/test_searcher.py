@@ -7,8 +7,8 @@ import pytest
 from optuna.trial import TrialState
 
 from hpo import settings, spec
-from hpo.recovery import recover
-from hpo.searcher import Searcher
+from hpo.search.recovery import recover
+from hpo.search.searcher import Searcher
 from hpo.study import Study
 
 
@@ -100,7 +100,7 @@ def test_a_random_point_survives_a_kill_between_its_parameters(home: Path, monke
     storage = f"sqlite:///{home}/killed.db"
     study = open_study(home, storage, **options)
     with monkeypatch.context() as patch:
-        patch.setattr("hpo.searcher._suggest", _dies_after_the_first(study))
+        patch.setattr("hpo.search.searcher._suggest", _dies_after_the_first(study))
         searcher = Searcher(study)
         with pytest.raises(KeyboardInterrupt):
             searcher.next()
@@ -111,7 +111,7 @@ def test_a_random_point_survives_a_kill_between_its_parameters(home: Path, monke
 
 
 def _dies_after_the_first(study: Study) -> Any:
-    from hpo.searcher import _suggest
+    from hpo.search.searcher import _suggest
 
     calls = iter([_suggest])  # the first call draws the point in memory
 

@@ -10,14 +10,16 @@ from audit import disagreements
 from mlflow import MlflowClient
 
 import hpo
-from hpo import packing, settings, spec, summary
-from hpo.packing import Measured
-from hpo.probe import ProbeError, probe
-from hpo.scheduler import Scheduler
-from hpo.searcher import Searcher
-from hpo.sharing import Sharing
+from hpo import settings, spec
+from hpo.cluster import packing
+from hpo.cluster.packing import Measured
+from hpo.cluster.probe import ProbeError, probe
+from hpo.cluster.sharing import Sharing
+from hpo.commands import summary
+from hpo.search.scheduler import Scheduler
+from hpo.search.searcher import Searcher
 from hpo.study import Study
-from hpo.trial import Assignment, Report
+from hpo.workers.trial import Assignment, Report
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
@@ -48,7 +50,7 @@ def test_auto_measures_with_the_first_trial_and_records_what_it_chose(
     home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(packing, "PAYS_FROM", 0.0)
-    monkeypatch.setattr("hpo.probe.SECONDS", 0.2)
+    monkeypatch.setattr("hpo.cluster.probe.SECONDS", 0.2)
     study = hpo.run(digits("auto"), home=home, progress=True)
 
     (row,) = study.ledger.packings(study.id)

@@ -4,7 +4,7 @@ from statistics import stdev
 
 import pytest
 
-from hpo.standing import Standing, rank, same_as_first, simultaneous
+from hpo.winner.standing import Standing, rank, same_as_first, simultaneous
 
 
 def standing(trial: int, *fresh: float, searched: float = 0.0, failed: int = 0) -> Standing:

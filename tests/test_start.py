@@ -13,7 +13,7 @@ import yaml
 
 import hpo
 from hpo.errors import SpecError
-from hpo.imports import uncollected
+from hpo.workers.imports import uncollected
 
 SPACE = {
     "name": "start",

@@ -12,14 +12,15 @@ import pytest
 from optuna.trial import TrialState
 from study_samples import TREE, open_study, report, scheduler_of
 
-from hpo import settings, summary
+from hpo import settings
+from hpo.commands import summary
 from hpo.errors import NoUsableTrial, SpecError, Unavailable
 from hpo.masking import masked
-from hpo.scheduler import Event
-from hpo.searcher import Searcher
+from hpo.search.scheduler import Event
+from hpo.search.searcher import Searcher
 from hpo.study import Study
-from hpo.trial import Checkpoint, Report
 from hpo.wording import assignments
+from hpo.workers.trial import Checkpoint, Report
 
 
 def test_a_file_database_is_in_wal_mode_and_private(home: Path) -> None:

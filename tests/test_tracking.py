@@ -15,11 +15,12 @@ from servers import MlflowServer
 from study_samples import TREE, open_study, report, scheduler_of
 from waiting import wait_until
 
-from hpo import records, settings, spec
-from hpo.projection import Projection, Task, client
-from hpo.searcher import Searcher
+from hpo import settings, spec
+from hpo.search.searcher import Searcher
+from hpo.store import records
 from hpo.study import Study
-from hpo.tracking import Tracking, task_of
+from hpo.tracking.process import Tracking, task_of
+from hpo.tracking.projection import Projection, Task, client
 
 EPOCHS = 3
 DIES_IN_A_MIGRATION = """

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from hpo.runner import Runner
-from hpo.trial import Assignment, Attempt, Checkpoint, Report, failure
+from hpo.workers.runner import Runner
+from hpo.workers.trial import Assignment, Attempt, Checkpoint, Report, failure
 
 HERE = "test_trial"
 

@@ -8,14 +8,15 @@ import pytest
 from study_samples import TREE, open_study, run_all
 
 import hpo
-from hpo import history, spec
-from hpo.audit import audit
+from hpo import spec
+from hpo.audit.agreement import audit
+from hpo.editing.warm_start import first_entry
 from hpo.errors import NoUsableTrial, SpecError
-from hpo.lease import Lease
 from hpo.settings import Settings
 from hpo.spec import SearchSpec
+from hpo.store import history
+from hpo.store.lease import Lease
 from hpo.study import Study
-from hpo.warm_start import first_entry
 
 PARAMETERS = {
     "lr": {"values": [0.1, 0.2, 0.3]},

@@ -21,7 +21,7 @@ from audit import disagreements, mlflow_runs
 
 import hpo
 from hpo.errors import HpoError
-from hpo.storage import STORAGE_ERRORS
+from hpo.store.storage import STORAGE_ERRORS
 from hpo.study import Study
 
 Point = tuple[float, float]

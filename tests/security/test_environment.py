@@ -4,7 +4,8 @@ import os
 
 import pytest
 
-from hpo import mps, settings
+from hpo import settings
+from hpo.cluster import mps
 
 SECRET = {
     "OPTUNA_STORAGE": "postgresql://host/db",
@@ -63,7 +64,7 @@ def test_ray_tune_sends_no_key_to_workers(monkeypatch: pytest.MonkeyPatch) -> No
     """It copies what it finds in the driver's environment into that of each worker."""
     from ray.tune.execution import class_cache
 
-    import hpo.tuner  # noqa: F401 - it takes them off Tune's list
+    import hpo.search.tuner  # noqa: F401 - it takes them off Tune's list
 
     assert [name for name in class_cache.ENV_VARS_TO_PROPAGATE if settings.is_secret(name)] == []
     assert "RAY_CHDIR_TO_TRIAL_DIR" in class_cache.ENV_VARS_TO_PROPAGATE, "the list is another one by now"

@@ -13,7 +13,7 @@ from hpo import settings, spec
 from hpo.errors import SpecError
 from hpo.masking import redacted
 from hpo.study import Study
-from hpo.tracking import Tracking
+from hpo.tracking.process import Tracking
 
 SECRET = "se/same & ö"
 QUOTED = "se%2Fsame%20%26%20%C3%B6"

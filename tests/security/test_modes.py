@@ -13,8 +13,9 @@ import pytest
 from bomb import MARK, Bomb
 
 import hpo
-from hpo import evaluation, settings, spec
-from hpo.training import Training
+from hpo import settings, spec
+from hpo.model import evaluation
+from hpo.model.training import Training
 from trainers import downloaded
 from trainers.cache import remembered
 from trainers.config import DatasetConfig

@@ -6,7 +6,7 @@ import pytest
 
 from hpo import settings, spec
 from hpo.errors import SpecError
-from hpo.training import Training
+from hpo.model.training import Training
 from trainers.folders import inside, private
 
 TREE = {

@@ -11,17 +11,19 @@ import pytest
 import yaml
 from rich.console import Console
 
-from hpo import cli, doctor, settings, spec, summary
-from hpo.cli_data import _print_counts, _print_skipped
+from hpo import cli, settings, spec
+from hpo.audit import doctor
+from hpo.commands import summary
+from hpo.commands.data import _print_counts, _print_skipped
+from hpo.commands.plan import plan
 from hpo.errors import StudyOwned
-from hpo.lease import Lease
-from hpo.plan import plan
-from hpo.progress import Progress
-from hpo.scheduler import Event, Scheduler
-from hpo.searcher import Searcher
+from hpo.search.progress import Progress
+from hpo.search.scheduler import Event, Scheduler
+from hpo.search.searcher import Searcher
+from hpo.store.lease import Lease
 from hpo.study import Study
-from hpo.trial import Report
 from hpo.wording import csv_cell, plain
+from hpo.workers.trial import Report
 
 STEERS = "\x1b[31mred\x1b]0;title\x07\x9b2J\u202etxt [bold]"
 WRITTEN = r"\x1b[31mred\x1b]0;title\x07\x9b2J\u202etxt [bold]"

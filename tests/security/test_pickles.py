@@ -13,9 +13,9 @@ import torch
 from bomb import MARK, Bomb
 from study_samples import open_study, scheduler_of
 
-from hpo.searcher import Searcher
+from hpo.search.searcher import Searcher
 from hpo.study import Study
-from hpo.trial import Attempt
+from hpo.workers.trial import Attempt
 from trainers import checkpoint
 
 ROOT = Path(__file__).parents[2]

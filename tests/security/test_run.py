@@ -165,8 +165,8 @@ def test_the_search_ran_and_was_watched(seen: Seen) -> None:
     assert seen.code == 0, seen.output
     assert len(seen.journal) == 3
     assert len(seen.of("ray::")) >= 1
-    assert len(seen.of("hpo.sender")) == 1
-    assert any(SENTINEL in each for each in seen.of("hpo.sender").values()), "the sender needs the password"
+    assert len(seen.of("hpo.tracking.sender")) == 1
+    assert any(SENTINEL in each for each in seen.of("hpo.tracking.sender").values()), "the sender needs the password"
 
 
 def test_no_password_in_any_file_or_output(seen: Seen) -> None:
@@ -223,7 +223,7 @@ def test_no_usage_statistics(seen: Seen) -> None:
 
 def test_no_telemetry_of_mlflow() -> None:
     """In a process as the sender is, and not because MLflow sees that it is being tested."""
-    code = "import hpo.projection, mlflow.environment_variables as v; print(v.MLFLOW_DISABLE_TELEMETRY.get())"
+    code = "import hpo.tracking.projection, mlflow.environment_variables as v; print(v.MLFLOW_DISABLE_TELEMETRY.get())"
     known = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW", "DO_NOT_TRACK"))}
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, env=known, check=True

@@ -1,0 +1,1 @@
+"""Where trials run: the Ray cluster and shares of its cards."""

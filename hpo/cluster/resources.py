@@ -1,0 +1,164 @@
+"""Where trials run: the Ray cluster."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import signal
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
+from typing import Any, TypeVar
+
+import ray
+
+from hpo.cluster import guard, mps
+from hpo.errors import Unavailable
+from hpo.masking import redacted
+from hpo.settings import ray_folder, without_secrets
+
+__all__ = ["cluster", "cpus_per_card", "is_up"]
+
+T = TypeVar("T")
+
+NICE = 5  # of 19
+
+
+def cpus_per_card() -> float:
+    """Processors for each card, on the machine that has fewest."""
+    machines = [each["Resources"] for each in ray.nodes() if each["Alive"] and each["Resources"].get("GPU")]
+    return min((float(each.get("CPU", 0) / each["GPU"]) for each in machines), default=0.0)
+
+
+def is_up() -> bool:
+    """Whether this process is in a cluster already."""
+    return bool(ray.is_initialized())
+
+
+@contextmanager
+def cluster(
+    address: str | None,
+    meanwhile: Callable[[], T],
+    *,
+    insecure: bool = False,
+    sharing: bool = False,
+    say: Callable[[str], None] = print,
+) -> Iterator[tuple[dict[str, float], T]]:
+    """Join the cluster at `address`, or start one on this machine, and call `meanwhile` in a thread beside.
+
+    Half of Ray's start is waiting for processes. Ray itself starts in the caller's thread, the main one: it hangs in
+    any other. Yields what the cluster has, as {"CPU": 2.0, "GPU": 1.0}, and what `meanwhile` returned.
+    A cluster that this process is in already is used and left running. `insecure`: the one at `address` may be one that
+    asks for no token. `sharing`: trials may share cards, for which one that starts here gets NVIDIA's service where it
+    can be had; `say` is told where it does not work.
+
+    Raises:
+        SpecError: the cluster asks for no token and is not to be `insecure`, or asks for one and none is at hand.
+        Unavailable: nothing answers at the address.
+        Whatever `meanwhile` raises.
+    """
+    address = None if address == "local" else address  # Ray's word for one that starts here
+    if is_up():
+        yield ray.cluster_resources(), meanwhile()
+        return
+    with mps.service(say) if sharing and not address else nullcontext(), _session(address) as session:
+        with ThreadPoolExecutor(1) as beside:
+            result = beside.submit(_yielding, meanwhile)
+            _start(address, session, insecure=insecure)
+        try:
+            yield ray.cluster_resources(), result.result()
+        finally:
+            with _undisturbed():
+                ray.shutdown()
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Let nobody break off what takes a second or two and ends everything anyway."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _yielding(work: Callable[[], T]) -> T:
+    """Do work that may wait: it fills the pauses of Ray's start and must not lengthen it."""
+    if sys.platform == "linux":  # where a thread has a priority of its own
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
+    return work()
+
+
+@contextmanager
+def _session(address: str | None) -> Iterator[str | None]:
+    """A folder for what Ray writes in a cluster that starts here: what trials print too, in files that all may read.
+
+    It lies in one that is this user's alone, because Ray opens its own to everybody, and both go at the end.
+    """
+    if address:
+        yield None
+        return
+    with tempfile.TemporaryDirectory(prefix="hpo-", dir=ray_folder(), ignore_cleanup_errors=True) as folder:
+        yield f"{folder}/r"
+
+
+def _start(address: str | None, session: str | None, *, insecure: bool) -> None:
+    _ray_environment()
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    try:
+        if address:
+            guard.check(address, insecure=insecure)
+            ray.init(address=address, **quiet)
+        else:
+            # workers inherit the environment of the Ray processes that start here
+            with without_secrets(), guard.loopback(), guard.private_token():
+                # the store holds no data sets: 100 MB are plenty, where Ray would take 30% of the memory
+                ray.init(
+                    address="local",
+                    include_dashboard=False,
+                    object_store_memory=100 * 2**20,
+                    _temp_dir=session,
+                    **quiet,
+                )
+        # Ray ends once more as Python does, and shows where it was interrupted; what is registered last comes first
+        atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
+    except ConnectionError as error:
+        raise Unavailable(f"no Ray cluster answers at {address!r}: {redacted(error)}") from error
+
+
+def tune_environment(slots: int) -> None:
+    """Ray Tune's settings that exist as environment variables only."""
+    os.environ.update(
+        RAY_AIR_NEW_OUTPUT="0",
+        TUNE_DISABLE_AUTO_CALLBACK_LOGGERS="1",
+        TUNE_DISABLE_SIGINT_HANDLER="1",  # the driver has its own
+        TUNE_DISABLE_STRICT_METRIC_CHECKING="1",
+        TUNE_GLOBAL_CHECKPOINT_S="100000",  # its state is never read: SQL owns the truth
+        TUNE_MAX_PENDING_TRIALS_PG=str(slots),  # 1 by default with an own searcher: slots would never fill
+    )
+
+
+def _ray_environment() -> None:
+    """Ray's settings that exist as environment variables only; must be set before Ray starts."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Of what a worker prints, its last 10 to 20 MB are kept; without a limit all of it is.
+    os.environ.setdefault("RAY_ROTATION_MAX_BYTES", str(10**7))
+    os.environ.setdefault("RAY_ROTATION_BACKUP_COUNT", "1")
+    # The monitor kills healthy workers too, and Ray Tune 2.60 ends the whole search over one that it killed. Without it
+    # the kernel kills the worker that is largest, which is a lost worker like any other.
+    os.environ.setdefault("RAY_memory_monitor_refresh_ms", "0")
+    # The raylet looks for its object store before that listens, and by default looks again a whole second later, ten
+    # times. Look often instead, for as long.
+    os.environ.setdefault("RAY_raylet_client_connect_timeout_milliseconds", "20")
+    os.environ.setdefault("RAY_raylet_client_num_connect_attempts", "500")
+    # Workers come up while this process still waits for the node, and it does not wait for them.
+    os.environ.setdefault("RAY_enable_worker_prestart", "1")
+    os.environ.setdefault("RAY_prestart_worker_first_driver", "0")

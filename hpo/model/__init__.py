@@ -1,0 +1,1 @@
+"""One model without a search: train, score, ask, export."""

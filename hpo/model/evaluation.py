@@ -1,0 +1,150 @@
+"""Scores and predictions of trained networks, as the commands print them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from hpo.errors import SpecError
+from hpo.model import openings
+from hpo.settings import Settings
+from hpo.wording import number, plain
+
+__all__ = ["evaluate", "predict", "show"]
+
+PARTS = ("val", "test")
+AVERAGES = tuple(f"{kind}_{score}" for kind in ("macro", "weighted") for score in ("precision", "recall", "f1"))
+SHOWN_CLASSES = 20
+"""A confusion matrix of more is for programs."""
+
+
+def evaluate(paths: Sequence[Path], *, part: str, tta: bool, device: str | None, settings: Settings) -> dict[str, Any]:
+    """Score networks, averaged where there are several, on a part of the first one's dataset.
+
+    An opening of the test part is appended to `test-openings.jsonl` in the home folder.
+
+    Raises:
+        SpecError: a checkpoint cannot be used, there is no such part, or the pictures are not those it was trained on.
+    """
+    if part not in PARTS:
+        raise SpecError(f"part {part!r} is not one of {', '.join(PARTS)}")
+    from trainers.data import load, load_test
+    from trainers.evaluate import evaluate as score
+
+    predictor = _predictor(paths, tta=tta, device=device)
+    config, where = predictor.members[0].config.dataset, str(predictor.device)
+    try:
+        if part == "val":
+            split = load(config, settings.datasets, where)
+            images, labels, data, classes = split.val_images, split.val_labels, split.fingerprint, split.classes
+            _require_same_split(predictor, paths, data)
+        else:
+            test = load_test(config, settings.datasets, where)
+            images, labels, data, classes = test.images, test.labels, test.fingerprint, test.classes
+    except (OSError, ValueError) as error:
+        raise SpecError(str(error)) from error
+    if classes != predictor.classes:
+        raise SpecError(f"the dataset has classes {', '.join(classes)}; trained were {', '.join(predictor.classes)}")
+    if part == "test":
+        hashes = {path: member.sha256 for path, member in zip(paths, predictor.members, strict=True)}
+        noted = openings.note(settings, command="evaluate", data=data, checkpoints=hashes)
+    scores = score(
+        predictor.log_probabilities,
+        images,
+        labels,
+        classes=len(predictor.classes),
+        device=predictor.device,
+    )
+    low, high = scores.interval()
+    return {
+        "checkpoints": [str(path) for path in paths],
+        "part": part,
+        "pictures": scores.count,
+        "data": data,
+        "accuracy": scores.accuracy,
+        "accuracy_interval": [low, high],
+        "loss": scores.loss,
+        "top5": scores.top5,
+        **{name: getattr(scores, name) for name in AVERAGES},
+        "calibration_error": scores.calibration_error,
+        "passes_per_picture": predictor.passes,
+        "noted_in": str(noted) if part == "test" else None,
+        "classes": [
+            {"class": name, "precision": precision, "recall": recall, "f1": f1, "support": support}
+            for name, precision, recall, f1, support in zip(
+                predictor.classes, scores.precision, scores.recall, scores.f1, scores.support, strict=True
+            )
+        ],
+        "confusion": scores.confusion.tolist(),
+    }
+
+
+def predict(paths: Sequence[Path], images: Sequence[Path], *, tta: bool, device: str | None) -> list[dict[str, Any]]:
+    """Classify picture files; each row has image, label, probability, probabilities and error.
+
+    Raises:
+        SpecError: a checkpoint cannot be used.
+    """
+    return [asdict(each) for each in _predictor(paths, tta=tta, device=device).predict(images)]
+
+
+def show(result: dict[str, Any]) -> None:
+    """Print an evaluation for people."""
+    low, high = result["accuracy_interval"]
+    print(f"accuracy    {number(result['accuracy'])} (95% interval {number(low)} to {number(high)})")
+    print(f"pictures    {result['pictures']} of {result['part']}, data {result['data']}")
+    if result["part"] == "test":
+        print(f"opened      the test part; noted in {result['noted_in']}")
+    for key in ("loss", "top5", "calibration_error", "passes_per_picture"):
+        print(f"{key.replace('_', ' '):<19} {number(result[key])}")
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for column in result["classes"][0]:
+        table.add_column(column)
+    for row in result["classes"]:
+        cells = (number(value) if isinstance(value, float) else plain(str(value)) for value in row.values())
+        table.add_row(*map(Text, cells))
+    table.add_section()
+    for kind in ("macro", "weighted"):
+        scores = [number(result[f"{kind}_{score}"]) for score in ("precision", "recall", "f1")]
+        table.add_row(f"{kind} mean", *scores, str(result["pictures"]))
+    console = Console(highlight=False)
+    console.print(table)
+    if len(result["classes"]) > SHOWN_CLASSES:
+        return
+    names = [escape(plain(row["class"])) for row in result["classes"]]
+    confusion = Table("true \\ predicted", *names, box=None, padding=(0, 1, 0, 0))
+    for name, counts in zip(names, result["confusion"], strict=True):
+        confusion.add_row(name, *map(str, counts))
+    console.print()
+    console.print(confusion)
+
+
+def _predictor(paths: Sequence[Path], *, tta: bool, device: str | None) -> Any:
+    from trainers.predict import Predictor
+
+    for path in paths:
+        if not path.is_file():
+            raise SpecError(f"there is no checkpoint {path}; `hpo best NAME` and `hpo train` print where theirs are")
+        if path.suffix != ".pt":
+            raise SpecError(f"{path} is no checkpoint of the built-in trainer: those end in .pt")
+    try:
+        return Predictor.load(paths, tta=tta, device=device)
+    except (ValueError, RuntimeError) as error:  # RuntimeError: a device that is not there
+        raise SpecError(str(error)) from error
+
+
+def _require_same_split(predictor: Any, paths: Sequence[Path], data: str) -> None:
+    """Validation pictures are unseen only by networks that were trained on this very split."""
+    for path, member in zip(paths, predictor.members, strict=True):
+        if member.data != data:
+            raise SpecError(
+                f"{path} was trained on pictures or a split {member.data}, and the validation part here is of {data}: "
+                "some of it may have been trained on; use --part test, or the dataset as it was"
+            )

@@ -1,0 +1,1 @@
+"""From a winner to a served model: the gate, MLflow's registry, the alias."""

@@ -1,0 +1,1 @@
+"""One run of one study: which trial is next, what becomes of it, which checkpoints stay."""

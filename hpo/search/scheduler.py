@@ -1,0 +1,337 @@
+"""What becomes of a trial after each epoch: go on, stop early, end. Writes SQL; knows nothing of Ray."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
+from optuna.trial import Trial, TrialState
+
+from hpo.search.recovery import report_missing
+from hpo.search.retention import Retention
+from hpo.search.searcher import TRIAL, derive_seed
+from hpo.spec import SearchSpec
+from hpo.store import columns, records
+from hpo.study import Study, last_value
+from hpo.workers.trial import Assignment, Checkpoint, Report, bad_metric
+
+__all__ = ["Event", "Running", "Scheduler"]
+
+WARNINGS = 10  # that are kept of a trial
+
+
+@dataclass(kw_only=True)
+class Running:
+    """A trial at work."""
+
+    trial: Trial
+    assignment: Assignment
+    epoch: int
+    value: float | None
+    best_value: float | None
+    best_epoch: int | None
+    seconds: float  # of training, over all attempts
+    gpu: float  # share
+    gpu_seconds: float  # of a whole card, over all attempts
+    told_facts: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """Something that happened to a trial, for whoever shows the progress."""
+
+    kind: str  # start | epoch | warning | end
+    number: int
+    state: str
+    params: dict[str, Any]
+    epoch: int
+    value: float | None
+    error: str | None = None  # or the warning
+
+
+class Scheduler:
+    """The running trials of a driver, and every write about them.
+
+    Early stopping is Optuna's pruner over what SQL holds, so that a resumed search decides as an uninterrupted one. The
+    objective of a trial is its value at the last epoch it ran; the best epoch is recorded beside it.
+    """
+
+    def __init__(self, study: Study, notify: Callable[[Event], None]) -> None:
+        self._study = study
+        self._spec = study.spec
+        self._notify = notify
+        self._sign = self._spec.metric.sign
+        study.optuna.pruner = _pruner(self._spec)
+        self.running: dict[int, Running] = {}
+        counts = study.counts()
+        retried = sum("retry_of" in trial.user_attrs for trial in study.frozen_trials())
+        self.failures = counts.get("FAIL", 0) - retried  # a failure that is made up for is spent no more
+        self._best = max(study.complete().values(), key=lambda value: self._sign * value, default=None)
+        self._ended = sum(counts.get(state.name, 0) for state in TrialState if state.is_finished())
+        self.gpu_seconds = study.ledger.gpu_seconds(study.id)
+        self._checkpoints = Retention(study)
+        self._warned: set[str] = set()
+        self.epoch_time = self._spec.budget.epoch_time
+
+    # -- start --------------------------------------------------------------------------------------------------------
+
+    def start(self, trial: Trial, *, cpu: float, gpu: float, forecast_trials: float | None = None) -> Assignment | None:
+        """Record an attempt at a trial and say what the worker has to do; `forecast_trials`: like it in its process.
+
+        Returns None for a trial whose end its driver did not live to tell: it is told here.
+        """
+        seed = self._seed(trial)
+        resolved = self._spec.resolve(trial.params)
+        row = self._study.ledger.start_trial(
+            self._study.id, trial.number, seed=seed, gpu=gpu, record=self._start_record(trial, seed, resolved)
+        )
+        saved = None
+        if row["checkpoint"]:
+            saved = Checkpoint(path=row["checkpoint"], sha256=row["sha256"], epoch=row["checkpoint_epoch"])
+        assignment = Assignment(
+            number=trial.number,
+            attempt=row["attempt"],
+            seed=seed,
+            trainer=resolved,
+            recorded=row["epoch"],
+            checkpoint=saved,
+            checkpoints=self._study.settings.checkpoints,
+            folder=str(self._study.trial_folder(trial.number).relative_to(self._study.settings.checkpoints)),
+            datasets=self._study.settings.datasets,
+            cpu=cpu,
+            gpu=gpu,
+            import_paths=self._study.import_paths,
+            forecast_trials=forecast_trials,
+        )
+        self.running[trial.number] = Running(
+            trial=trial,
+            assignment=assignment,
+            epoch=row["epoch"],
+            value=None,
+            best_value=row["best_value"],
+            best_epoch=row["best_epoch"],
+            seconds=row["seconds"],
+            gpu=gpu,
+            gpu_seconds=row["gpu_seconds"],
+            told_facts=row["facts"] is not None,
+        )
+        self._tell_progress("start", self.running[trial.number], "RUNNING")
+        return assignment if self._goes_on(self.running[trial.number]) else None
+
+    def _goes_on(self, run: Running) -> bool:
+        """Take the decision after the last recorded epoch that a dead driver may not have come to."""
+        number = run.trial.number
+        epochs = self._study.ledger.epochs(self._study.id, number)
+        if not epochs:
+            return True
+        problem = self._problem(columns.metrics(epochs[-1]), epochs[-1]["epoch"])
+        if problem:
+            self.fail(number, problem)
+        elif epochs[-1]["epoch"] == run.assignment.trainer.get("epochs"):
+            self._complete(run)
+        elif run.trial.should_prune():
+            self._end(run, TrialState.PRUNED)
+        return number in self.running
+
+    def _start_record(self, trial: Trial, seed: int, resolved: dict[str, Any]) -> dict[str, Any]:
+        shown = self._spec.shown(trial.params)
+        return records.start(trial.number, seed=seed, params=shown, trainer=resolved, metric=self._spec.metric)
+
+    def _seed(self, trial: Trial) -> int:
+        if self._spec.confirms:
+            return int(trial.params["seed"])
+        return derive_seed(self._spec.sampler.seed, TRIAL, trial.number)
+
+    # -- epochs -------------------------------------------------------------------------------------------------------
+
+    def report(self, report: Report) -> bool:
+        """Take in a worker's report; returns whether the trial goes on."""
+        run = self.running[report.number]
+        if report.full:
+            self.requeue(report.number, f"the {report.full} was full: {report.error}")
+            return False
+        if report.error:
+            self.fail(report.number, report.error, report.traceback)
+            return False
+        self._note_warnings(run, report.warnings)
+        if report.epoch is not None:
+            problem = self._record(run, report)
+            if problem:
+                self.fail(report.number, problem)
+                return False
+        elif run.epoch == 0:
+            self.fail(report.number, "the trainer ended without yielding an epoch")
+            return False
+        if report.last:
+            self._complete(run)
+            return False
+        if run.trial.should_prune():
+            self._end(run, TrialState.PRUNED)
+            return False
+        limit = self._spec.budget.trial_time
+        if limit is not None and run.seconds >= limit:
+            self._end(
+                run, TrialState.PRUNED, error=f"stopped after {run.seconds:.0f} s, budget.trial_time is {limit:g}"
+            )
+            return False
+        return True
+
+    def _record(self, run: Running, report: Report) -> str | None:
+        """Write an epoch down; returns what is wrong with its numbers."""
+        assert report.epoch is not None
+        name = self._spec.metric.name
+        value = report.metrics.get(name)
+        run.epoch, run.value, run.seconds = report.epoch, value, run.seconds + report.seconds
+        run.gpu_seconds += report.seconds * run.gpu
+        self.gpu_seconds += report.seconds * run.gpu
+        if value is not None and (run.best_value is None or self._sign * (value - run.best_value) > 0):
+            run.best_value, run.best_epoch = value, report.epoch
+        introduction: dict[str, Any] | None = None
+        changed: dict[str, Any] = {
+            "seconds": run.seconds,
+            "gpu_seconds": run.gpu_seconds,
+            "best_value": run.best_value,
+            "best_epoch": run.best_epoch,
+        }
+        if report.facts is not None and not run.told_facts:
+            changed["facts"] = json.dumps(report.facts)
+            shown = self._spec.shown(run.trial.params)
+            introduction = records.facts(report.facts, params=shown, config=report.config)
+        if report.checkpoint:
+            saved = report.checkpoint
+            changed |= {"checkpoint": saved.path, "sha256": saved.sha256, "checkpoint_epoch": saved.epoch}
+            run.assignment = replace(run.assignment, checkpoint=saved)
+        run.assignment = replace(run.assignment, recorded=report.epoch)
+        self._study.ledger.add_epoch(
+            self._study.id,
+            report.number,
+            epoch=report.epoch,
+            attempt=report.attempt,
+            metrics=report.metrics,
+            introduction=introduction,
+            **changed,
+        )
+        run.told_facts = run.told_facts or introduction is not None
+        if value is not None:
+            run.trial.report(value, report.epoch)
+            self._tell_progress("epoch", run, "RUNNING")
+        return self._problem(report.metrics, report.epoch)
+
+    def _note_warnings(self, run: Running, warned: tuple[str, ...]) -> None:
+        """Put what a worker was warned of on record, once a trial, and let a person see it once a run."""
+        known = run.trial.user_attrs.get("warnings", [])
+        fresh = [text for text in warned if text not in known][: max(0, WARNINGS - len(known))]
+        if not fresh:
+            return
+        run.trial.set_user_attr("warnings", [*known, *fresh])
+        self._study.ledger.post(self._study.id, run.trial.number, "tags", records.warned([*known, *fresh]))
+        for text in [text for text in fresh if text not in self._warned]:
+            self._warned.add(text)
+            self._tell_progress("warning", run, "RUNNING", text)
+
+    def _problem(self, metrics: Mapping[str, float], epoch: int) -> str | None:
+        """What in an epoch's metrics ends the trial as failed."""
+        name = self._spec.metric.name
+        if name not in metrics:
+            return f"the trainer does not report the metric {name!r}; it reports {', '.join(metrics) or 'none'}"
+        bad = bad_metric(metrics, name)
+        return f"{bad} was {metrics[bad]} at epoch {epoch}" if bad else None
+
+    # -- ends ---------------------------------------------------------------------------------------------------------
+
+    def fail(self, number: int, error: str, traceback: str | None = None) -> None:
+        """End a trial as FAIL with its reason on record."""
+        self.failures += 1
+        self._end(self.running[number], TrialState.FAIL, error=error, traceback=traceback)
+
+    def requeue(self, number: int, why: str) -> None:
+        """Put a trial back into the queue: it keeps its number and goes on from its last recorded epoch."""
+        run = self.running.pop(number)
+        report_missing(self._study, run.trial._get_latest_trial())
+        self._study.storage.set_trial_state_values(run.trial._trial_id, TrialState.WAITING)
+        self._study.ledger.end_trial(self._study.id, number, outcome=why, record=records.end("WAITING"))
+        self._tell_progress("end", run, "WAITING")
+
+    def tidy(self) -> None:
+        """Remove what workers wrote of trials that had ended; once no worker is left."""
+        self._checkpoints = Retention(self._study)
+
+    def _complete(self, run: Running) -> None:
+        if run.value is None:  # resumed after its last epoch had been recorded
+            run.value = last_value(run.trial._get_latest_trial())
+        self._end(run, TrialState.COMPLETE)
+
+    def _end(self, run: Running, state: TrialState, *, error: str | None = None, traceback: str | None = None) -> None:
+        number = run.trial.number
+        value = run.value if state == TrialState.COMPLETE else None
+        self._describe(run, error)
+        if error:  # before the trial has ended, after which nobody would know it any more
+            self._study.ledger.update_trial(self._study.id, number, error=error, traceback=traceback)
+        self._study.optuna.tell(run.trial, value, state=state)
+        self._study.ledger.end_trial(
+            self._study.id,
+            number,
+            outcome=error or state.name.lower(),
+            record=records.end(state.name, best_epoch=run.best_epoch, error=error, traceback=traceback),
+            best=self._best_so_far(value),
+        )
+        del self.running[number]
+        self._tell_progress("end", run, state.name, error)
+        if value is None:
+            self._checkpoints.drop(number)
+        else:
+            self._checkpoints.keep(number, value)
+
+    def _best_so_far(self, value: float | None) -> records.Payload | None:
+        """Count one more trial that has ended; returns the point of the best value's curve, where it betters it."""
+        self._ended += 1
+        if value is None or (self._best is not None and self._sign * (value - self._best) <= 0):
+            return None
+        self._best = value
+        return records.best(self._ended, metric=self._spec.metric.name, value=value, time=time.time())
+
+    def _describe(self, run: Running, error: str | None) -> None:
+        """What the Optuna dashboard shows beside the parameters."""
+        row = self._study.ledger.trial(self._study.id, run.trial.number)
+        shown = {
+            "seconds": round(run.seconds, 3),
+            "gpu": run.gpu or None,
+            "reason": error,
+            "mlflow_run_id": row["run_id"] if row else None,
+        }
+        for name, value in shown.items():
+            if value is not None:
+                run.trial.set_user_attr(name, value)
+
+    def _tell_progress(self, kind: str, run: Running, state: str, error: str | None = None) -> None:
+        value = run.value if run.value is not None else run.best_value
+        self._notify(
+            Event(
+                kind=kind,
+                number=run.trial.number,
+                state=state,
+                params=run.trial.params,
+                epoch=run.epoch,
+                value=value,
+                error=error,
+            )
+        )
+
+
+def _pruner(space: SearchSpec) -> BasePruner:
+    pruner = space.pruner
+    if pruner.type == "asha":
+        return SuccessiveHalvingPruner(min_resource=pruner.min_epochs, reduction_factor=pruner.reduction)
+    if pruner.type == "median":
+        return MedianPruner(n_startup_trials=pruner.startup_trials, n_warmup_steps=pruner.min_epochs)
+    if pruner.type == "hyperband":
+        return HyperbandPruner(
+            min_resource=pruner.min_epochs,
+            max_resource=space.trainer.get("epochs", "auto"),
+            reduction_factor=pruner.reduction,
+        )
+    return NopPruner()

@@ -1,0 +1,153 @@
+"""Which trial comes next: Optuna asked, the grid counted out, the budget kept. Knows nothing of Ray."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.samplers import RandomSampler, TPESampler
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from hpo.search.ranges import distribution
+from hpo.spec import SearchSpec
+from hpo.store.history import retried
+from hpo.study import Study
+
+__all__ = ["Searcher", "derive_seed", "key"]
+
+SAMPLER, TRIAL, CONFIRMATION = 0, 1, 2  # first word of a seed's key: what the seed is for
+
+
+def derive_seed(seed: int, purpose: int, index: int) -> int:
+    """An independent 32-bit seed for each purpose and index (NumPy's SeedSequence)."""
+    return int(np.random.SeedSequence(entropy=seed, spawn_key=(purpose, index)).generate_state(1)[0])
+
+
+class Searcher:
+    """Hands out trials until the space or the budget is used up.
+
+    Every draw depends on the study's seed and the number of trials so far alone, never on this process: a resumed
+    search goes on with the draws the uninterrupted one would have made. Grid cells and random points are put into the
+    study's queue whole, so that a kill between two parameters cannot change a point.
+    """
+
+    def __init__(self, study: Study) -> None:
+        self._study = study
+        self._spec = study.spec
+        trials = study.frozen_trials()
+        self._count(trials)
+        self._budget = self._spec.budget.trials
+        if self._spec.sampler.type == "grid":
+            self._enqueue_grid(trials)
+        elif self._budget is not None:
+            # a failed trial that is run again has given its place in the budget to the other one
+            self._budget += retried(trials)
+
+    def _count(self, trials: list[FrozenTrial]) -> None:
+        begun = {row["number"] for row in self._study.ledger.trials(self._study.id)}
+        self._started = len(begun)
+        # in the queue, and already counted against the budget: what a stopped or killed driver left
+        self._left_over = sum(t.state == TrialState.WAITING and t.number in begun for t in trials)
+        self._queued = sum(t.state == TrialState.WAITING for t in trials) - self._left_over
+
+    def reclaim(self, running: Collection[int]) -> None:
+        """Put trials into the queue that an outage of the database left RUNNING with nobody to run them.
+
+        Optuna had made or handed one out, and the answer was lost.
+        """
+        for trial in self._study.frozen_trials():
+            if trial.state == TrialState.RUNNING and trial.number not in running:
+                self._study.storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+        self._count(self._study.frozen_trials())
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether there is no more to start: the budget of trials is used up, or the grid."""
+        if self._left_over:
+            return False
+        spent = self._budget is not None and self._started >= self._budget
+        return spent or (self._spec.sampler.type == "grid" and not self._queued)
+
+    @property
+    def left(self) -> int | None:
+        """Trials that are still to be started; None where no count ends the search."""
+        if self._spec.sampler.type == "grid":
+            return self._left_over + self._queued
+        return None if self._budget is None else self._left_over + max(0, self._budget - self._started)
+
+    def give_back(self, count: int) -> None:
+        """Note that so many trials which it had handed out are in the queue again, to go on later."""
+        self._left_over += count
+
+    def next(self) -> Trial | None:
+        """The next trial, RUNNING in Optuna with all its parameters set; None when there is no more to start."""
+        if self.exhausted:
+            return None
+        if self._left_over:
+            self._left_over -= 1
+        elif self._queued:
+            self._queued -= 1
+            self._started += 1
+        else:
+            if self._spec.sampler.type == "random":
+                self._study.optuna.enqueue_trial(self._random_point(self._started))
+            self._started += 1
+        return self._ask()
+
+    def _ask(self) -> Trial:
+        study = self._study.optuna
+        study.sampler = self._sampler(self._started)
+        trial = study.ask()
+        _suggest(trial, self._spec)
+        return trial
+
+    def _sampler(self, index: int) -> optuna.samplers.BaseSampler:
+        sampler = self._spec.sampler
+        seed = derive_seed(sampler.seed, SAMPLER, index)
+        if sampler.type != "tpe":
+            return RandomSampler(seed=seed)  # only asked for parameters that a queued point does not fix
+        conditional = any(parameter.when for parameter in self._spec.parameters.values())
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # `group`
+            return TPESampler(seed=seed, n_startup_trials=sampler.startup_trials or 10, group=conditional)
+
+    def _random_point(self, index: int) -> dict[str, Any]:
+        sampler = RandomSampler(seed=derive_seed(self._spec.sampler.seed, SAMPLER, index))
+        trial = optuna.create_study(sampler=sampler).ask()
+        _suggest(trial, self._spec)
+        return trial.params
+
+    def _enqueue_grid(self, trials: list[FrozenTrial]) -> None:
+        """Queue every cell that no trial has finished or will run; a cell whose trials all failed is run again."""
+        there = {
+            key(trial.system_attrs.get("fixed_params") or trial.params)
+            for trial in trials
+            if trial.state != TrialState.FAIL
+        }
+        # a budget takes the first cells, so that a failed one is not pushed out by one that was never to run
+        missing = [point for point in self._spec.grid()[: self._spec.budget.trials] if key(point) not in there]
+        for point in missing:
+            self._study.optuna.enqueue_trial(point)
+        self._queued += len(missing)
+        if self._budget is not None:
+            # the budget counts cells: one that is run again does not take the place of another
+            self._budget += sum(trial.state == TrialState.FAIL for trial in trials)
+
+
+def key(point: Mapping[str, Any]) -> str:
+    """A text that is the same for the same point of a grid."""
+    whole = {
+        name: int(value) if isinstance(value, float) and value.is_integer() else value for name, value in point.items()
+    }
+    return json.dumps(whole, sort_keys=True)  # 1 and 1.0 are the same point
+
+
+def _suggest(trial: Trial, space: SearchSpec) -> None:
+    """Set every parameter that is active, in the file's order; a condition sees those set before it."""
+    for name, parameter in space.parameters.items():
+        if parameter.active({**space.trainer, **trial.params}):
+            trial._suggest(name, distribution(parameter))

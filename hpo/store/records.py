@@ -1,0 +1,154 @@
+"""The records that wait in the outbox for MLflow: what each kind holds, whoever posts it.
+
+A driver posts them while it runs, the next one for what that left open, and `hpo.audit.rebuild` again from SQL. The
+kinds are those of `hpo.tracking.projection`; times are seconds since the epoch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hpo.space.sections import Metric
+    from hpo.spec import SearchSpec
+
+__all__ = [
+    "LONGEST",
+    "Payload",
+    "best",
+    "end",
+    "end_of_study",
+    "epoch",
+    "facts",
+    "flat",
+    "history",
+    "packing",
+    "promoted",
+    "start",
+    "version",
+    "warned",
+    "winner",
+]
+
+Payload = dict[str, Any]
+
+LONGEST = 5000
+"""Characters of a tag; what is longer is cut."""
+
+# MLflow's word for each of Optuna's states. SCHEDULED: interrupted, and in the queue to go on.
+STATUS = {
+    "COMPLETE": "FINISHED",
+    "PRUNED": "KILLED",
+    "FAIL": "FAILED",
+    "WAITING": "SCHEDULED",
+}
+
+
+def start(number: int, *, seed: int, params: Mapping[str, Any], trainer: Mapping[str, Any], metric: Metric) -> Payload:
+    """A trial begins; the ledger adds which attempt it is, and when."""
+    return {
+        "params": dict(params),
+        "config": {"trainer": dict(trainer), "seed": seed, "metric": metric.model_dump()},
+        "tags": {"hpo.trial": number, "hpo.seed": seed},
+    }
+
+
+def facts(said: Mapping[str, Any], *, params: Mapping[str, Any], config: Mapping[str, Any] | None) -> Payload:
+    """What a trainer says of itself, with its configuration."""
+    # MLflow takes a parameter once: what is searched is there already
+    return {"facts": {name: fact for name, fact in flat(said).items() if name not in params}, "config": config}
+
+
+def flat(said: Mapping[str, Any]) -> dict[str, Any]:
+    """As MLflow shows it, which compares parameters one by one: `versions.torch` and so on; no commit where none is."""
+    given = said.get("versions")
+    versions = given if isinstance(given, Mapping) else {}
+    absent = {name for name in ("git_commit", "git_dirty") if said.get(name) is None}
+    kept = {name: fact for name, fact in said.items() if name not in absent and not (versions and name == "versions")}
+    return kept | {f"versions.{package}": version for package, version in versions.items()}
+
+
+def epoch(number: int, *, time: float, metrics: Mapping[str, float]) -> Payload:
+    return {"epoch": number, "time": time, "metrics": dict(metrics)}
+
+
+def warned(texts: Sequence[str]) -> Payload:
+    """All that a trial was warned of so far."""
+    return {"tags": {"hpo.warnings": "\n".join(texts)}}
+
+
+def end(
+    state: str, *, best_epoch: int | None = None, error: str | None = None, traceback: str | None = None
+) -> Payload:
+    """A trial has ended in `state`, or waits again: then nothing is said of how far it came."""
+    said = {"hpo.best_epoch": best_epoch, "hpo.error": error} if state != "WAITING" else {}
+    tags = {name: value for name, value in said.items() if value is not None}
+    return {"status": STATUS[state], "tags": {"hpo.state": state, **tags}, "traceback": traceback}
+
+
+def best(ended: int, *, metric: str, value: float, time: float) -> Payload:
+    """The best value so far, once `ended` trials had ended."""
+    return epoch(ended, time=time, metrics={f"best/{metric}": value})
+
+
+def packing(per_card: int, reason: str) -> Payload:
+    """How many trials share a card."""
+    return {"tags": {"hpo.trials_per_card": per_card, "hpo.packing": reason}}
+
+
+def history(lines: Sequence[str]) -> Payload:
+    """What was done to a study beside running it; of more than a tag takes the oldest lines are left out."""
+    kept = list(lines)
+    while len(kept) > 1 and len("\n".join((_left_out(len(lines)), *kept))) > LONGEST:
+        del kept[0]
+    first = [_left_out(len(lines) - len(kept))] if len(kept) < len(lines) else []
+    return {"tags": {"hpo.history": "\n".join((*first, *kept))}}
+
+
+def _left_out(count: int) -> str:
+    return f"({count} earlier, see `hpo status`)"
+
+
+def winner(facts: Mapping[str, Any]) -> Payload:
+    """What trainings with fresh seeds say of a search: the facts of `hpo.winner.confirmation.Confirmation`."""
+    first = facts["trials"][0]
+    said = {
+        "hpo.winner": facts["winner"],
+        "hpo.winner.mean": first["mean"],
+        "hpo.winner.interval": first["interval"],
+        "hpo.winner.seeds": len(first["fresh"]),
+        "hpo.winner.flattery": first["flattery"],
+        "hpo.winner.not_separable_from": facts["not_separable_from"],
+        "hpo.winner.undecided": facts["undecided"] or None,
+    }
+    return {"tags": {name: value for name, value in said.items() if value is not None}}
+
+
+def promoted(alias: str, version: int | None, trial: int | str) -> Payload:
+    """For a study: which version an alias is at, and of which trial that is."""
+    return {"tags": {f"hpo.promoted.{alias}": version, f"hpo.promoted.{alias}.trial": trial}}
+
+
+def version(model: str, number: int) -> Payload:
+    """For a training: the newest version that was made of its checkpoint."""
+    return {"tags": {"hpo.model": model, "hpo.model.version": number}}
+
+
+def end_of_study(counts: Mapping[str, int], space: SearchSpec, *, retried: int, time: float) -> Payload:
+    """A run of the study has ended, with so many trials in each state, of which `retried` stand for failed ones."""
+    status = "SCHEDULED" if _may_go_on(counts, space, retried) else "FINISHED" if counts.get("COMPLETE") else "FAILED"
+    return {
+        "status": status,
+        "tags": {f"hpo.trials.{state.lower()}": count for state, count in counts.items()},
+        "time": time,
+    }
+
+
+def _may_go_on(counts: Mapping[str, int], space: SearchSpec, retried: int) -> bool:
+    """Whether trials wait, or may still be made: whatever else has ended the run, more of it may be given."""
+    if counts.get("WAITING") or counts.get("RUNNING"):
+        return True
+    if space.sampler.type == "grid":  # whose cells wait from the beginning
+        return False
+    return space.budget.trials is None or sum(counts.values()) - retried < space.budget.trials

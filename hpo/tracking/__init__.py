@@ -1,0 +1,1 @@
+"""MLflow as a picture of SQL, and the process that sends it."""

@@ -1,0 +1,1 @@
+"""Which trial has won, how sure that is, and whether it comes out again."""
