@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from typing import Annotated
 
 import typer
 
 from hpo.commands.options import Home, Json, Mlflow, Storage
 from hpo.errors import SpecError
+from trainers.folders import owner_only
 
 __all__ = ["doctor"]
 
@@ -28,8 +28,8 @@ def doctor(
     from hpo.audit import doctor as command
     from hpo.settings import resolve
 
-    os.umask(0o077)  # as the sender: what it makes anew in MLflow is this user's alone
     settings = resolve(home=home, storage=storage, mlflow=mlflow)
-    code = command.doctor(name, settings, fix=fix, dry_run=dry_run, as_json=as_json)
+    with owner_only():  # as the sender: what it makes anew in MLflow is this user's alone
+        code = command.doctor(name, settings, fix=fix, dry_run=dry_run, as_json=as_json)
     if code:
         raise typer.Exit(code)
