@@ -7,7 +7,7 @@ from typing import Any
 
 from hpo.space.document import printable
 
-__all__ = ["assignments", "csv_cell", "literal", "number", "plain", "size", "words"]
+__all__ = ["assignments", "counted", "csv_cell", "literal", "number", "plain", "size", "words"]
 
 
 def number(value: float | None) -> str:
@@ -37,6 +37,11 @@ def literal(value: Any) -> str:
 def plain(text: str) -> str:
     """Text for a terminal: what would steer it is written out, such as \\x1b; only line breaks and tabs stay."""
     return "\n".join("\t".join(map(printable, line.split("\t"))) for line in text.split("\n"))
+
+
+def counted(count: int, noun: str) -> str:
+    """So many of a noun: "1 epoch", "2 epochs"."""
+    return f"{count} {noun}{'s' * (count != 1)}"
 
 
 def csv_cell(value: Any) -> Any:

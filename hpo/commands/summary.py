@@ -25,7 +25,7 @@ from hpo.winner import confirmation
 from hpo.winner.candidate import candidate
 from hpo.winner.confirmation import Confirmation
 from hpo.winner.standing import Standing
-from hpo.wording import assignments, number, plain, words
+from hpo.wording import assignments, counted, number, plain, words
 
 __all__ = ["best", "closing", "confirmed", "status", "trials"]
 
@@ -77,7 +77,7 @@ def best(study: Study, *, as_json: bool) -> None:
         if confirmed.missed:
             print(f"            {_missed(study, confirmed)}")
     else:
-        reached = f"{name} {number(found['value'])} after {found['epoch']} epochs"
+        reached = f"{name} {number(found['value'])} after {counted(found['epoch'], 'epoch')}"
         if found["best_epoch"] != found["epoch"]:
             reached += f" ({number(found['best_value'])} at epoch {found['best_epoch']})"
         print(f"best trial  {found['number']}: {reached}")
@@ -86,7 +86,8 @@ def best(study: Study, *, as_json: bool) -> None:
         print(f"checkpoint  {plain(found['checkpoint'])}")
     if confirmed is None and study.spec.confirms is None:
         again = study.settings.command("confirm", study.name)
-        print(f"            the best of {len(study.complete())} numbers is too good by luck; `{plain(again)}` tells")
+        count = counted(len(study.complete()), "number")
+        print(f"            the best of {count} is too good by luck; `{plain(again)}` tells")
 
 
 def confirmed(found: Confirmation, *, metric: str, as_json: bool) -> None:
@@ -176,6 +177,8 @@ def closing(study: Study, *, as_json: bool) -> None:
     print(f"study       {shlex.join([program('optuna-dashboard'), masked(settings.storage)])}")
     print(f"next        {settings.command('trials', name)}")
     print(f"            {plain(settings.command('resume', name))} --set budget.trials=N")
+    if "import" not in study.spec.trainer:
+        print(f"            {settings.command('promote', name)}")
 
 
 def _mlflow_ui(settings: Settings) -> str:

@@ -22,6 +22,7 @@ from hpo.store.lease import Lease
 from hpo.study import Study
 from hpo.tracking.process import Tracking
 from hpo.winner.standing import Standing, rank, same_as_first
+from hpo.wording import counted
 
 __all__ = ["Confirmation", "confirm", "find", "prepare"]
 
@@ -106,7 +107,8 @@ def confirm(study: Study, wish: Winner, *, concurrency: int | None = None, progr
     runs = prepare(study, wish)
     if found := _look(study, runs).open:
         points, seeds = runs.spec.confirms.points, runs.spec.confirms.seeds  # type: ignore[union-attr]
-        shown.note(f"confirming trials {', '.join(points)} with {len(seeds)} fresh seeds each: {found} trainings")
+        each = counted(len(seeds), "fresh seed")
+        shown.note(f"confirming trials {', '.join(points)} with {each} each: {counted(found, 'training')}")
         driver.run(runs, concurrency=concurrency, progress=progress)
     result = _look(study, runs)
     if result.winner is None:
