@@ -158,7 +158,7 @@ def test_nobody_takes_a_study_while_it_is_deleted(settled: Study) -> None:
 import hpo.tracking.projection
 from hpo import settings
 from hpo.errors import StudyOwned
-from hpo.lease import Lease
+from hpo.store.lease import Lease
 from hpo.study import Study
 original = hpo.tracking.projection.delete_runs
 def watched(*arguments):

@@ -86,7 +86,7 @@ def test_a_zombie_holds_nothing(home: Path) -> None:
     program = """
 import os, sys
 from hpo import settings
-from hpo.lease import Lease
+from hpo.store.lease import Lease
 from hpo.study import Study
 Lease(Study.load("study", settings.resolve(home=sys.argv[1]))).__enter__()
 os._exit(0)

@@ -81,7 +81,7 @@ def test_drivers_share_it_and_the_last_one_stops_it(journal: Path) -> None:
     other = f"""
 import sys
 from pathlib import Path
-from hpo import mps
+from hpo.cluster import mps
 with mps.service(print, cards=Path({str(journal.parent / "cards")!r}), check=["true"]):
     print("in", flush=True)
     sys.stdin.readline()

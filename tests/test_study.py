@@ -48,7 +48,8 @@ def test_a_database_of_an_earlier_version_gets_the_columns_that_came_since(home:
 
 def test_many_that_create_the_same_study_at_once_all_succeed(home: Path, storage: str) -> None:
     program = f"""
-from hpo import settings, spec, summary
+from hpo import settings, spec
+from hpo.commands import summary
 from hpo.study import Study
 Study.open(spec.from_mapping({TREE!r}), settings.resolve(home={str(home)!r}, storage={storage!r}))
 """

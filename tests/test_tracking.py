@@ -27,7 +27,7 @@ DIES_IN_A_MIGRATION = """
 import os, sys
 from sqlalchemy import Engine, event
 
-from hpo.projection import client
+from hpo.tracking.projection import client
 
 @event.listens_for(Engine, "after_cursor_execute")
 def die(connection, cursor, statement, *rest):
@@ -115,7 +115,7 @@ def test_the_sender_ends_with_a_killed_driver(home: Path) -> None:
 import os, signal
 from hpo import settings
 from hpo.study import Study
-from hpo.tracking import Tracking
+from hpo.tracking.process import Tracking
 tracking = Tracking(Study.load("study", settings.resolve(home={str(home)!r})))
 tracking.wake()
 print(tracking._process.pid, flush=True)

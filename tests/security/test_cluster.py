@@ -46,7 +46,7 @@ def open_cluster() -> Iterator[str]:
 
 CHECKS = """
 import json, sys
-from hpo import guard
+from hpo.cluster import guard
 from hpo.errors import HpoError
 for address in json.loads(sys.argv[1]):
     try:

@@ -15,7 +15,7 @@ PROGRAM = """
 import json, os
 from pathlib import Path
 import ray
-from hpo.resources import cluster
+from hpo.cluster.resources import cluster
 
 def size(folder):
     return sum(path.stat().st_size for path in folder.glob("worker-*"))
