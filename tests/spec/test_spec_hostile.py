@@ -87,5 +87,5 @@ def test_a_hostile_file_is_answered_at_once_and_changes_nothing(
     assert out == ""
     assert all(char.isprintable() or char == "\n" for char in err)
     assert len(err) < 10_000
-    assert seconds < 1
+    assert seconds < 2, "one on a machine that has nothing else to do"
     assert [path.name for path in tmp_path.iterdir()] == ["x.yaml"]
