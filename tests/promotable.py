@@ -3,13 +3,11 @@
 import shutil
 from pathlib import Path
 
-from study_samples import open_study, scheduler_of
+from study_samples import open_study, train
 
 from hpo import settings
-from hpo.search.searcher import Searcher
 from hpo.study import Study
 from hpo.tracking.delivery import deliver
-from hpo.workers.trial import Attempt
 from trainers.folders import private, private_file
 
 WEAK, STRONG = 0, 1
@@ -31,18 +29,6 @@ def make(home: Path, empty_mlflow: Path) -> None:
     train(study, 2)
     deliver(study)
     assert study.ledger.pending_count(study.id) == 0
-
-
-def train(study: Study, trials: int) -> None:
-    scheduler, searcher = scheduler_of(study), Searcher(study)
-    for _ in range(trials):
-        trial = searcher.next()
-        assert trial is not None
-        assignment = scheduler.start(trial, cpu=1, gpu=0)
-        assert assignment is not None
-        attempt = Attempt(assignment)
-        while scheduler.report(attempt.next_report()):
-            pass
 
 
 def copied(made: Path, home: Path, overrides: tuple[str, ...] = ()) -> Study:

@@ -11,7 +11,7 @@ from hpo.search.searcher import Searcher
 from hpo.space.sections import Winner
 from hpo.study import Study
 from hpo.winner import confirmation
-from hpo.workers.trial import Checkpoint, Report
+from hpo.workers.trial import Attempt, Checkpoint, Report
 from trainers import checkpoint
 
 TREE: dict[str, Any] = {
@@ -87,3 +87,16 @@ def confirmed(study: Study, *fresh: Sequence[float | None]) -> Study:
     by_seed = [[fresh[place][index] for place in range(len(fresh))] for index in range(len(fresh[0]))]
     run(runs, [value for values in by_seed for value in values])
     return study
+
+
+def train(study: Study, trials: int) -> None:
+    """Really train the next trials, in this process instead of in workers."""
+    scheduler, searcher = scheduler_of(study), Searcher(study)
+    for _ in range(trials):
+        trial = searcher.next()
+        assert trial is not None
+        assignment = scheduler.start(trial, cpu=1, gpu=0)
+        assert assignment is not None
+        attempt = Attempt(assignment)
+        while scheduler.report(attempt.next_report()):
+            pass

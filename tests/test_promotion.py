@@ -5,11 +5,8 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +16,8 @@ import torch
 from mlflow import MlflowClient, pyfunc
 from PIL import Image
 from promotable import STRONG, WEAK, copied
-from servers import MlflowServer, free_port
-from study_samples import open_study
+from servers import MlflowServer, serving
+from study_samples import open_study, train
 
 from hpo import cli, settings
 from hpo.errors import NoUsableTrial, SpecError, Unavailable
@@ -204,7 +201,7 @@ def test_code_of_others_in_a_version_is_not_run(study: Study, tmp_path: Path) ->
 
 def test_a_confirmed_winner_brings_its_interval(study: Study) -> None:
     runs = confirmation.prepare(study, Winner(top=1, seeds=2))
-    promotable.train(runs, 2)
+    train(runs, 2)
     found = done(study.afresh(), None)
     version = registry_of(study).pointed("champion")
     assert version is not None
@@ -285,34 +282,6 @@ def test_killed_at_any_step_the_alias_is_at_a_whole_version(made: Path, tmp_path
         assert each["back"] == 1, step
 
 
-@contextmanager
-def serving(study: Study, tmp_path: Path) -> Iterator[str]:
-    """What the promotion says to type; yields the address once it answers."""
-    port = free_port()
-    line = f"{promoted.serving('digits', 'champion', study.settings)} --port {port}"
-    with (tmp_path / "serve.log").open("wb") as log:
-        process = subprocess.Popen(["bash", "-c", line], stdout=log, stderr=log, cwd=tmp_path, start_new_session=True)
-    try:
-        deadline = time.monotonic() + 120
-        while not _answers(f"http://127.0.0.1:{port}/ping"):
-            assert process.poll() is None, (tmp_path / "serve.log").read_text()
-            assert time.monotonic() < deadline, (tmp_path / "serve.log").read_text()
-            time.sleep(0.2)
-        yield f"http://127.0.0.1:{port}/invocations"
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
-def _answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=5) as answer:
-            return bool(answer.status == 200)
-    except OSError:
-        return False
-
-
 @pytest.mark.slow
 def test_the_served_champion_answers_pictures(study: Study, tmp_path: Path) -> None:
     done(study)
@@ -324,7 +293,7 @@ def test_the_served_champion_answers_pictures(study: Study, tmp_path: Path) -> N
     assert path is not None
     predicted = Predictor.load([path]).predict(files)
     stored = np.stack([decode(file.read_bytes(), (1, 8, 8)) for file in files])
-    with serving(study, tmp_path) as url:
+    with serving(promoted.serving("digits", "champion", study.settings), tmp_path) as url:
         body = json.dumps({"inputs": stored.tolist()}).encode()
         request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
         with urllib.request.urlopen(request, timeout=60) as answer:

@@ -8,8 +8,7 @@ import pytest
 import torch
 from mlflow import pyfunc
 from pictures import jpegs, need
-from promotable import train
-from study_samples import open_study
+from study_samples import open_study, train
 
 from hpo.model import export
 from hpo.promotion.promote import Wish, promote

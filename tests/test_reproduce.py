@@ -6,13 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from study_samples import open_study, scheduler_of
+from study_samples import open_study, train
 
 from hpo.errors import HpoError, SpecError
-from hpo.search.searcher import Searcher
 from hpo.study import Study
 from hpo.winner.reproduce import judge, reproduce
-from hpo.workers.trial import Attempt
 
 DIGITS = {"model": "lightweight_cnn_gap", "dataset": {"name": "digits", "limit": 200}, "epochs": 2}
 FACTS = {"git_commit": "a", "git_dirty": False, "device": "cpu", "versions": {"torch": "2"}, "dataset_fingerprint": "f"}
@@ -21,14 +19,7 @@ FACTS = {"git_commit": "a", "git_dirty": False, "device": "cpu", "versions": {"t
 def trained(home: Path, **sections: object) -> Study:
     """A study with one trial that was really trained, here instead of in a worker."""
     study = open_study(home, **sections)
-    scheduler, searcher = scheduler_of(study), Searcher(study)
-    trial = searcher.next()
-    assert trial is not None
-    assignment = scheduler.start(trial, cpu=1, gpu=0)
-    assert assignment is not None
-    attempt = Attempt(assignment)
-    while scheduler.report(attempt.next_report()):
-        pass
+    train(study, 1)
     return study
 
 
