@@ -47,6 +47,7 @@ ALLOWED = {
 
 
 ORDER = (
+    "drawing",
     "space",
     "store",
     "tracking",
@@ -57,7 +58,9 @@ ORDER = (
     "winner",
     "model",
     "promotion",
+    "report",
     "audit",
+    "preflight",
     "commands",
 )
 """Packages of hpo: each imports from those before it alone."""

@@ -1,0 +1,1 @@
+"""Pages and pictures for people, drawn from numbers that others have found."""

@@ -1,0 +1,1 @@
+"""What a study has found, for people: pages, tables, what its curves tell."""
