@@ -12,6 +12,7 @@ from hpo.commands import data as cli_data
 from hpo.commands import doctor as cli_doctor
 from hpo.commands import edit as cli_edit
 from hpo.commands import export as cli_export
+from hpo.commands import inspect as cli_inspect
 from hpo.commands import models as cli_models
 from hpo.commands import promote as cli_promote
 from hpo.commands import train as cli_train
@@ -268,6 +269,7 @@ for command in (
     cli_train.evaluate,
     cli_train.predict,
     cli_export.export,
+    cli_inspect.inspect,
 ):
     app.command()(command)
 

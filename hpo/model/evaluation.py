@@ -17,7 +17,7 @@ from hpo.model import openings
 from hpo.settings import Settings
 from hpo.wording import number, plain
 
-__all__ = ["evaluate", "predict", "show"]
+__all__ = ["evaluate", "predict", "require_same_split", "show"]
 
 PARTS = ("val", "test")
 AVERAGES = tuple(f"{kind}_{score}" for kind in ("macro", "weighted") for score in ("precision", "recall", "f1"))
@@ -44,7 +44,8 @@ def evaluate(paths: Sequence[Path], *, part: str, tta: bool, device: str | None,
         if part == "val":
             split = load(config, settings.datasets, where)
             images, labels, data, classes = split.val_images, split.val_labels, split.fingerprint, split.classes
-            _require_same_split(predictor, paths, data)
+            for path, member in zip(paths, predictor.members, strict=True):
+                require_same_split(member.data, data, path)
         else:
             test = load_test(config, settings.datasets, where)
             images, labels, data, classes = test.images, test.labels, test.fingerprint, test.classes
@@ -140,11 +141,14 @@ def _predictor(paths: Sequence[Path], *, tta: bool, device: str | None) -> Any:
         raise SpecError(str(error)) from error
 
 
-def _require_same_split(predictor: Any, paths: Sequence[Path], data: str) -> None:
-    """Validation pictures are unseen only by networks that were trained on this very split."""
-    for path, member in zip(paths, predictor.members, strict=True):
-        if member.data != data:
-            raise SpecError(
-                f"{path} was trained on pictures or a split {member.data}, and the validation part here is of {data}: "
-                "some of it may have been trained on; use --part test, or the dataset as it was"
-            )
+def require_same_split(trained: str, here: str, path: Path) -> None:
+    """Validation pictures are unseen only by a network that was trained on this very split.
+
+    Raises:
+        SpecError: the fingerprint of what it was `trained` on is another than that of the pictures `here`.
+    """
+    if trained != here:
+        raise SpecError(
+            f"{path} was trained on pictures or a split {trained}, and the validation part here is of {here}: "
+            "some of it may have been trained on; restore the dataset as it was, or evaluate with --part test"
+        )
