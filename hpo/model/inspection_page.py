@@ -121,16 +121,14 @@ def _stages(found: Inspection) -> list[Markup]:
         for index, pixels in enumerate(found.pixels)
     ]
     sizes = [[each.name, "x".join(map(str, each.shape)), f"{each.silent:.1%}"] for each in found.stages]
-    channels = [
-        gallery([(_map(each), f"{stage.name}" if index == 0 else "") for index, each in enumerate(stage.strongest)])
-        for stage in found.stages
-    ]
+    most = max(len(each.strongest) for each in found.stages)
+    channels = [[each.name, *map(_map, each.strongest), *[""] * (most - len(each.strongest))] for each in found.stages]
     return [
         prose(said),
         table(["picture", *(each.name for each in found.stages)], rows),
         table(["stage", "channels, height, width", "silent"], sizes),
-        prose("The strongest channels of the first picture:"),
-        *channels,
+        prose("The strongest channels of the first picture, the strongest first:"),
+        table(["stage", *range(1, most + 1)], channels),
     ]
 
 
