@@ -85,4 +85,5 @@ def _areas(entering: int, leaving: int) -> Floats:
     low, high = edges[:-1, None], edges[1:, None]
     pixel = np.arange(entering)
     shares = np.clip(np.minimum(high, pixel + 1) - np.maximum(low, pixel), 0, None)
-    return (shares / shares.sum(axis=1, keepdims=True)).astype(np.float32)
+    shared: Floats = (shares / shares.sum(axis=1, keepdims=True)).astype(np.float32)
+    return shared

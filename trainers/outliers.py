@@ -11,7 +11,7 @@ from trainers.measures import Measures
 
 __all__ = ["FAR", "Outlier", "outliers"]
 
-FAR = 4.0
+FAR = 5.0
 """Robust deviations from the median, of any of the measures, from which a picture is an outlier."""
 _MEASURES = {"brightness": False, "contrast": True, "sharpness": True, "colour": True}
 """What is compared, and whether by its logarithm: most pictures are far from 0 there."""

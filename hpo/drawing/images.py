@@ -12,7 +12,7 @@ import numpy.typing as npt
 from markupsafe import Markup
 from PIL import Image
 
-__all__ = ["gallery", "heat", "image"]
+__all__ = ["gallery", "heat", "image", "strip"]
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -61,3 +61,8 @@ def gallery(cells: Sequence[tuple[Markup, str]]) -> Markup:
         for picture, said in cells
     )
     return Markup('<div class="gallery">{}</div>').format(Markup().join(figures))
+
+
+def strip(pictures: Sequence[Markup]) -> Markup:
+    """Pictures that belong together, as one of a gallery."""
+    return Markup('<div class="strip">{}</div>').format(Markup().join(pictures))

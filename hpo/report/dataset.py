@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from markupsafe import Markup
 
-from hpo.drawing.images import gallery, image
+from hpo.drawing.images import gallery, image, strip
 from hpo.drawing.page import Page, figure, prose, table
 from hpo.drawing.page import facts as listed
 from hpo.drawing.pictures import drawn, svg
@@ -170,7 +170,7 @@ def _classes(found: Findings) -> list[Markup]:
             axes.set_yticks(places, [_short(each) for each in classes])
             axes.invert_yaxis()
         axes.set(**{"xlabel" if named else "ylabel": "pictures"})
-        axes.legend(frameon=False)
+        axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
         drawing = svg(plot, "pictures of each class by part")
     rows = [[name, *(each[name] for each in counts.values())] for name in classes]
     return [figure(drawing), table(["class", *counts], rows)]
@@ -213,17 +213,19 @@ def _near(found: Findings) -> list[Markup]:
 
 
 def _groups(found: Findings, groups: Sequence[Group]) -> list[Markup]:
-    made = []
-    for group in groups[:SHOWN]:
-        notes = ["in train and val both"] * group.leaks + ["labelled differently"] * (len(group.labels) > 1)
-        if notes:
-            made.append(prose(", ".join(notes).capitalize() + ":", "warn"))
-        made.append(gallery([_cell(found, each) for each in group.places[:MEMBERS]]))
-        if len(group.places) > MEMBERS:
-            made.append(prose(f"and {len(group.places) - MEMBERS} more", "soft"))
+    made = [gallery([_together(found, each) for each in groups[:SHOWN]])]
     if len(groups) > SHOWN:
         made.append(prose(f"{len(groups) - SHOWN} more groups are in the output of --json.", "soft"))
     return made
+
+
+def _together(found: Findings, group: Group) -> tuple[Markup, str]:
+    names = [found.seen.names[each] for each in group.places[:MEMBERS]]
+    more = [f"and {len(group.places) - MEMBERS} more"] * (len(group.places) > MEMBERS)
+    labels = " or ".join(found.seen.classes[each] for each in group.labels)
+    where = "train and val both" if group.leaks else found.seen.PARTS[found.seen.part[group.places[0]]]
+    said = f"{labels}; {where}: {', '.join([*names, *more])}"
+    return strip([_picture(found, each) for each in group.places[:MEMBERS]]), said
 
 
 def _outliers(found: Findings) -> list[Markup]:
@@ -285,7 +287,7 @@ def _picture(found: Findings, place: int) -> Markup:
 
 
 def _label(found: Findings, place: int) -> str:
-    return found.seen.classes[found.seen.labels[place]]
+    return str(found.seen.classes[found.seen.labels[place]])
 
 
 def _short(name: str) -> str:
