@@ -15,7 +15,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from hpo.errors import SpecError
-from hpo.space import own
+from hpo.space import own, stages
 from hpo.space.document import Document, near
 from hpo.space.entries import check_grid, read_parameters
 from hpo.space.explain import refuse_all
@@ -147,6 +147,26 @@ class SearchSpec(BaseModel):
             return [{"trial": number, "seed": seed} for seed in self.confirms.seeds for number in numbers]
         return list(grid(self.parameters))
 
+    def start(self) -> dict[str, Any]:
+        """Return the point that a staged search begins at: defaults of the trainer where they may be, else middles.
+
+        Raises:
+            SpecError: a trainer of the user's own cannot be imported any more.
+        """
+        if "import" in self.trainer:
+            target = self.trainer["import"]
+            return stages.base(self.parameters, self.trainer, lambda name, _: own.default(target, self.folder, name))
+        from hpo.space import builtin
+
+        tree = self.trainer
+        return stages.base(self.parameters, tree, lambda name, beside: builtin.default(place(tree, beside), name))
+
+    @property
+    def stages(self) -> dict[str, list[Any]]:
+        """Of a staged search: each parameter with the values that its stage tries, in the order of the stages."""
+        order = stages.in_order(self.parameters, self.sampler.order)
+        return {name: stages.spread(self.parameters[name], self.sampler.points) for name in order}
+
     def resolve(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """Return the trainer section of one trial: parameters in place, without what this combination leaves unread.
 
@@ -253,6 +273,7 @@ def _build(document: Document, overrides: Sequence[str], folder: Path | None, tr
     if isinstance(tree, dict) and not (trusted and ("import" in tree or "confirms" in document.tree)):
         parameters = _check_trainer(document, parameters, folder)
     _check_options(document)
+    stages.check_order(document, parameters)
     _check_end(document, parameters)
     fields = {**document.tree, "parameters": parameters}
     fields |= {"text": document.text, "overrides": tuple(overrides), "folder": folder}
@@ -279,7 +300,7 @@ def _check_options(document: Document) -> None:
     for section, readers in READ_BY.items():
         tree = document.tree.get(section)
         kind = tree.get("type") if isinstance(tree, dict) else None
-        known = [each for kinds in readers.values() for each in kinds] + ["none", "grid", "random"]
+        known = [each for kinds in readers.values() for each in kinds] + ["none", "grid", "random", "tpe"]
         for key, kinds in readers.items():
             if isinstance(tree, dict) and key in tree and kind in known and kind not in kinds:
                 fix = f"it belongs to {', '.join(kinds)}; remove it"

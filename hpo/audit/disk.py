@@ -16,6 +16,7 @@ from hpo.cluster import packing
 from hpo.cluster.placement import place
 from hpo.errors import SpecError
 from hpo.search.retention import Held, look
+from hpo.search.staged import is_over
 from hpo.settings import Settings, cards_are_hidden
 from hpo.space.parameters import Choice, Parameter
 from hpo.spec import SearchSpec
@@ -99,8 +100,13 @@ def _left(space: SearchSpec, study: Study | None) -> int | None:
     if space.sampler.type == "grid":
         cells = len(space.grid())
         total = cells if total is None else min(cells, total)
+    if space.sampler.type == "staged":
+        most = sum(map(len, space.stages.values()))
+        total = most if total is None else min(most, total)
     if study is None:
         return total
+    if is_over(space, study.frozen_trials()):
+        return 0
     if _is_spent(space, study):
         return 0
     trials = study.frozen_trials()
