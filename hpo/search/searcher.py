@@ -139,13 +139,14 @@ class Searcher:
         return trial.params
 
     def _enqueue_stage(self) -> int:
-        """Queue what is due of a staged search; returns how many trials."""
+        """Queue what is due of a staged search and within the budget; returns how many trials."""
         stage = staged.due(self._spec, self._study.frozen_trials())
         if stage is None:
             return 0
-        for point in stage.points:
+        points = stage.points[: None if self._budget is None else self._budget - self._started]
+        for point in points:
             self._study.optuna.enqueue_trial(dict(point), user_attrs={staged.MARK: dict(stage.mark)})
-        return len(stage.points)
+        return len(points)
 
     def _enqueue_grid(self, trials: list[FrozenTrial]) -> None:
         """Queue every cell that no trial has finished or will run; a cell whose trials all failed is run again."""
