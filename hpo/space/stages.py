@@ -9,10 +9,10 @@ from typing import Any
 from hpo.space.document import Document, near, shown
 from hpo.space.parameters import Choice, FloatRange, IntRange, Parameter
 
-__all__ = ["base", "check_order", "in_order", "most", "point", "spread"]
+__all__ = ["base", "check_order", "in_order", "point", "spread"]
 
 
-def check_order(document: Document, parameters: Mapping[str, Parameter]) -> None:
+def check_order(document: Document) -> None:
     """Record what is wrong with `sampler.order`: a name that is not searched, or one that stands twice."""
     sampler = document.tree.get("sampler")
     order = sampler.get("order") if isinstance(sampler, dict) else None
@@ -94,11 +94,6 @@ def point(
         given = [source[name] for source in (varied, frozen, start) if name in source]
         found[name] = given[0] if given else middle(parameter)
     return found
-
-
-def most(parameters: Mapping[str, Parameter], points: int) -> int:
-    """Trials that all stages have, at most: values that are known from an earlier stage are not tried again."""
-    return sum(len(spread(parameter, points)) for parameter in parameters.values())
 
 
 def _between(parameter: FloatRange | IntRange, share: float) -> float:
