@@ -87,10 +87,10 @@ def activations(model: nn.Module, inputs: Tensor, *, channels: int = 8) -> list[
     """
     seen: list[tuple[str, Tensor] | None] = []
     hooks = []
+    own = set(model.modules())
     for index, stage in enumerate(stages(model)):
         seen.append(None)
-        for layer in stage.children() if isinstance(stage, nn.Sequential) else [stage]:
-            hooks.append(layer.register_forward_hook(_keeper(seen, index)))
+        hooks += [layer.register_forward_hook(_keeper(seen, index)) for layer in _layers(stage, own)]
     try:
         with _evaluating(model), torch.no_grad():
             model(inputs)
@@ -99,6 +99,15 @@ def activations(model: nn.Module, inputs: Tensor, *, channels: int = 8) -> list[
             hook.remove()
     named = [(f"stage {index}: {each[0]}", each[1]) for index, each in enumerate(seen) if each is not None]
     return [_view(name, maps, channels) for name, maps in named]
+
+
+def _layers(stage: nn.Module, own: set[nn.Module]) -> Iterator[nn.Module]:
+    """The layers of a stage that the network calls; a row of them that was cut out for a stage is called by nobody."""
+    for layer in stage.children() if isinstance(stage, nn.Sequential) else [stage]:
+        if layer in own:
+            yield layer
+        else:
+            yield from _layers(layer, own)
 
 
 def _keeper(seen: list[tuple[str, Tensor] | None], index: int) -> Callable[[nn.Module, object, Tensor], None]:
