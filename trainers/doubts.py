@@ -14,7 +14,7 @@ TRUSTED = 0.8
 """Accuracy on unseen pictures from which the model's doubts are worth a look."""
 SURE = 0.4
 """How much higher than the label's the score of another class has to be; scores are near 1 for the class, else 0."""
-MOST = 100_000
+MOST = 50_000
 """Pictures, beyond which every k-th is taken."""
 FOLDS = 5
 FEATURES = 512

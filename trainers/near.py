@@ -23,8 +23,8 @@ all pairs within both are one photograph, cut or coloured otherwise."""
 _SIDE = 16
 _VALUES = 1 << 22
 """Of a table of hashes, at a time."""
-_PAIRS = 1 << 12
-"""Of pictures, at a time."""
+_PIXELS = 1 << 23
+"""Values of pictures, at a time."""
 
 
 def equal_groups(keys: Sequence[Hashable]) -> list[list[int]]:
@@ -44,6 +44,7 @@ def near_groups(
     are compared: of pictures with equal pixels one is enough.
     """
     leader = {int(each): int(each) for each in among}
+    rows = max(1, _PIXELS // max(1, take(among[:1]).size))
 
     def root(place: int) -> int:
         while leader[place] != place:
@@ -52,8 +53,8 @@ def near_groups(
         return place
 
     for one, other in _candidates(hashes[among]):
-        for start in range(0, len(one), _PAIRS):
-            pair = [among[each[start : start + _PAIRS]] for each in (one, other)]
+        for start in range(0, len(one), rows):
+            pair = [among[each[start : start + rows]] for each in (one, other)]
             for a, b in zip(*(each[_near(take, *pair)].tolist() for each in pair), strict=True):
                 leader[max(root(a), root(b))] = min(root(a), root(b))
     groups: defaultdict[int, list[int]] = defaultdict(list)

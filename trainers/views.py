@@ -204,7 +204,8 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
 def quiet() -> Iterator[None]:
     """Put Python's, NumPy's and torch's global generators back to where they were, those of all GPUs too."""
     python, numpy = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng():
+    cards = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()  # type: ignore[no-untyped-call]
+    with torch.random.fork_rng(devices=list(cards)):
         try:
             yield
         finally:

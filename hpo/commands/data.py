@@ -25,6 +25,8 @@ __all__ = ["app"]
 app = typer.Typer(help="Part, make and look at pictures before they are trained on.", no_args_is_help=True)
 
 _SHOWN = 10
+REPORTED_SIZE = 64
+"""Of folders in a report, in pixels: enough to find what is the same, and a twelfth of the room that 224 take."""
 Source = Annotated[Path, typer.Argument(metavar="SRC", show_default=False)]
 Out = Annotated[Path, typer.Argument(metavar="OUT", help="A new folder; nothing is overwritten.", show_default=False)]
 Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same choice.")]
@@ -142,7 +144,8 @@ def report(
     ] = None,
     overrides: Set = None,
     image_size: Annotated[
-        int | None, typer.Option(min=8, max=1024, help="Side in pixels; by default 224 for folders, else as stored.")
+        int | None,
+        typer.Option(min=8, max=1024, help="Side in pixels; by default what the space file says, for folders 64."),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="The page; by default in reports/ of the home folder.")] = None,
     home: Home = None,
@@ -163,6 +166,8 @@ def report(
     with _refusals(), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # skipped files are named in the page
         config = _config(what, image_size) if what is not None else _of_space(space, overrides, image_size)
+        if what is not None and config.name == "imagefolder" and image_size is None:
+            config = config.model_copy(update={"image_size": REPORTED_SIZE})
         places = settings.resolve(home=home)
         places.make_home()
         found = examine(config, places.datasets)

@@ -21,7 +21,9 @@ def inspect(
     ] = None,
     study: Annotated[str | None, typer.Option(metavar="NAME", help="The winner of a study instead.")] = None,
     trial: Annotated[int | None, typer.Option(min=0, help="With --study: that trial, not the winner.")] = None,
-    pictures: Annotated[int, typer.Option(min=1, max=64, help="Validation pictures to look at, of each class.")] = 8,
+    pictures: Annotated[
+        int, typer.Option(min=1, max=64, help="Validation pictures to look at, of all classes in turn.")
+    ] = 8,
     epochs: Annotated[
         int, typer.Option(min=0, help="Train its first N epochs again, to see predictions change; 0: none.")
     ] = 0,

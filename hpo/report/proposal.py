@@ -22,7 +22,7 @@ from hpo.space.sections import URLS
 from hpo.space.widening import refusals
 from hpo.spec import SearchSpec
 
-__all__ = ["Proposal", "propose"]
+__all__ = ["Proposal", "propose", "shown_folder"]
 
 _UNTYPED = frozenset({*URLS, "insecure_cluster", "confirms"})
 """Keys that are not repeated from what was typed when the study was made."""
@@ -91,7 +91,7 @@ def propose(space: SearchSpec, text: str, edits: Sequence[Edit], *, names: Seque
         before=text,
         after=after,
         how=how,
-        command=_command(how, file, space, typed) if kept else (),
+        command=_command(how, _typed_path(space.folder, file), space, typed) if kept else (),
     )
 
 
@@ -159,6 +159,14 @@ def _lines(text: str) -> list[str]:
     return re.findall(r"[^\n]*\n|[^\n]+\Z", text)
 
 
+def _typed_path(folder: Path | None, file: str) -> str:
+    return file if folder is None or _is_here(folder) else str(folder / file)
+
+
+def _is_here(folder: Path) -> bool:
+    return folder.resolve() == Path.cwd()
+
+
 def shown_folder(folder: Path | None) -> str:
     """The option that leads `patch` to the file; nothing where that is here."""
-    return "" if folder is None or folder.resolve() == Path.cwd() else f" -d {shlex.quote(str(folder))}"
+    return "" if folder is None or _is_here(folder) else f" -d {shlex.quote(str(folder))}"
