@@ -90,15 +90,15 @@ def departing(delay: float, marks: str, epochs: int = 2) -> Iterator[Metrics]:
 
 
 class Unwell(Resumable):
-    """With one learning rate goes wrong in the third epoch, as `kind` says; notes when beside the journal."""
+    """With some learning rates goes wrong in the third epoch, as `kinds` says; notes when beside the journal."""
 
-    def __init__(self, lr: float, kind: str, lr_of_it: float, **options: Any) -> None:
+    def __init__(self, lr: float, kinds: dict[str, str], **options: Any) -> None:
         super().__init__(lr, **options)
-        self.kind, self.sick = kind, lr == lr_of_it
+        self.kind = kinds.get(str(lr))
 
     def fit(self) -> Iterator[Metrics]:
         for metrics in super().fit():
-            if self.sick and self.epoch == 3:
+            if self.kind is not None and self.epoch == 3:
                 Path(str(self.journal)).with_name("unwell").touch()
                 match self.kind:
                     case "hangs":
