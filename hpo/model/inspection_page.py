@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 from hpo.drawing.images import gallery, heat, image
 from hpo.drawing.page import Page, facts, figure, prose, table
@@ -170,7 +171,7 @@ def _epochs(found: Inspection) -> list[Markup]:
             values = [each.probabilities[index][place] for each in found.epochs]
             axes.plot([each.epoch for each in found.epochs], values, marker=".", linewidth=1, label=f"{index}: {true}")
         axes.set(xlabel="epoch", ylabel="probability of the true class", ylim=(0, 1.02))
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
         drawing = svg(plot, "probability of the true class by epoch, a line for each picture")
     heads = [f"{index}: {true}" for index, true in enumerate(found.true)]
