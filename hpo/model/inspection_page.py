@@ -87,7 +87,7 @@ def _mistakes(found: Inspection) -> list[Markup]:
         for each in found.mistakes
     ]
     said = (
-        f"{found.wrong} of {found.validated} validation pictures are wrong. These are the ones it is most sure of: first "
+        f"{found.wrong} of {found.validated} validation pictures are wrong. Those it is most sure of: first "
         "what it says, then what the label says. Some labels may be wrong: `hpo data report` looks for those."
     )
     return [prose(said), gallery(cells)]
