@@ -219,7 +219,7 @@ class Study:
             ("epoch", "best_epoch", "best_value", "seconds", "attempt", "error", "traceback", "run_id")
         )
         params = self.params(trial)
-        checkpoint = self.checkpoint(trial.number) if ours else None
+        checkpoint = self._kept(ours)
         return {
             "number": trial.number,
             "state": trial.state.name,
@@ -268,7 +268,9 @@ class Study:
 
     def checkpoint(self, number: int) -> Path | None:
         """The newest checkpoint of a trial that is still kept."""
-        row = self.ledger.trial(self.id, number)
+        return self._kept(self.ledger.trial(self.id, number))
+
+    def _kept(self, row: RowMapping | None) -> Path | None:
         if not row or not row["checkpoint"]:
             return None
         try:
