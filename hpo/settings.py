@@ -267,6 +267,11 @@ def user() -> str:
         return str(os.getuid())
 
 
+def has_screen() -> bool:
+    """Whether a browser has somewhere to open a window; without, it would take over the terminal."""
+    return sys.platform == "darwin" or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY")))
+
+
 def cards_are_hidden() -> bool:
     """Whether the environment hides all GPUs from CUDA."""
     return os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")

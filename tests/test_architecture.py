@@ -29,6 +29,7 @@ ALLOWED = {
     "hpo.audit.rebuild": {"trainers"},  # the configuration with its defaults is not in SQL
     "hpo.report.importance": {"optuna"},
     "hpo.report.scored": {"torch", "trainers"},
+    "hpo.report.served": {"mlflow"},
     "hpo.search.ranges": {"optuna"},
     "hpo.promotion.registry": {"mlflow"},
     "hpo.promotion.release": {"trainers"},

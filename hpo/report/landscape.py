@@ -18,7 +18,7 @@ CELLS = 40  # of a contour, in each direction
 
 
 def slices(trials: Sequence[Trial], axes: Sequence[Axis], metric: Metric) -> list[Figure]:
-    """The objective of complete trials over each parameter; later trials are darker."""
+    """The objective of complete trials over each parameter; later trials have more colour."""
     complete = [each for each in trials if each.state == "COMPLETE" and each.value is not None]
     spread, _ = window([each.value for each in complete if each.value is not None])
     found = []

@@ -22,14 +22,7 @@ from hpo.winner import confirmation
 from hpo.winner.confirmation import Confirmation
 from hpo.wording import literal, number, words
 
-__all__ = ["place", "report"]
-
-FOLDER = "reports"
-
-
-def place(study: Study) -> Path:
-    """Where a study's report lies in the home folder; `hpo delete` removes it."""
-    return study.settings.home / FOLDER / f"{study.name}.html"
+__all__ = ["report"]
 
 
 def report(
@@ -98,7 +91,7 @@ def _parameters(study: Study, trials: Sequence[Trial]) -> Iterator[Markup]:
         yield page.heading("All parameters together")
         says = f"parallel coordinates of {', '.join(ranked)} and {metric.name}"
         yield embed.parallel(
-            lines, says, "A line each complete trial, the best in its own colour, the better half bold."
+            lines, says, "A line each complete trial; the best one and the better half in colours of their own."
         )
     if len(axes) > 1:
         figure = landscape.contour(trials, axes[0], axes[1], metric)
@@ -109,7 +102,7 @@ def _parameters(study: Study, trials: Sequence[Trial]) -> Iterator[Markup]:
     each = landscape.slices(trials, axes, metric)
     if each:
         yield page.heading("One by one")
-        yield page.prose("Complete trials alone, for the others ended earlier; later trials are darker.", "soft")
+        yield page.prose("Complete trials alone, for the others ended earlier; later trials have more colour.", "soft")
         yield embed.grid(each)
 
 

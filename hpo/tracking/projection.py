@@ -24,7 +24,7 @@ from hpo.errors import HpoError
 from hpo.masking import redacted
 from hpo.settings import sqlite_file, user
 from hpo.store.ledger import Ledger
-from hpo.store.records import LONGEST
+from hpo.store.records import LONGEST, REPORTS
 from trainers.folders import inside, private, private_file
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -147,8 +147,12 @@ class Projection:
                     self._end(self._runs[number], payload)
                 case "table":
                     self._table(payload)
+                case "report":
+                    page = self._within(Path(self._task.home) / REPORTS, payload["file"])
+                    self._client.log_text(self._parent, page.read_text(encoding="utf-8"), "report.html")
                 case "checkpoint":
-                    self._client.log_artifact(self._runs[number], str(self._checkpoint(payload["path"])))
+                    file = self._within(Path(self._task.checkpoints), payload["path"])
+                    self._client.log_artifact(self._runs[number], str(file))
         self._flush(number, metrics)
 
     def _flush(self, number: int | None, metrics: list[Metric]) -> list[Metric]:
@@ -188,9 +192,10 @@ class Projection:
             dataset = Dataset(name=str(facts["dataset"]), digest=digest, source_type="hpo", source=source)
             self._client.log_inputs(run_id, [DatasetInput(dataset)])
 
-    def _checkpoint(self, path: str) -> Path:
+    @staticmethod
+    def _within(folder: Path, path: str) -> Path:
         try:
-            return inside(Path(self._task.checkpoints), path)
+            return inside(folder, path)
         except ValueError as error:
             raise FileNotFoundError(str(error)) from error
 
