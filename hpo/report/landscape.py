@@ -14,6 +14,7 @@ from hpo.wording import number
 
 __all__ = ["contour", "parallel", "slices"]
 
+DENSE = 10  # places with trials, below which little lies between them
 CELLS = 40  # of a contour, in each direction
 
 
@@ -28,9 +29,9 @@ def slices(trials: Sequence[Trial], axes: Sequence[Axis], metric: Metric) -> lis
             continue
         marker = {
             "size": 6,
-            "opacity": 0.75,
+            "opacity": 0.8,
             "color": [each.number for each, _ in here],
-            "colorscale": [[0, "$line"], [1, "$accent"]],
+            "colorscale": [[0, "$soft"], [1, "$accent"]],
             "showscale": False,
         }
         trace = {
@@ -91,7 +92,7 @@ def contour(trials: Sequence[Trial], x: Axis, y: Axis, metric: Metric) -> Figure
 
 def _surface(values: Mapping[tuple[float, float], float], x: Axis, y: Axis) -> dict[str, Any] | None:
     """Values between the trials, linear between neighbours; None for choices and for trials that lie on a line."""
-    if x.choices or y.choices or len(values) < 4:
+    if x.choices or y.choices or len(values) < DENSE:
         return None
     import numpy as np
     from scipy.interpolate import griddata

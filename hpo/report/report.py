@@ -24,6 +24,8 @@ from hpo.wording import literal, number, words
 
 __all__ = ["report"]
 
+MANY = 100
+
 
 def report(
     study: Study, path: Path, say: Callable[[str], None], *, model: bool = True, device: str | None = None
@@ -44,7 +46,8 @@ def report(
     made.section("Winner", *verdict.confirmed(study, confirmed))
     if model and winner is not None:
         made.section("Network", *network(study, say, device=device))
-    made.section("Promotions", *verdict.promotions(study))
+    if promoted := tuple(verdict.promotions(study)):
+        made.section("Promotions", *promoted)
     made.section("Trials", *_table(study, trials))
     made.section("Space file", page.command(study.row["text"]), *_done(study))
     made.write(path)
@@ -134,7 +137,9 @@ def _table(study: Study, trials: Sequence[Trial]) -> Iterator[Markup]:
         'aria-label="words in a row"><span class="soft" id="shown"></span></div>'
     ).format(boxes)
     columns = ("trial", "state", study.spec.metric.name, *names, "epochs", "seconds", "error")
-    yield page.table((*columns, "origin") if also else columns, lines, name="trials-table")
+    made = page.table((*columns, "origin") if also else columns, lines, name="trials-table")
+    # so many rows are laid out when they come near alone
+    yield Markup('<div class="{}">{}</div>').format("many" if len(lines) > MANY else "few", made)
 
 
 def _done(study: Study) -> Iterator[Markup]:

@@ -71,8 +71,8 @@ def calibration(bins: Sequence[Bin]) -> Markup:
         most = max((each.count for each in bins), default=1)
         sizes = [12 + 150 * each.count / most for each in bins]
         axes.scatter([each.confidence for each in bins], [each.accuracy for each in bins], sizes, color=ACCENT)
-        axes.set_xlim(0, 1.02)
-        axes.set_ylim(0, 1.02)
+        axes.set_xlim(0, 1.06)
+        axes.set_ylim(0, 1.06)
         axes.set_xlabel("confidence")
         axes.set_ylabel("accuracy")
     said = "; ".join(f"{each.confidence:.2f} sure, {each.accuracy:.2f} right, {each.count} pictures" for each in bins)

@@ -37,9 +37,8 @@ def summary(
         )
     if winner is None:
         yield page.prose("No trial is complete yet, so that none is best.", "warn")
-    else:
-        yield page.facts(_of_winner(study, trials, confirmed, winner))
-    yield page.facts(_spent(study, trials))
+    best = _of_winner(study, trials, confirmed, winner) if winner is not None else {}
+    yield page.facts({**best, **_spent(study, trials)})
     yield _states(trials)
 
 
