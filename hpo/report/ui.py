@@ -31,6 +31,7 @@ __all__ = ["Pages", "serve"]
 
 LOOPBACK = "127.0.0.1"
 PATIENCE = 180.0  # seconds that a server may take to answer: MLflow's takes 10 to 25, more where much runs
+TRAINING = "?workflowType=machine_learning"  # its UI shows what is for language models else
 PAUSE = 0.1  # seconds between two tries
 GRACE = 5.0  # seconds from asking a server to end to ending it
 
@@ -152,7 +153,7 @@ def _pages(study: Study | None, mlflow: str, dashboard: str) -> Pages:
         return Pages(mlflow=mlflow, dashboard=dashboard)
     experiment = study.row["experiment_id"]  # none before the first record has reached MLflow
     return Pages(
-        mlflow=f"{mlflow}/#/experiments/{experiment}/runs" if experiment else mlflow,
+        mlflow=f"{mlflow}/#/experiments/{experiment}/runs{TRAINING}" if experiment else mlflow,
         dashboard=f"{dashboard}/studies/{study.storage.get_study_id_from_name(study.name)}",
     )
 
@@ -189,9 +190,11 @@ def _until_stopped() -> Iterator[None]:
     def stop(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    before: Any = signal.signal(signal.SIGTERM, stop)
+    # SIGINT too: a shell has its background jobs ignore that, and Python then leaves it so
+    before: dict[int, Any] = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         with suppress(KeyboardInterrupt):
             yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
