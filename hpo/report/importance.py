@@ -23,7 +23,8 @@ def importances(study: Study, complete: int) -> tuple[dict[str, float], str]:
     Empty, with the reason, where that cannot be said.
     """
     if complete < FEWEST:
-        return {}, f"{complete} trials are complete; what matters can be told from {FEWEST} on, and well from 50."
+        are = "trial is" if complete == 1 else "trials are"
+        return {}, f"{complete} {are} complete; what matters can be told from {FEWEST} on, and well from 50."
     quantile = max(0.1, TOP / complete)
     evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=quantile)
     try:

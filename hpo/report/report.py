@@ -43,7 +43,8 @@ def report(
     made.section("Summary", *summary(study, trials, confirmed, winner))
     made.section("Course", *_course(study, trials, winner))
     made.section("Parameters", *_parameters(study, trials))
-    made.section("Winner", *verdict.confirmed(study, confirmed))
+    if said := tuple(verdict.confirmed(study, confirmed)):
+        made.section("Winner", *said)
     if model and winner is not None:
         made.section("Network", *network(study, say, device=device))
     if promoted := tuple(verdict.promotions(study)):

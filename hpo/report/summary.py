@@ -26,9 +26,7 @@ def summary(
     """The winner, what was spent, how trials ended, and what a reader should be warned of."""
     owner = holder(study.row)
     if owner is not None:
-        yield page.prose(
-            f"The search is running ({owner}): what follows is how it stood when this page was made.", "warn"
-        )
+        yield page.prose(f"The search runs ({owner}); this is how it stood when the page was made.", "warn")
     if str(study.spec.sampler.type) == "staged":
         yield page.prose(
             "Parameters were tuned one by one, earlier winners frozen: this ignores interactions between them. What is "
@@ -39,7 +37,8 @@ def summary(
         yield page.prose("No trial is complete yet, so that none is best.", "warn")
     best = _of_winner(study, trials, confirmed, winner) if winner is not None else {}
     yield page.facts({**best, **_spent(study, trials)})
-    yield _states(trials)
+    if trials:
+        yield _states(trials)
 
 
 def _of_winner(

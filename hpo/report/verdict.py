@@ -26,11 +26,11 @@ def confirmed(study: Study, found: Confirmation | None) -> Iterator[Markup]:
     """The trials that were trained again, or what to type so that they are."""
     metric = study.spec.metric.name
     if found is None:
-        count = counted(len(study.complete()), "number")
-        if study.spec.confirms is None:
+        count = len(study.complete())
+        if study.spec.confirms is None and count:
             yield page.prose(
-                f"No trial was trained again with fresh seeds. The best of {count} is too good by luck; by how much, "
-                "this command tells:"
+                "No trial was trained again with fresh seeds. The best of so many numbers "
+                f"({count}) is too good by luck; by how much, this command tells:"
             )
             yield page.command(study.settings.command("confirm", study.name))
         return
@@ -74,7 +74,7 @@ def _judged(found: Confirmation) -> str:
 def promotions(study: Study) -> Iterator[Markup]:
     """What was promoted, or refused, and what the gate said; nothing where nobody tried."""
     rows = Promotions(study.ledger).all(study.id)
-    if not rows and "import" not in study.spec.trainer and study.spec.confirms is None:
+    if not rows and study.complete() and "import" not in study.spec.trainer and study.spec.confirms is None:
         yield page.prose("Nothing was promoted yet.")
         yield page.command(study.settings.command("promote", study.name))
     for row in reversed(rows):
