@@ -110,8 +110,13 @@ def _surface(values: Mapping[tuple[float, float], float], x: Axis, y: Axis) -> d
     return {"x": [short(float(each)) for each in grids[0]], "y": [short(float(each)) for each in grids[1]], "z": cells}
 
 
-def parallel(trials: Sequence[Trial], axes: Sequence[Axis], metric: Metric) -> dict[str, Any] | None:
-    """What `report.js` draws parallel coordinates of: positions from 0 to 1, None where a condition kept one out."""
+def parallel(
+    trials: Sequence[Trial], axes: Sequence[Axis], metric: Metric, winner: int | None
+) -> dict[str, Any] | None:
+    """What `report.js` draws parallel coordinates of, the winner first, then the best.
+
+    Positions are from 0 to 1, None where a condition kept a parameter out.
+    """
     complete = [each for each in trials if each.state == "COMPLETE" and each.value is not None]
     values = [each.value for each in complete if each.value is not None]
     if len(complete) < 2 or not axes:
@@ -120,7 +125,7 @@ def parallel(trials: Sequence[Trial], axes: Sequence[Axis], metric: Metric) -> d
     low, high = spread.get("range", (min(values), max(values)))
     if high <= low:
         low, high = low - 0.5, high + 0.5
-    ranked = sorted(complete, key=lambda each: (-metric.sign * (each.value or 0.0), each.number))
+    ranked = sorted(complete, key=lambda each: (each.number != winner, -metric.sign * (each.value or 0.0), each.number))
     ticks = [[index / 4, number(low + (high - low) * index / 4)] for index in range(5)]
     columns: list[dict[str, Any]] = [
         {

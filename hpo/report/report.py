@@ -42,7 +42,7 @@ def report(
     made.head, made.tail = embed.head(), embed.tail()
     made.section("Summary", *summary(study, trials, confirmed, winner))
     made.section("Course", *_course(study, trials, winner))
-    made.section("Parameters", *_parameters(study, trials))
+    made.section("Parameters", *_parameters(study, trials, winner))
     if said := tuple(verdict.confirmed(study, confirmed)):
         made.section("Winner", *said)
     if model and winner is not None:
@@ -79,7 +79,7 @@ def _course(study: Study, trials: Sequence[Trial], winner: int | None) -> Iterat
         yield page.prose("No trial has begun yet.", "soft")
 
 
-def _parameters(study: Study, trials: Sequence[Trial]) -> Iterator[Markup]:
+def _parameters(study: Study, trials: Sequence[Trial], winner: int | None) -> Iterator[Markup]:
     metric = study.spec.metric
     complete = len(study.complete())
     found, note = importance.importances(study, complete)
@@ -90,12 +90,12 @@ def _parameters(study: Study, trials: Sequence[Trial]) -> Iterator[Markup]:
         yield page.prose(note, "soft")
     ranked = [*found, *(name for name in study.spec.parameters if name not in found)]
     axes = [Axis(name=name, parameter=study.spec.parameters[name]) for name in ranked if name in study.spec.parameters]
-    lines = landscape.parallel(trials, axes, metric)
+    lines = landscape.parallel(trials, axes, metric, winner)
     if lines is not None:
         yield page.heading("All parameters together")
         says = f"parallel coordinates of {', '.join(ranked)} and {metric.name}"
         yield embed.parallel(
-            lines, says, "A line each complete trial; the best one and the better half in colours of their own."
+            lines, says, "A line each complete trial; the winner and the better half in colours of their own."
         )
     if len(axes) > 1:
         figure = landscape.contour(trials, axes[0], axes[1], metric)

@@ -24,10 +24,11 @@ LOOPBACK = "127.0.0.1"
 
 
 def main() -> None:
-    """Serve until told to stop; the task is a line of JSON: kind, url, port, artifacts."""
+    """Serve until told to stop; the task is a line of JSON: kind, url, port, artifacts, home."""
     os.umask(0o077)
     task: dict[str, Any] = json.loads(sys.stdin.readline())
     hide(task["url"])
+    os.chdir(task["home"])  # MLflow may make folders where it stands
     threading.Thread(target=_end_with_input, daemon=True).start()
     if task["kind"] == "mlflow":
         _mlflow(task)

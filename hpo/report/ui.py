@@ -58,11 +58,11 @@ class _Server:
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
-                cwd=settings.home,  # MLflow makes folders where it stands
                 start_new_session=True,  # Ctrl-C is ours to handle
             )
         assert self.process.stdin is not None
-        task = {"kind": kind, "url": url, "port": self.port, "artifacts": settings.artifacts}
+        home = str(settings.home)
+        task = {"kind": kind, "url": url, "port": self.port, "artifacts": settings.artifacts, "home": home}
         with suppress(BrokenPipeError):  # it is dead, as `wait` will say
             self.process.stdin.write(json.dumps(task).encode() + b"\n")
             self.process.stdin.flush()
