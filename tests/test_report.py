@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from hpo import settings, spec
 from hpo.cli import app
+from hpo.commands.summary import closing
 from hpo.report import publish, rows
 from hpo.report.report import report as make
 from hpo.report.rows import Attempt
@@ -123,6 +124,13 @@ def test_the_winner_is_the_confirmed_one_with_what_flattered_it(tmp_path: Path) 
     page = made(study, tmp_path)
     page.says("winnertrial 0, val/accuracy 0.9, mean of 2 fresh seeds, 95% interval", "ValueError: a hole")
     page.says("The search saw 0.9, no better than it is", "what a trainer of your own has saved")
+
+
+def test_a_run_ends_with_where_to_look(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    study = run(open_study(tmp_path / "home"), [0.9])
+    closing(study, as_json=False)
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [line[-4:-2] for line in lines if {"ui", "report"} & set(line)] == [["ui", "study"], ["report", "study"]]
 
 
 def test_tables_for_programs_and_spreadsheets(tmp_path: Path) -> None:

@@ -70,6 +70,7 @@ class Axis:
         return {
             "title": {"text": label(self.name)},
             "range": [low - gap, high + gap],
+            "automargin": bool(self.choices),
             "tickvals": [position for position, _ in where],
             "ticktext": [label(text) for _, text in where],
         }

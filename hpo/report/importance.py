@@ -48,10 +48,11 @@ def bars(found: Mapping[str, float]) -> Figure:
         "y": [label(each) for each in names],
         "x": [round(found[each], 4) for each in names],
         "text": [f"{found[each]:.0%}" for each in names],
-        "textposition": "auto",
+        "textposition": "outside",
+        "cliponaxis": False,
         "marker": {"color": "$accent"},
         "hovertemplate": "%{y}: %{x:.1%}<extra></extra>",
     }
     says = "importance of each parameter: " + ", ".join(f"{name} {found[name]:.0%}" for name in found)
     x = {"title": {"text": "importance"}, "tickformat": ".0%", "rangemode": "tozero"}
-    return figure([trace], says=says, x=x, y="", height=90 + 30 * len(names))
+    return figure([trace], says=says, x=x, y={"automargin": True}, height=90 + 30 * len(names))

@@ -38,7 +38,8 @@ def figure(
     data: list[dict[str, Any]], *, says: str, x: Any, y: Any, note: str = "", height: int = 340, **more: Any
 ) -> Figure:
     """A figure in our style; `x` and `y` are the axes' titles or their layouts."""
-    lines = {"gridcolor": "$line", "zerolinecolor": "$line", "linecolor": "$line", "automargin": True}
+    # no automargin, for which plotly lays all out anew
+    lines = {"gridcolor": "$line", "zerolinecolor": "$line", "linecolor": "$line", "automargin": False}
     axes = [each if isinstance(each, dict) else {"title": {"text": label(each)}} for each in (x, y)]
     layout = {
         "paper_bgcolor": "rgba(0,0,0,0)",
@@ -46,7 +47,7 @@ def figure(
         "font": {"color": "$ink", "family": "system-ui, sans-serif", "size": 12},
         "hoverlabel": {"bgcolor": "$card", "bordercolor": "$line", "font": {"color": "$ink"}, "align": "left"},
         "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
-        "margin": {"l": 48, "r": 12, "t": 8, "b": 44},
+        "margin": {"l": 62, "r": 12, "t": 30 if len(data) > 1 else 8, "b": 44},
         "xaxis": {**lines, **axes[0]},
         "yaxis": {**lines, **axes[1]},
         "showlegend": len(data) > 1,
