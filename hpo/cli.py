@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hpo.commands import data as cli_data
+from hpo.commands import diagnose as cli_diagnose
 from hpo.commands import doctor as cli_doctor
 from hpo.commands import edit as cli_edit
 from hpo.commands import export as cli_export
+from hpo.commands import inspect as cli_inspect
 from hpo.commands import models as cli_models
 from hpo.commands import promote as cli_promote
 from hpo.commands import report as cli_report
@@ -56,7 +58,7 @@ def run(
     space: Space,
     overrides: Set = None,
     trials: Annotated[int | None, typer.Option(help="Short for --set budget.trials=N.")] = None,
-    sampler: Annotated[str | None, typer.Option(help="grid, random or tpe.")] = None,
+    sampler: Annotated[str | None, typer.Option(help="grid, random, tpe or staged.")] = None,
     seed: Annotated[int | None, typer.Option(help="Short for --set sampler.seed=N.")] = None,
     gpus: Annotated[str | None, typer.Option(help="GPUs per trial: auto, a share or a number.")] = None,
     concurrency: Concurrency = None,
@@ -279,6 +281,8 @@ for command in (
     cli_train.evaluate,
     cli_train.predict,
     cli_export.export,
+    cli_inspect.inspect,
+    cli_diagnose.diagnose,
 ):
     app.command()(command)
 

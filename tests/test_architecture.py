@@ -24,6 +24,8 @@ ALLOWED = {
     "hpo.model.evaluation": {"trainers"},
     "hpo.audit.disk": {"trainers"},
     "hpo.model.export": {"torch", "trainers"},
+    "hpo.model.inspection": {"torch", "trainers"},
+    "hpo.report.dataset": {"trainers"},
     "hpo.cluster.guard": {"ray"},
     "hpo.cluster.probe": {"ray", "torch", "trainers"},
     "hpo.tracking.projection": {"mlflow"},

@@ -123,7 +123,12 @@ def test_the_winner_is_the_confirmed_one_with_what_flattered_it(tmp_path: Path) 
     study = confirmed(run(open_study(tmp_path / "home"), [0.9, 0.8, 0.95, None]), [0.85, 0.87], [0.89, 0.91])
     page = made(study, tmp_path)
     page.says("winnertrial 0, val/accuracy 0.9, mean of 2 fresh seeds, 95% interval", "ValueError: a hole")
-    page.says("The search saw 0.9, no better than it is", "what a trainer of your own has saved")
+    page.says(
+        "The search saw 0.9, no better than it is",
+        "Read from one training",
+        "hpo diagnose study",
+        "what a trainer of your own has saved",
+    )
 
 
 def test_a_run_ends_with_where_to_look(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

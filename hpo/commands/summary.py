@@ -83,6 +83,8 @@ def best(study: Study, *, as_json: bool) -> None:
     print(f"parameters  {plain(assignments(found['params']))}")
     if found["checkpoint"]:
         print(f"checkpoint  {plain(found['checkpoint'])}")
+    if study.spec.sampler.caveat:
+        print(f"mind        {study.spec.sampler.caveat}")
     if confirmed is None and study.spec.confirms is None:
         again = study.settings.command("confirm", study.name)
         count = counted(len(study.complete()), "number")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from trainers.data import Split
     from trainers.predict import Predictor
 
-__all__ = ["evaluate", "predict", "show", "validation"]
+__all__ = ["evaluate", "predict", "require_same_split", "show", "validation"]
 
 PARTS = ("val", "test")
 AVERAGES = tuple(f"{kind}_{score}" for kind in ("macro", "weighted") for score in ("precision", "recall", "f1"))
@@ -99,7 +99,8 @@ def validation(paths: Sequence[Path], *, tta: bool, device: str | None, settings
         split = load(predictor.members[0].config.dataset, settings.datasets, str(predictor.device))
     except (OSError, ValueError) as error:
         raise SpecError(str(error)) from error
-    _require_same_split(predictor, paths, split.fingerprint)
+    for path, member in zip(paths, predictor.members, strict=True):
+        require_same_split(member.data, split.fingerprint, path)
     _require_same_classes(predictor, split.classes)
     return predictor, split
 
@@ -163,11 +164,14 @@ def _require_same_classes(predictor: Predictor, classes: Sequence[str]) -> None:
         raise SpecError(f"the dataset has classes {', '.join(classes)}; trained were {', '.join(predictor.classes)}")
 
 
-def _require_same_split(predictor: Predictor, paths: Sequence[Path], data: str) -> None:
-    """Validation pictures are unseen only by networks that were trained on this very split."""
-    for path, member in zip(paths, predictor.members, strict=True):
-        if member.data != data:
-            raise SpecError(
-                f"{path} was trained on pictures or a split {member.data}, and the validation part here is of {data}: "
-                "some of it may have been trained on; use --part test, or the dataset as it was"
-            )
+def require_same_split(trained: str, here: str, path: Path) -> None:
+    """Validation pictures are unseen only by a network that was trained on this very split.
+
+    Raises:
+        SpecError: the fingerprint of what it was `trained` on is another than that of the pictures `here`.
+    """
+    if trained != here:
+        raise SpecError(
+            f"{path} was trained on pictures or a split {trained}, and the validation part here is of {here}: "
+            "some of it may have been trained on; restore the dataset as it was, or evaluate with --part test"
+        )

@@ -43,12 +43,13 @@ def report(
     made.section("Summary", *summary(study, trials, confirmed, winner))
     made.section("Course", *_course(study, trials, winner))
     made.section("Parameters", *_parameters(study, trials, winner))
-    if said := tuple(verdict.confirmed(study, confirmed)):
-        made.section("Winner", *said)
+    for title, told in (("Diagnosis", verdict.diagnosed(study)), ("Winner", verdict.confirmed(study, confirmed))):
+        if parts := tuple(told):
+            made.section(title, *parts)
     if model and winner is not None:
         made.section("Network", *network(study, say, device=device))
-    if promoted := tuple(verdict.promotions(study)):
-        made.section("Promotions", *promoted)
+    if parts := tuple(verdict.promotions(study)):
+        made.section("Promotions", *parts)
     made.section("Trials", *_table(study, trials))
     made.section("Space file", page.command(study.row["text"]), *_done(study))
     made.write(path)

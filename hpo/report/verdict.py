@@ -1,4 +1,4 @@
-"""What a report says of the winner: fresh seeds, by how much the search flattered it, what was promoted and why."""
+"""What a report says of the winner: its curves, fresh seeds, what flattered it, what was promoted and why."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from markupsafe import Markup
 from sqlalchemy.engine import RowMapping
 
 from hpo.drawing import page
+from hpo.errors import NoUsableTrial
 from hpo.promotion.journal import PROMOTED, REFUSED, UNDONE, Promotions
 from hpo.report import stills
+from hpo.report.opinion import form
 from hpo.study import Study
 from hpo.winner.confirmation import Confirmation
 from hpo.wording import counted, number
 
-__all__ = ["confirmed", "promotions"]
+__all__ = ["confirmed", "diagnosed", "promotions"]
 
 ENDED = {PROMOTED: "promoted", REFUSED: "refused", UNDONE: "promoted, and rolled back"}
 
@@ -69,6 +71,27 @@ def _judged(found: Confirmation) -> str:
     if found.ties:
         return said + f"It cannot be told apart from trials {', '.join(map(str, found.ties))} at 95%."
     return said + "It is better than each of the others at 95%." * (not found.undecided)
+
+
+def diagnosed(study: Study) -> Iterator[Markup]:
+    """What the curves of the best trial say, how many trials fare how, and what to change; nothing before one ended."""
+    try:
+        opinion = form(study, None)
+    except NoUsableTrial:
+        return
+    found, made = opinion.subject, opinion.proposal
+    yield page.prose(f"Trial {found.number}: {found.verdict}. Read from one training: another seed may look otherwise.")
+    if found.findings:
+        yield page.table(("verdict", "because"), [[each.verdict, each.reason] for each in found.findings])
+    counted_ = ", ".join(f"{count} {verdict}" for verdict, count in opinion.counts.items())
+    yield page.prose(f"All trials: {counted_}.")
+    if made is None:
+        yield page.prose(opinion.trouble or "", "warn")
+    elif made.edits:
+        yield page.prose("A change of the space file to try next:")
+        yield page.table(("key", "because"), [[".".join(map(str, each.trail)), each.why] for each in made.edits])
+        yield page.command(made.diff)
+    yield page.command(study.settings.command("diagnose", study.name))
 
 
 def promotions(study: Study) -> Iterator[Markup]:

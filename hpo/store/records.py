@@ -145,9 +145,15 @@ def report(file: str) -> Payload:
     return {"file": file}
 
 
-def end_of_study(counts: Mapping[str, int], space: SearchSpec, *, retried: int, time: float) -> Payload:
-    """A run of the study has ended, with so many trials in each state, of which `retried` stand for failed ones."""
-    status = "SCHEDULED" if _may_go_on(counts, space, retried) else "FINISHED" if counts.get("COMPLETE") else "FAILED"
+def end_of_study(
+    counts: Mapping[str, int], space: SearchSpec, *, retried: int, time: float, over: bool = False
+) -> Payload:
+    """A run of the study has ended, with so many trials in each state, of which `retried` stand for failed ones.
+
+    `over`: there is nothing more to try, whatever the budget.
+    """
+    goes_on = not over and _may_go_on(counts, space, retried)
+    status = "SCHEDULED" if goes_on else "FINISHED" if counts.get("COMPLETE") else "FAILED"
     return {
         "status": status,
         "tags": {f"hpo.trials.{state.lower()}": count for state, count in counts.items()},
