@@ -16,6 +16,7 @@ from hpo.commands import export as cli_export
 from hpo.commands import inspect as cli_inspect
 from hpo.commands import models as cli_models
 from hpo.commands import promote as cli_promote
+from hpo.commands import report as cli_report
 from hpo.commands import train as cli_train
 from hpo.commands import winner as cli_winner
 from hpo.commands.options import (
@@ -249,6 +250,7 @@ def delete(
 
 
 def _delete(study: Study) -> None:
+    from hpo.report.publish import place
     from hpo.store.lease import Lease
     from hpo.tracking.process import task_of
     from hpo.tracking.projection import Task, delete_runs
@@ -260,6 +262,7 @@ def _delete(study: Study) -> None:
         with answering(study.settings.mlflow):
             delete_runs(study.name, study.row["uid"], study.settings.mlflow)
         lease.renew()
+        place(study).unlink(missing_ok=True)
         study.delete()
 
 
@@ -270,6 +273,8 @@ for command in (
     cli_promote.promote,
     cli_promote.rollback,
     cli_winner.compare,
+    cli_report.report,
+    cli_report.ui,
     cli_edit.retry,
     cli_doctor.doctor,
     cli_train.train,

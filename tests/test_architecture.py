@@ -30,6 +30,9 @@ ALLOWED = {
     "hpo.cluster.probe": {"ray", "torch", "trainers"},
     "hpo.tracking.projection": {"mlflow"},
     "hpo.audit.rebuild": {"trainers"},  # the configuration with its defaults is not in SQL
+    "hpo.report.importance": {"optuna"},
+    "hpo.report.scored": {"torch", "trainers"},
+    "hpo.report.served": {"mlflow"},
     "hpo.search.ranges": {"optuna"},
     "hpo.promotion.registry": {"mlflow"},
     "hpo.promotion.release": {"trainers"},

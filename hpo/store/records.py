@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LONGEST",
+    "REPORTS",
     "Payload",
     "best",
     "end",
@@ -25,6 +26,7 @@ __all__ = [
     "history",
     "packing",
     "promoted",
+    "report",
     "start",
     "version",
     "warned",
@@ -35,6 +37,9 @@ Payload = dict[str, Any]
 
 LONGEST = 5000
 """Characters of a tag; what is longer is cut."""
+
+REPORTS = "reports"
+"""Folder in the home folder in which reports lie."""
 
 # MLflow's word for each of Optuna's states. SCHEDULED: interrupted, and in the queue to go on.
 STATUS = {
@@ -133,6 +138,11 @@ def promoted(alias: str, version: int | None, trial: int | str) -> Payload:
 def version(model: str, number: int) -> Payload:
     """For a training: the newest version that was made of its checkpoint."""
     return {"tags": {"hpo.model": model, "hpo.model.version": number}}
+
+
+def report(file: str) -> Payload:
+    """A study's report, a file in REPORTS."""
+    return {"file": file}
 
 
 def end_of_study(
