@@ -27,7 +27,7 @@ FEW = 8
 @contextmanager
 def untouched() -> Iterator[None]:
     """Put the generators of Python, NumPy and torch back as they were; meanwhile all begin at the same seed."""
-    cuda = torch.cuda.is_available() and torch.cuda.is_initialized()
+    cuda = torch.cuda.is_available() and torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
     before = random.getstate(), np.random.get_state(), torch.get_rng_state()
     cards = torch.cuda.get_rng_state_all() if cuda else []
     random.seed(0)

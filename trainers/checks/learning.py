@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from trainers.checks.bench import FEW, Bench
-from trainers.checks.finding import Finding
+from trainers.checks.finding import Finding, Verdict
 from trainers.train import Trainer
 from trainers.transfer import freeze
 
@@ -51,7 +51,7 @@ def gradients(bench: Bench) -> Finding:
     if without:
         said = f"{told}; {len(without)} tensors, {share:.0%} of the weights, have none: {_few(without)}"
         do = "use them in the forward pass, or take them out of the network"
-        verdict = "fail" if share >= MANY else "warn"
+        verdict: Verdict = "fail" if share >= MANY else "warn"
         return Finding(name="gradients", verdict=verdict, said=said, do=do, details=details)
     if not SMALL <= norm <= LARGE:
         do = "a smaller lr, grad_clip: 1, or another initialisation" if norm > LARGE else "look at `output` and `start`"
@@ -89,9 +89,7 @@ def weights(bench: Bench) -> Finding:
 def _moved(twin: Trainer, named: Mapping[str, Tensor]) -> int:
     """How many tensors are others after one step of the training."""
     before = {name: each.detach().clone() for name, each in named.items()}
-    steps = twin.steps()
-    next(steps)
-    steps.close()
+    next(twin.steps())
     return sum(not torch.equal(before[name], each.detach()) for name, each in named.items())
 
 
@@ -143,7 +141,8 @@ def _learn(
 ) -> tuple[int, list[float], float]:
     """Train until the batch is known; returns steps, the loss of each, the last accuracy."""
     optimizer = torch.optim.Adam(trained, lr=LR)
-    deadline, losses, accuracy = time.perf_counter() + seconds, [], 0.0
+    losses: list[float] = []
+    deadline, accuracy = time.perf_counter() + seconds, 0.0
     while len(losses) < STEPS and (time.perf_counter() < deadline or len(losses) < 2):
         optimizer.zero_grad()
         logits = bench.logits(model, inputs)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from trainers.checks.bench import Bench
-from trainers.checks.finding import Finding
+from trainers.checks.finding import Finding, Verdict
 
 __all__ = ["classes", "copies", "files", "inputs"]
 
@@ -85,7 +85,7 @@ def files(bench: Bench) -> Finding:
     if not skipped:
         return Finding(name="files", verdict="pass", said="every picture could be read")
     said = f"{len(skipped)} files could not be read and are left out: {_few(skipped)}"
-    verdict = "fail" if len(skipped) > UNREAD * (all_of_them + len(skipped)) else "warn"
+    verdict: Verdict = "fail" if len(skipped) > UNREAD * (all_of_them + len(skipped)) else "warn"
     do = "replace them or remove them; `hpo data stats` lists them all"
     return Finding(name="files", verdict=verdict, said=said, do=do, details={"files": list(skipped[:100])})
 
@@ -112,7 +112,7 @@ def _duplicates(twice: int, torn: int, pictures: int) -> Finding:
     )
     if torn:
         said += f"; {torn} pictures stand in several classes"
-    verdict = "warn" if torn or twice > 0.01 * pictures else "pass"
+    verdict: Verdict = "warn" if torn or twice > 0.01 * pictures else "pass"
     do = "`hpo data stats` lists them; leave one of each, in its right class" if verdict == "warn" else None
     return Finding(name="duplicates", verdict=verdict, said=said, do=do, details=details)
 
@@ -124,7 +124,7 @@ def _leaks(count: int, pictures: int) -> Finding:
             name="leaks", verdict="pass", said="no validation picture is trained on", details={"pictures": 0}
         )
     do = "remove the copies before the data are split: what is scored must not have been learnt"
-    verdict = "fail" if count > LEAKED * pictures else "warn"
+    verdict: Verdict = "fail" if count > LEAKED * pictures else "warn"
     return Finding(name="leaks", verdict=verdict, said=said, do=do, details={"pictures": count})
 
 

@@ -54,7 +54,7 @@ def labels(bench: Bench, plain: Evidence, *, seconds: float) -> Finding:
 
     The linear model's evidence settles it where there is any. Else the network learns some pictures by heart, then
     twice as many and so on, until it knows more of the validation pictures than luck explains, or the time is spent.
-    Only if it knew some by heart, and would surely have been seen to know as much of others, is it an error.
+    Only if it knew some by heart, and would surely have been seen to know a quarter as much of others, is it an error.
     """
     if plain.carries_over:
         return _holds("a linear model", plain)
