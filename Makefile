@@ -4,6 +4,7 @@
 # make faults  a short round of every fault, as CI does: kills, locks, servers that stop, a full disk
 # make soak    faults at random, on larger studies, until Ctrl-C or for SOAK="--rounds N"; prints counts
 # make lint types   ruff and mypy, as CI does
+# make docs   write the references of docs/ from the code
 # make audit  known weaknesses of what is installed; skipped where their database does not answer
 PYTHON ?= python3
 VENV   ?= .venv
@@ -11,7 +12,7 @@ BIN    := $(VENV)/bin
 # tests wait for processes most of the time; each worker has a Ray of its own
 WORKERS ?= 2
 
-.PHONY: demo test slow faults soak lint types audit clean
+.PHONY: demo test slow faults soak lint types docs audit clean
 
 demo: $(VENV)/installed
 	$(BIN)/hpo run --space search_spaces/quickstart.yaml
@@ -34,6 +35,9 @@ lint: $(VENV)/installed-dev
 
 types: $(VENV)/installed-dev
 	$(BIN)/mypy
+
+docs: $(VENV)/installed-dev
+	PYTHONPATH=. $(BIN)/python docs/references.py
 
 audit: $(VENV)/installed-dev
 	@.ci/audit $(BIN)/python

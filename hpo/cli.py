@@ -177,11 +177,17 @@ def stop(name: Name, home: Home = None, storage: Storage = None) -> None:
 @app.command()
 def status(
     name: Annotated[str | None, typer.Argument(help="Name of the study; all studies without it.")] = None,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Follow a running search until it ends.")] = False,
     home: Home = None,
     storage: Storage = None,
     as_json: Json = False,
 ) -> None:
     """Show where a study stands, or list all."""
+    if watch:
+        from hpo.commands.watch import watch as follow
+
+        follow(name, opened(home, storage))
+        return
     from hpo.commands import summary
 
     summary.status(name, opened(home, storage), as_json=as_json)

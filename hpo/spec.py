@@ -55,8 +55,11 @@ class SearchSpec(BaseModel):
     winner: Winner | None = None
     gate: Gate = Gate()
     storage: str | None = None
+    """URL of the studies' database; no password stands in a file."""
     mlflow: str | None = None
+    """MLflow tracking URI."""
     ray: str | None = None
+    """Address of a Ray cluster that runs."""
     confirms: Confirms | None = None
     """Of the study that confirms another; no file has it."""
     insecure_cluster: bool = False

@@ -20,7 +20,7 @@ def size(count: int) -> str:
     return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.1f} MB"
 
 
-def assignments(params: dict[str, Any]) -> str:
+def assignments(params: Mapping[str, Any]) -> str:
     """Parameters on one line."""
     return " ".join(f"{name}={literal(value)}" for name, value in params.items())
 

@@ -20,6 +20,7 @@ ALLOWED = {
     "hpo.audit.checkpoints": {"trainers"},
     "hpo.commands.data": {"trainers"},
     "hpo.commands.models": {"trainers"},
+    "hpo.commands.watch": {"optuna"},
     "hpo.model.evaluation": {"trainers"},
     "hpo.audit.disk": {"trainers"},
     "hpo.model.export": {"torch", "trainers"},

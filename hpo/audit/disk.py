@@ -15,11 +15,11 @@ from hpo.audit import surroundings
 from hpo.cluster import packing
 from hpo.cluster.placement import place
 from hpo.errors import SpecError
+from hpo.search.ahead import trials_left
 from hpo.search.retention import Held, look
 from hpo.settings import Settings, cards_are_hidden
 from hpo.space.parameters import Choice, Parameter
 from hpo.spec import SearchSpec
-from hpo.store.history import retried
 from hpo.wording import size
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def forecast(space: SearchSpec, settings: Settings, study: Study | None, *, conc
     Of a search for the built-in trainer torch is imported, where no checkpoint of the study tells the size.
     """
     held = look(study) if study is not None else []
-    taken, left = sum(each.bytes for each in held), _left(space, study)
+    taken, left = sum(each.bytes for each in held), trials_left(space, study)
     at_once = min(each for each in (_slots(space, study, concurrency), left) if each is not None)
     one, unknown = _one(space, held) if at_once else (None, None)
     need = 0 if not at_once else None if one is None else max(0, _most(space, held, at_once, one) - taken)
@@ -91,36 +91,6 @@ def _most(space: SearchSpec, held: list[Held], at_once: int, one: int) -> int:
 
 
 # -- trials at work ---------------------------------------------------------------------------------------------------
-
-
-def _left(space: SearchSpec, study: Study | None) -> int | None:
-    """Trials that are still to be run; None where no count ends the search."""
-    total = space.budget.trials
-    if space.sampler.type == "grid":
-        cells = len(space.grid())
-        total = cells if total is None else min(cells, total)
-    if study is None:
-        return total
-    if _is_spent(space, study):
-        return 0
-    trials = study.frozen_trials()
-    states = [trial.state.name for trial in trials]
-    again = states.count("FAIL") if space.sampler.type == "grid" else 0  # cells that a next run tries anew
-    if space.sampler.type != "grid" and total is not None:
-        total += retried(trials)
-    begun = len(states) - states.count("WAITING") - again
-    return None if total is None else max(states.count("WAITING"), total - begun)
-
-
-def _is_spent(space: SearchSpec, study: Study) -> bool:
-    """Whether a budget that is no count of trials ends the next run at once."""
-    budget, hours = space.budget, study.ledger.gpu_seconds(study.id) / 3600
-    spent = [
-        (budget.time, study.row["seconds"]),
-        (budget.gpu_hours, hours),
-        (budget.cost, hours * (budget.price_per_gpu_hour or 0)),
-    ]
-    return any(limit is not None and so_far >= limit for limit, so_far in spent)
 
 
 def _slots(space: SearchSpec, study: Study | None, concurrency: int | None) -> int:

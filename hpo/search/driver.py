@@ -16,6 +16,7 @@ from hpo.cluster.resources import cluster, is_up
 from hpo.cluster.sharing import Sharing
 from hpo.errors import HpoError, Interrupted, NoUsableTrial, Unavailable
 from hpo.masking import masked, redacted
+from hpo.search.ahead import seconds_left
 from hpo.search.progress import Progress
 from hpo.search.recovery import recover
 from hpo.search.scheduler import Event, Scheduler
@@ -226,7 +227,7 @@ class Driver:
         if self._lease.renew():
             self._end(reason=self._interrupted("stopped by `hpo stop`"))
         self._look_at_budgets()
-        self._progress.tick()
+        self._progress.tick(to_start=self._searcher.left, budget=self._seconds_left())
 
     def _look_at_budgets(self) -> None:
         budget, scheduler = self._study.spec.budget, self._scheduler
@@ -251,15 +252,9 @@ class Driver:
 
     def _seconds_left(self) -> float | None:
         """Until a budget ends the run, with all cards at work; None without one."""
-        budget, limits = self._study.spec.budget, []
-        if budget.time is not None:
-            limits.append(budget.time - self._seconds)
-        hours = [] if budget.gpu_hours is None else [budget.gpu_hours]
-        if budget.cost is not None and budget.price_per_gpu_hour is not None:
-            hours.append(budget.cost / budget.price_per_gpu_hour)
         held = sum(run.gpu for run in self._scheduler.running.values())
-        limits += [(each * 3600 - self._scheduler.gpu_seconds) / max(held, 1.0) for each in hours]
-        return min(limits, default=None)
+        spent = {"seconds": self._seconds, "gpu_seconds": self._scheduler.gpu_seconds}
+        return seconds_left(self._study.spec, held=held, **spent)
 
     def _end(self, *, reason: HpoError | None = None, spent: str | None = None) -> None:
         """Start nothing more and end: with an error, or because a budget is spent. The first to say so is believed."""

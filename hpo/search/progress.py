@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
+from hpo.cluster.usage import Usage
+from hpo.search.board import Board, Line, draw, epochs_of, forecast
 from hpo.wording import assignments, number, plain, words
 
 if TYPE_CHECKING:
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from hpo.search.scheduler import Event
     from hpo.study import Study
 
-__all__ = ["Progress"]
+__all__ = ["Progress", "placed"]
 
 REFRESH = 0.25  # seconds between two pictures of the table
 SILENCE = 10.0  # seconds without a line, off a terminal, after which an epoch is worth one
@@ -30,13 +32,19 @@ class Progress:
     def __init__(self, console: Console | None) -> None:
         self._console = console
         self._running: dict[int, Event] = {}
+        self._curves: dict[int, list[float]] = {}  # of the trials at work, also before they were interrupted
+        self._before: dict[int, int] = {}  # epochs of those that were done before we watched
         self._counts: dict[str, int] = {}
-        self._best_value: float | None = None
+        self._best: tuple[float, int, dict[str, object]] | None = None  # value, number, parameters
         self._live: Live | None = None
+        self._usage: Usage | None = None
+        self._place: str | None = None
         self._refreshed = 0.0
         self._spoke = time.monotonic()
         self._began = time.monotonic()
         self._ended = 0  # trials that ended while we watched
+        self._to_start: int | None = None
+        self._budget: float | None = None
 
     @classmethod
     def silent(cls) -> Progress:
@@ -49,23 +57,22 @@ class Progress:
     def begin(self, study: Study, placement: Placement) -> None:
         """Say what is about to run."""
         self._study = study
-        self._maximize = study.spec.metric.goal == "maximize"
         self._counts = study.counts()
+        self._began = time.monotonic()
         self.placed(placement)
         if placement.note:
             self.note(placement.note)
         done = {state: count for state, count in self._counts.items() if state != "WAITING"}
         if done:
             self.note(f"on record: {words(self._counts)}")
-        values = study.complete()
-        if values:
-            self._best_value = (max if self._maximize else min)(values.values())
+        if ranked := study.best_first():
+            trial = study.best_trial
+            self._best = (trial.values[0], ranked[0], dict(study.params(trial)))
 
     def placed(self, placement: Placement) -> None:
         """Say how many trials run at a time from now on."""
-        share = f"{placement.cpu:g} CPU" + (f" + {placement.gpu:g} GPU" if placement.gpu else "")
-        trials = "1 trial" if placement.slots == 1 else f"{placement.slots} trials"
-        self.note(f"study {self._study.name}: {trials} at a time, {share} each")
+        self._place = placed(placement)
+        self.note(f"study {self._study.name}: {self._place}")
 
     def note(self, text: str) -> None:
         """One line, above the table."""
@@ -75,6 +82,8 @@ class Progress:
 
     def __enter__(self) -> Progress:
         if self._console is not None and self._console.is_terminal:
+            if self._study.settings.ray is None:  # else the trials may be on other machines
+                self._usage = Usage().__enter__()
             self._live = Live(console=self._console, auto_refresh=False, transient=True)
             self._live.start()
         return self
@@ -85,58 +94,113 @@ class Progress:
         if self._live is not None:
             self._live.stop()
             self._live = None
+        if self._usage is not None:
+            self._usage.__exit__(kind, error, trace)
+            self._usage = None
 
     def show(self, event: Event) -> None:
         """Take in what happened to a trial."""
         if event.kind == "warning":
             self.note(f"trial {event.number:4d}  warns: {event.error}")
         elif event.kind == "end":
-            self._running.pop(event.number, None)
-            self._counts[event.state] = self._counts.get(event.state, 0) + 1
-            self._ended += 1
-            best = event.state == "COMPLETE" and self._is_best(event.value)
-            if best:
-                self._best_value = event.value
-            told = best and self._study.spec.confirms is None  # there the means count
-            self.note(self._line(event) + ("  best so far" if told else ""))
-            self._refreshed = 0.0
+            self._end(event)
         else:
             self._running[event.number] = event
-            if event.kind == "start":  # out of the queue, when it was in it
+            if event.kind == "start":
+                # out of the queue, when it was in it
                 self._counts["WAITING"] = max(0, self._counts.get("WAITING", 0) - 1)
+                self._curves[event.number] = self._recorded(event)
+                self._before[event.number] = event.epoch
+            elif event.value is not None:
+                self._curves.setdefault(event.number, []).append(event.value)
             if self._live is None and time.monotonic() - self._spoke > SILENCE:
                 self.note(self._line(event))
-        self.tick()
+        self._redraw()
 
-    def tick(self) -> None:
-        """Redraw the table when it is due."""
+    def _end(self, event: Event) -> None:
+        for known in (self._running, self._curves, self._before):
+            known.pop(event.number, None)
+        self._counts[event.state] = self._counts.get(event.state, 0) + 1
+        self._ended += event.state != "WAITING"
+        best = event.state == "COMPLETE" and event.value is not None and self._is_best(event.value)
+        if best and event.value is not None:
+            self._best = (event.value, event.number, event.params)
+        told = best and self._study.spec.confirms is None  # there the means count
+        self.note(self._line(event) + ("  best so far" if told else ""))
+        self._refreshed = 0.0
+
+    def tick(self, *, to_start: int | None, budget: float | None) -> None:
+        """Redraw the table when it is due; `to_start` trials are still to come, in `budget` seconds at most."""
+        self._to_start, self._budget = to_start, budget
+        self._redraw()
+
+    def _redraw(self) -> None:
         if self._live is not None and time.monotonic() - self._refreshed > REFRESH:
-            self._live.update(self._picture(), refresh=True)
+            self._live.update(self.picture(), refresh=True)
             self._refreshed = time.monotonic()
 
-    def _is_best(self, value: float | None) -> bool:
-        if self._best_value is None or value is None:
-            return True
-        return value > self._best_value if self._maximize else value < self._best_value
+    def _recorded(self, event: Event) -> list[float]:
+        """The curve of a trial that goes on; it has none where its objective was not on record."""
+        if not event.epoch or self._live is None:
+            return []
+        with contextlib.suppress(StopIteration):
+            trial = next(each for each in self._study.frozen_trials() if each.number == event.number)
+            return [value for _, value in sorted(trial.intermediate_values.items())]
+        return []
+
+    def _is_best(self, value: float) -> bool:
+        return self._best is None or (value - self._best[0]) * self._study.spec.metric.sign > 0
 
     def _line(self, event: Event) -> str:
         text = f"trial {event.number:4d}  {event.state.lower():8}  epoch {event.epoch:3d}  {number(event.value):>8}  "
         return text + (event.error.splitlines()[0] if event.error else assignments(event.params))
 
-    def _picture(self) -> Group:
-        budget = self._study.spec.budget.trials
-        counts = dict(self._counts)
-        counts["RUNNING"] = len(self._running)
-        head = f"{words(counts)}{f' of {budget}' if budget else ''}"
-        if self._ended:
-            head += f"   {60 * self._ended / (time.monotonic() - self._began):.1f} trials/min"
-        if self._best_value is not None:
-            head += f"   best {number(self._best_value)}"
-        table = Table(box=None, padding=(0, 2, 0, 0))
-        for column in ("trial", "epoch", self._study.spec.metric.name, "parameters"):
-            table.add_column(Text(column))
-        for event in sorted(self._running.values(), key=lambda each: each.number):
-            table.add_row(
-                str(event.number), str(event.epoch), number(event.value), Text(plain(assignments(event.params)))
-            )
-        return Group(Text(head, style="bold"), table)
+    def picture(self) -> Group:
+        """The table as it is now."""
+        return draw(self._board(), height=self._console.height if self._console is not None else None)
+
+    def _board(self) -> Board:
+        lines = [self._at_work(event) for _, event in sorted(self._running.items())]
+        rate, left = forecast(
+            ended=self._ended,
+            lines=lines,
+            to_start=self._to_start,
+            seconds=time.monotonic() - self._began,
+            budget=self._budget,
+        )
+        counts = {**self._counts, "RUNNING": len(lines)}
+        done = sum(count for state, count in counts.items() if state != "WAITING")
+        confirms = self._study.spec.confirms is not None  # there the means count
+        value, number, params = self._best if self._best and not confirms else (None, None, {})
+        return Board(
+            study=self._study.name,
+            metric=self._study.spec.metric.name,
+            counts=counts,
+            total=None if self._to_start is None else done + self._to_start,
+            lines=lines,
+            best=value,
+            best_number=number,
+            best_params=params,
+            per_minute=rate,
+            seconds_left=left,
+            place=self._place,
+            usage=self._usage.read() if self._usage is not None else None,
+        )
+
+    def _at_work(self, event: Event) -> Line:
+        epochs, curve = epochs_of(self._study.spec, event.params), self._curves.get(event.number, [])
+        return Line(
+            number=event.number,
+            params=event.params,
+            curve=curve,
+            epoch=event.epoch,
+            epochs=epochs,
+            share_done=(event.epoch - self._before.get(event.number, 0)) / epochs if epochs else None,
+        )
+
+
+def placed(placement: Placement) -> str:
+    """How many trials run at a time, and what each has."""
+    share = f"{placement.cpu:g} CPU" + (f" + {placement.gpu:g} GPU" if placement.gpu else "")
+    trials = "1 trial" if placement.slots == 1 else f"{placement.slots} trials"
+    return f"{trials} at a time, {share} each"

@@ -56,6 +56,7 @@ class Metric(Section):
     """The objective: which number of the last epoch ranks the trials, and which way."""
 
     name: str
+    """As a trainer yields it: val/accuracy, val/loss, val/macro_f1 and so on."""
     goal: Literal["maximize", "minimize"]
     """Without a word about it: minimize where the name says loss or error, else maximize."""
 
@@ -86,7 +87,9 @@ class Sampler(Section):
     """Where the parameters of the next trial come from."""
 
     type: Literal["grid", "random", "tpe"]
+    """grid: every combination; random: drawn evenly; tpe: drawn where earlier trials were good."""
     seed: int = Field(default=0, ge=0, lt=2**32)
+    """Of the draws, and of the trials: the same seed gives the same search."""
     startup_trials: int | None = Field(default=None, ge=0)
     """Random trials before tpe begins to learn; None leaves the number to the sampler."""
 
@@ -95,6 +98,7 @@ class Pruner(Section):
     """What stops weak trials early."""
 
     type: Literal["none", "asha", "median", "hyperband"] = "none"
+    """asha, hyperband: the best part goes on at each rung; median: what is below it stops."""
     min_epochs: int = Field(default=1, ge=1)
     """No trial stops before."""
     reduction: int = Field(default=3, ge=2)
@@ -107,6 +111,7 @@ class Budget(Section):
     """When the search ends: at whichever limit is reached first. None sets no limit."""
 
     trials: int | None = Field(default=None, ge=1)
+    """That are begun; a grid takes the first cells."""
     time: float | None = Field(default=None, gt=0)
     """Seconds; in the file also 8h, 30m, 90s or 1h30m."""
     trial_time: float | None = Field(default=None, gt=0)
@@ -114,6 +119,7 @@ class Budget(Section):
     epoch_time: float | None = Field(default=None, gt=0)
     """After which a trial hangs and is ended; None: ten times the median, at least a minute."""
     gpu_hours: float | None = Field(default=None, gt=0)
+    """Over all trials, by the share of a GPU that each held."""
     price_per_gpu_hour: float | None = Field(default=None, gt=0)
     """In any currency; shown with what was spent."""
     cost: float | None = Field(default=None, gt=0)
@@ -156,6 +162,7 @@ class Resources(Section):
     gpu: float | Literal["auto"] = "auto"
     """A share of one GPU, or a whole number of them; auto measures the first trial and chooses."""
     cpu: float = Field(default=1.0, gt=0)
+    """Processors; the threads of a trial follow."""
 
     @field_validator("gpu", mode="before")
     @classmethod
@@ -175,7 +182,9 @@ class Winner(Section):
     """Ends a search by training its best trials again with fresh seeds."""
 
     top: int = Field(default=3, ge=1)
+    """So many of the best trials are trained again."""
     seeds: int = Field(default=3, ge=1)
+    """Fresh ones for each of them."""
     epochs: int | None = Field(default=None, ge=1)
     """Of each of these trainings; None: as many as in the search."""
 

@@ -109,15 +109,15 @@ def test_progress_is_harmless(study: Study) -> None:
         screen = io.StringIO()
         console = Console(file=screen, force_terminal=terminal, color_system=None, width=500)
         progress = Progress(console)
-        progress._study, progress._maximize = study, True
+        progress._study = study
         about = {"params": {"kind": STEERS}, "epoch": 1, "value": 0.5}
         progress.show(Event(kind="warning", number=0, state="RUNNING", error=STEERS, **about))
         progress.show(Event(kind="end", number=0, state="FAIL", error=STEERS, **about))
         progress.show(Event(kind="end", number=1, state="COMPLETE", **about))
         progress.show(Event(kind="start", number=2, state="RUNNING", **about))
-        console.print(progress._picture())
+        console.print(progress.picture())
         assert harmless(screen.getvalue())
-        assert screen.getvalue().count(WRITTEN) == 4
+        assert screen.getvalue().count(WRITTEN) == 5
 
 
 def test_names_of_classes_and_files_are_harmless(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,58 @@
+"""What is left of a study: trials, and seconds until a budget ends it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hpo.spec import SearchSpec
+from hpo.store.history import retried
+
+if TYPE_CHECKING:
+    from hpo.study import Study
+
+__all__ = ["is_spent", "seconds_left", "trials_left"]
+
+
+def trials_left(space: SearchSpec, study: Study | None) -> int | None:
+    """Trials that are still to be run; None where no count ends the search."""
+    total = space.budget.trials
+    if space.sampler.type == "grid":
+        cells = len(space.grid())
+        total = cells if total is None else min(cells, total)
+    if study is None:
+        return total
+    if is_spent(space, study):
+        return 0
+    trials = study.frozen_trials()
+    states = [trial.state.name for trial in trials]
+    again = states.count("FAIL") if space.sampler.type == "grid" else 0  # cells that a next run tries anew
+    if space.sampler.type != "grid" and total is not None:
+        total += retried(trials)
+    begun = len(states) - states.count("WAITING") - again
+    return None if total is None else max(states.count("WAITING"), total - begun)
+
+
+def is_spent(space: SearchSpec, study: Study) -> bool:
+    """Whether a budget that is no count of trials ends the next run at once."""
+    budget, hours = space.budget, study.ledger.gpu_seconds(study.id) / 3600
+    spent = [
+        (budget.time, study.row["seconds"]),
+        (budget.gpu_hours, hours),
+        (budget.cost, hours * (budget.price_per_gpu_hour or 0)),
+    ]
+    return any(limit is not None and so_far >= limit for limit, so_far in spent)
+
+
+def seconds_left(space: SearchSpec, *, seconds: float, gpu_seconds: float, held: float) -> float | None:
+    """Until a budget ends the search, with `held` GPUs at work; None without one.
+
+    `seconds` of wall time and `gpu_seconds` are spent.
+    """
+    budget, limits = space.budget, []
+    if budget.time is not None:
+        limits.append(budget.time - seconds)
+    hours = [] if budget.gpu_hours is None else [budget.gpu_hours]
+    if budget.cost is not None and budget.price_per_gpu_hour is not None:
+        hours.append(budget.cost / budget.price_per_gpu_hour)
+    limits += [(each * 3600 - gpu_seconds) / max(held, 1.0) for each in hours]
+    return min(limits, default=None)
