@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
-from PIL import Image
 
 from trainers.checks.bench import Bench, untouched
 
 __all__ = ["Shown", "grid"]
-
-SMALLEST = 64
-"""Pixels that a side is enlarged to at the least, by whole factors."""
-LARGEST = 128
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +19,8 @@ class Shown:
     """A picture with its label."""
 
     label: str
-    png: bytes
+    pixels: npt.NDArray[np.uint8]
+    """(H, W), or (H, W, 3) for colours"""
 
 
 def grid(bench: Bench, count: int = 24) -> tuple[Shown, ...]:
@@ -45,21 +42,11 @@ def _grid(bench: Bench, count: int) -> tuple[Shown, ...]:
     mean, deviation = (torch.tensor(each, device=bench.device).reshape(1, -1, 1, 1) for each in (split.mean, split.std))
     pixels = (seen * deviation + mean).clamp(0, 1).mul(255).round().byte().cpu().numpy()
     return tuple(
-        Shown(label=split.classes[label], png=_png(picture))
+        Shown(label=split.classes[label], pixels=_shown(picture))
         for picture, label in zip(pixels, labels.tolist(), strict=True)
     )
 
 
-def _png(picture: np.ndarray) -> bytes:
-    """(C, H, W) bytes as a PNG, of one, three or else the first channel."""
-    shown = picture.transpose(1, 2, 0) if len(picture) == 3 else picture[0]
-    image = Image.fromarray(shown)
-    side = max(image.size)
-    if side < SMALLEST:
-        factor = -(-SMALLEST // side)
-        image = image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
-    elif side > LARGEST:
-        image.thumbnail((LARGEST, LARGEST))
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    return buffer.getvalue()
+def _shown(picture: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    """(C, H, W) with the colours last where there are three, else its first channel."""
+    return np.ascontiguousarray(picture.transpose(1, 2, 0)) if len(picture) == 3 else picture[0]
