@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING
 
 from hpo.cluster.resources import cluster
 from hpo.errors import CheckFailed, Interrupted, SpecError
+from hpo.preflight.gate import Gate
 from hpo.preflight.names import NAMES, left_out
 from hpo.search.progress import Progress
 from hpo.settings import Settings
@@ -58,6 +59,7 @@ def run(
     try:
         with (
             _listening() as heard,
+            Gate(space, settings, concurrency=concurrency, skip=skip, say=shown.note) as gate,
             cluster(
                 settings.ray,
                 lambda: known or _open(space, settings, first),
@@ -68,7 +70,7 @@ def run(
         ):
             if heard:
                 raise KeyboardInterrupt
-            _check(study, there, concurrency=concurrency, given=skip_checks, say=shown.note, new=known is None)
+            _check(gate, study, there, given=skip_checks, new=known is None)
             if heard:
                 raise KeyboardInterrupt
             return go(study, concurrency=concurrency, progress=progress)
@@ -78,22 +80,13 @@ def run(
         ) from error
 
 
-def _check(
-    study: Study,
-    there: Mapping[str, float],
-    *,
-    concurrency: int | None,
-    given: Sequence[str],
-    say: Callable[[str], None],
-    new: bool,
-) -> None:
+def _check(gate: Gate, study: Study, there: Mapping[str, float], *, given: Sequence[str], new: bool) -> None:
     """Check a study before its first trial; one that was made just now is removed where that fails."""
-    from hpo.preflight.gate import gate
     from hpo.store import history
     from hpo.store.lease import Lease
 
     try:
-        gate(study.spec, study.settings, there, concurrency=concurrency, skip=left_out(given), say=say)
+        gate.check(there)
     except CheckFailed:
         if new:  # so that a mended file may have its name
             with Lease(study):

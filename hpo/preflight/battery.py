@@ -14,8 +14,8 @@ from trainers.checks.finding import Finding
 
 if TYPE_CHECKING:
     from trainers import TrainConfig
-    from trainers.checks.grid import Shown
     from trainers.checks.memory import Largest
+    from trainers.checks.shown import Shown
     from trainers.train import Trainer
 
 __all__ = ["Measured", "Task", "carry_out"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,50 +9,15 @@ from typing import Any
 
 from hpo.audit import disk
 from hpo.cluster.placement import Placement
-from hpo.errors import SpecError
-from hpo.preflight import points, stores
-from hpo.preflight.battery import Measured, Task
+from hpo.preflight import stores
+from hpo.preflight.battery import Measured
 from hpo.preflight.names import NAMES
 from hpo.preflight.outlook import Outlook, judged, outlook
-from hpo.search.searcher import TRIAL, derive_seed
 from hpo.settings import Settings
 from hpo.spec import SearchSpec
-from trainers.checks import names
 from trainers.checks.finding import Finding
 
-__all__ = ["Checked", "Checks", "task_of"]
-
-STATES = 64
-"""Kinds of checkpoints whose size is worked out."""
-
-
-def task_of(
-    space: SearchSpec, settings: Settings, placement: Placement, *, skip: frozenset[str], fetch: bool
-) -> Task | Finding:
-    """What is to be looked at of the trainer, or why nothing is."""
-    if "import" in space.trainer:
-        said = "a trainer of one's own tells of itself with its first epoch: no check of network and pictures is for it"
-        return Finding(name="trainer", verdict="skip", said=said)
-    if "trainer" in skip or skip >= {*names.NAMES, "forecast"}:
-        return Finding(name="trainer", verdict="skip", said="left out: network, pictures and pace are not looked at")
-    try:
-        space.require_sources()
-    except SpecError as error:
-        said = f"{error}; network, pictures and pace are looked at then"
-        return Finding(name="trainer", verdict="skip", said=said)
-    point = points.middle(space)
-    return Task(
-        trainer=space.resolve(point),
-        corners=points.corners(space),
-        states=list(itertools.islice(disk.sections(space), STATES)),
-        seed=derive_seed(space.sampler.seed, TRIAL, 0),
-        datasets=settings.datasets,
-        cpu=placement.cpu,
-        gpu=placement.gpu,
-        at_once=placement.per_card if placement.gpu else placement.slots,
-        skip=skip,
-        fetch=fetch,
-    )
+__all__ = ["Checked", "Checks"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,72 +2,95 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, closing
+from typing import TYPE_CHECKING
 
-from hpo.cluster.placement import Placement, place
+from hpo.cluster.placement import place
+from hpo.cluster.resources import is_up
 from hpo.errors import CheckFailed
-from hpo.preflight.battery import Measured, Task
-from hpo.preflight.checks import Checked, Checks, task_of
+from hpo.preflight.beside import Beside
 from hpo.preflight.names import NAMES
 from hpo.settings import Settings
 from hpo.spec import SearchSpec
 from hpo.wording import counted
 from trainers.checks.finding import Finding
 
-__all__ = ["gate"]
+if TYPE_CHECKING:
+    from hpo.preflight.battery import Measured, Task
+    from hpo.preflight.checks import Checked
+
+__all__ = ["Gate"]
 
 
-def gate(
-    space: SearchSpec,
-    settings: Settings,
-    there: Mapping[str, float],
-    *,
-    concurrency: int | None,
-    skip: frozenset[str],
-    say: Callable[[str], None],
-) -> None:
-    """Check a search on the cluster that has what `there` says, as far as `skip` leaves something.
+class Gate:
+    """The checks of one search, begun before Ray is up where it will be this machine's."""
 
-    Raises:
-        CheckFailed: a check has failed.
-        SpecError: not even one trial fits the cluster.
-    """
-    if skip >= set(NAMES):
-        return
-    placement = place(space.resources, there, concurrency)
-    work = task_of(space, settings, placement, skip=skip, fetch=True)
-    if isinstance(work, Task):
-        say("checking pictures, network, stores and budget; --skip-check all leaves it out")
+    def __init__(
+        self,
+        space: SearchSpec,
+        settings: Settings,
+        *,
+        concurrency: int | None,
+        skip: frozenset[str],
+        say: Callable[[str], None],
+    ) -> None:
+        self._space, self._settings, self._skip, self._say = space, settings, skip, say
+        self._concurrency = concurrency
+        self._open = ExitStack()
+        self._early: Beside | None = None
+        local = settings.ray in (None, "local") and not is_up()
+        if local and "import" not in space.trainer and not skip >= set(NAMES):
+            early = Beside(space, settings, concurrency=concurrency, skip=skip)
+            self._early = self._open.enter_context(closing(early))
 
-    def tell(finding: Finding) -> None:
+    def __enter__(self) -> Gate:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
+
+    def check(self, there: Mapping[str, float]) -> None:
+        """Check, as far as something is left to be checked, for a cluster that has what `there` says.
+
+        Raises:
+            CheckFailed: a check has failed.
+            SpecError: not even one trial fits the cluster.
+        """
+        if self._skip >= set(NAMES):
+            return
+        from hpo.preflight.checks import Checks  # imports Optuna, which the search needs by now too
+        from hpo.preflight.work import task_of
+
+        placement = place(self._space.resources, there, self._concurrency)
+        work = task_of(self._space, self._settings.datasets, placement, skip=self._skip, fetch=True)
+        if not isinstance(work, Finding):
+            self._say("checking pictures, network, stores and budget; --skip-check all leaves it out")
+        checks = Checks(
+            space=self._space, settings=self._settings, placement=placement, skip=self._skip, say=self._tell
+        )
+        checked = checks.run(self._early or self._far(work), ask_mlflow=False)
+        self._open.close()
+        if checked.measured is not None:
+            from hpo.preflight.page import write
+
+            checked = write(checked, self._space, self._settings)
+        if failed := checked.of("fail"):
+            raise CheckFailed(_refusal(failed, checked))
+        if not isinstance(work, Finding):
+            for line in _summary(checked):
+                self._say(line)
+
+    def _far(self, work: Task | Finding) -> Iterable[Finding | Measured]:
+        if isinstance(work, Finding):
+            return (work,)
+        from hpo.preflight.remote import Far  # imports Ray, which is up
+
+        return self._open.enter_context(closing(Far(work)))
+
+    def _tell(self, finding: Finding) -> None:
         if finding.verdict == "warn":
-            say(f"check {finding.name} warns: {finding.said}. To do: {finding.do}")
-
-    checks = Checks(space=space, settings=settings, placement=placement, skip=skip, say=tell)
-    with _at_work(work, placement) as found:
-        checked = checks.run(found, ask_mlflow=False)
-    if checked.measured is not None:
-        from hpo.preflight.page import write
-
-        checked = write(checked, space, settings)
-    failed = checked.of("fail")
-    if failed:
-        raise CheckFailed(_refusal(failed, checked))
-    if isinstance(work, Task):
-        for line in _summary(checked):
-            say(line)
-
-
-@contextmanager
-def _at_work(work: Task | Finding, placement: Placement) -> Iterator[Iterator[Finding | Measured]]:
-    if isinstance(work, Finding):
-        yield iter((work,))
-        return
-    from hpo.preflight.remote import Far  # imports Ray, which is up
-
-    with closing(Far(work, slots=placement.slots)) as far:
-        yield iter(far)
+            self._say(f"check {finding.name} warns: {finding.said}. To do: {finding.do}")
 
 
 def _refusal(failed: list[Finding], checked: Checked) -> str:
@@ -82,7 +105,5 @@ def _summary(checked: Checked) -> Iterator[str]:
     warned = checked.of("warn")
     names = f" ({', '.join(each.name for each in warned)})" if warned else ""
     said = f"checks: {len(checked.of('pass'))} passed, {counted(len(warned), 'warning')}{names}"
-    yield f"{said}; {checked.page}"
-    yield from (
-        f"forecast: {each.said}" for each in checked.findings if each.name == "forecast" and each.verdict == "pass"
-    )
+    yield f"{said}; {checked.page}" if checked.page is not None else said
+    yield from (f"forecast: {each.said}" for each in checked.of("pass") if each.name == "forecast")

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from hpo.audit import surroundings
 from hpo.cluster.placement import place
 from hpo.preflight.battery import Measured, Task, carry_out
-from hpo.preflight.checks import Checked, Checks, task_of
-from hpo.settings import Settings, cards_are_hidden
+from hpo.preflight.checks import Checked, Checks
+from hpo.preflight.work import machine, task_of
+from hpo.settings import Settings
 from hpo.spec import SearchSpec
 from hpo.wording import counted, plain
 from trainers.checks.finding import Finding
@@ -40,8 +39,8 @@ def check(space: SearchSpec, settings: Settings, *, skip: frozenset[str], concur
     with _machine(space, settings) as there:
         placement = place(space.resources, there, concurrency)
         checks = Checks(space=space, settings=settings, placement=placement, skip=skip, say=tell)
-        work = task_of(space, settings, placement, skip=skip, fetch=False)
-        with _at_work(work, settings, slots=placement.slots) as found:
+        work = task_of(space, settings.datasets, placement, skip=skip, fetch=False)
+        with _at_work(work, settings) as found:
             checked = checks.run(found, ask_mlflow=True)
     if checked.measured is None:
         return checked
@@ -59,19 +58,18 @@ def _machine(space: SearchSpec, settings: Settings) -> Iterator[Mapping[str, flo
         with cluster(settings.ray, lambda: None, insecure=settings.insecure_cluster) as (there, _):
             yield there
         return
-    cards = 0 if space.resources.gpu == 0 or cards_are_hidden() else surroundings.gpus()
-    yield {"CPU": float(os.cpu_count() or 1), "GPU": float(len(cards) if isinstance(cards, list) else 0)}
+    yield machine(space)
 
 
 @contextmanager
-def _at_work(work: Task | Finding, settings: Settings, *, slots: int) -> Iterator[Iterator[Finding | Measured]]:
+def _at_work(work: Task | Finding, settings: Settings) -> Iterator[Iterable[Finding | Measured]]:
     if isinstance(work, Finding):
-        yield iter((work,))
+        yield (work,)
     elif settings.ray:
         from hpo.preflight.remote import Far
 
-        with closing(Far(work, slots=slots)) as far:
-            yield iter(far)
+        with closing(Far(work)) as far:
+            yield far
     else:
         yield carry_out(work)
 

@@ -8,23 +8,19 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from hpo.preflight.battery import Measured, Task, carry_out
-from hpo.workers.imports import uncollected
 from trainers.checks.finding import Finding
 
 __all__ = ["Far"]
 
 
 class Far:
-    """The checks at work in the cluster; beside them another process gets ready for trials."""
+    """The checks at work in the cluster."""
 
-    def __init__(self, task: Task, *, slots: int) -> None:
+    def __init__(self, task: Task) -> None:
         work = ray.remote(carry_out).options(
             num_cpus=task.cpu, num_gpus=task.gpu, max_retries=0, num_returns="streaming"
         )
         self._stream = work.remote(task)
-        # a process that has had a card is not used again, and one without a card does not come to have one
-        spare = 0 if task.gpu else slots - 1
-        self._warm = [ray.remote(_warm).options(num_cpus=task.cpu).remote() for _ in range(spare)]
 
     def __iter__(self) -> Iterator[Finding | Measured]:
         """Yield what `carry_out` does; the loss of the process is a finding too."""
@@ -42,13 +38,4 @@ class Far:
 
     def close(self) -> None:
         """End what is still at work."""
-        for each in (*self._warm, self._stream):
-            ray.cancel(each, force=True)
-
-
-def _warm() -> None:
-    """Import what the first trial in this process will need."""
-    with uncollected():
-        import torch  # noqa: F401
-
-        import trainers.train  # noqa: F401
+        ray.cancel(self._stream, force=True)

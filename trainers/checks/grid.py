@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,17 +9,9 @@ import numpy.typing as npt
 import torch
 
 from trainers.checks.bench import Bench, untouched
+from trainers.checks.shown import Shown
 
-__all__ = ["Shown", "grid"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Shown:
-    """A picture with its label."""
-
-    label: str
-    pixels: npt.NDArray[np.uint8]
-    """(H, W), or (H, W, 3) for colours"""
+__all__ = ["grid"]
 
 
 def grid(bench: Bench, count: int = 24) -> tuple[Shown, ...]:
