@@ -71,7 +71,7 @@ def lr_find(
     """Sweep the learning rate over some batches and propose a range for the space file."""
     import hpo
     from hpo import spec
-    from hpo.model import lr_find as finding
+    from hpo.model.lr_find import draw, find, show
     from hpo.model.training import split_overrides
 
     of_file, of_training = split_overrides(overrides or [])
@@ -82,9 +82,9 @@ def lr_find(
     def say(done: dict[str, Any]) -> None:
         print("step {step:4}  lr {lr:.2e}  loss {loss:.4g}".format(**done), file=sys.stderr, flush=True)
 
-    found = finding.find(parsed, of_training, settings, low=low, high=high, steps=steps, seed=seed, say=say)
-    path = finding.draw(found, parsed, output or settings.home / "checks" / parsed.name / "lr-find.html")
+    found = find(parsed, of_training, settings, low=low, high=high, steps=steps, seed=seed, say=say)
+    path = draw(found, parsed, output or settings.home / "checks" / parsed.name / "lr-find.html")
     if as_json:
         print(json.dumps({**found.facts(), "page": str(path)}, indent=2))
         return
-    finding.show(found, parsed, path)
+    show(found, parsed, path)

@@ -186,7 +186,7 @@ def _more(name: str, seconds: float, space: SearchSpec) -> str:
 def _said(found: Outlook, space: SearchSpec, *, measured: bool) -> str:
     roughly = "" if measured else ", by a few pictures"
     said = f"an epoch takes about {duration(found.epoch_seconds)}{roughly}, a trial {duration(found.trial_seconds)}"
-    said += f"; {number(found.trials_per_hour)} trials an hour, {found.slots} at a time"
+    said += f"; {_rate(found.trials_per_hour)} trials an hour, {found.slots} at a time"
     if found.search_seconds is not None:
         total = found.search_seconds + found.confirm_seconds
         said += f"; {counted(found.trials or 0, 'trial')}{_and_winner(space)} in about {duration(total)}"
@@ -198,6 +198,10 @@ def _said(found: Outlook, space: SearchSpec, *, measured: bool) -> str:
     if found.gpu_hours is not None:
         said += f"; {number(found.gpu_hours)} GPU-hours" + (f", {number(found.cost)}" if found.cost is not None else "")
     return said
+
+
+def _rate(value: float) -> str:
+    return f"{value:,.0f}" if value >= 10 else number(value)
 
 
 def _and_winner(space: SearchSpec) -> str:

@@ -1,41 +1,21 @@
-"""Which trainings of a space are looked at before it is searched."""
+"""The corners of a space whose steps may take most memory."""
 
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Iterator
 from typing import Any
 
+from hpo.space.middle import middle_of
 from hpo.space.parameters import Choice, Parameter
 from hpo.spec import SearchSpec
 
-__all__ = ["corners", "middle"]
+__all__ = ["corners"]
 
 SIZED = frozenset({"model", "depth", "growth", "width", "optimizer", "ema", "accumulate", "precision", "momentum"})
 """Paths beside the batch size that the memory of a step depends on."""
 MOST = 256
 """Corners that are looked at."""
-
-
-def middle(space: SearchSpec) -> dict[str, Any]:
-    """A point in the middle of every range and list."""
-    point: dict[str, Any] = {}
-    for name, parameter in space.parameters.items():
-        if parameter.active({**space.trainer, **point}):
-            point[name] = _middle(parameter)
-    return point
-
-
-def _middle(parameter: Parameter) -> Any:
-    if isinstance(parameter, Choice):
-        return parameter.options[(len(parameter.options) - 1) // 2]
-    if parameter.enumerable and not parameter.log:
-        values = parameter.values()
-        return values[(len(values) - 1) // 2]
-    low, high = parameter.min, parameter.max
-    found = math.sqrt(low * high) if parameter.log else (low + high) / 2
-    return round(found) if isinstance(parameter.min, int) and isinstance(parameter.max, int) else found
 
 
 def corners(space: SearchSpec) -> list[dict[str, Any]]:
@@ -55,7 +35,7 @@ def _corners(space: SearchSpec) -> Iterator[dict[str, Any]]:
 
 def _telling(name: str, parameter: Parameter) -> list[Any]:
     if name != "batch_size" and name not in SIZED:
-        return [_middle(parameter)]
+        return [middle_of(parameter)]
     if isinstance(parameter, Choice):
         return parameter.values()
-    return [parameter.max, _middle(parameter), parameter.min]
+    return [parameter.max, middle_of(parameter), parameter.min]

@@ -13,6 +13,7 @@ from hpo.preflight import points
 from hpo.preflight.battery import Task
 from hpo.search.searcher import TRIAL, derive_seed
 from hpo.settings import cards_are_hidden
+from hpo.space.middle import middle
 from hpo.spec import SearchSpec
 from trainers.checks import names
 from trainers.checks.finding import Finding
@@ -44,7 +45,7 @@ def task_of(
         said = f"{error}; network, pictures and pace are looked at then"
         return Finding(name="trainer", verdict="skip", said=said)
     return Task(
-        trainer=space.resolve(points.middle(space)),
+        trainer=space.resolve(middle(space)),
         corners=points.corners(space),
         states=list(itertools.islice(disk.sections(space), STATES)),
         seed=derive_seed(space.sampler.seed, TRIAL, 0),

@@ -15,7 +15,7 @@ from trainers.checks.bench import Bench
 from trainers.checks.examine import examine
 from trainers.checks.finding import Finding
 from trainers.checks.learning import floor, overfit
-from trainers.checks.memory import estimate, largest
+from trainers.checks.memory import estimate, largest, memory
 from trainers.checks.names import NAMES
 from trainers.checks.network import expected_loss
 from trainers.checks.speed import speed
@@ -204,14 +204,13 @@ def test_pictures_that_are_there_twice_and_classes_of_few() -> None:
 
 
 def test_memory_is_counted_and_names_what_fits() -> None:
-    sizes = [config(batch_size=each) for each in (16, 64, 256)]
+    sizes = [config(batch_size=each) for each in (16, 1000, 1_000_000)]
     needs = [estimate(each) for each in sizes]
     assert needs == sorted(needs)
-    room = needs[1] * 2
-    trainer = trainer_of()
-    most = largest(sizes, room)
-    (finding,) = examine(trainer, skip=set(NAMES) - {"memory"}, most=most, room=(room, 1, Path("nowhere")))
-    assert finding.verdict == "fail"
-    assert "batch_size 64 fits" in str(finding.do)
-    tight = examine(trainer, skip=set(NAMES) - {"memory"}, most=most, room=(needs[2] * 2, 2, Path("nowhere")))
-    assert [(each.verdict, each.do) for each in tight] == [("warn", "--concurrency 1, or a smaller batch_size")]
+    assert needs[2] > 2**32
+    bench = Bench(trainer_of())
+    most = largest(sizes, 2**32)
+    finding = memory(bench, most, room=2**32, at_once=1, folder=Path("nowhere"))
+    assert (finding.verdict, "batch_size 1000 fits" in str(finding.do)) == ("fail", True)
+    tight = memory(bench, most, room=2 * needs[2], at_once=2, folder=Path("nowhere"))
+    assert (tight.verdict, tight.do) == ("warn", "--concurrency 1, or a smaller batch_size")
