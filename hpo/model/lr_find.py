@@ -136,7 +136,8 @@ def draw(found: Found, space: SearchSpec, path: Path) -> Path:
         axes.set_xlabel("learning rate")
         axes.set_ylabel("training loss")
         shown = [each.smoothed for each in found.points if math.isfinite(each.smoothed)]
-        axes.set_ylim(0.9 * min(shown), TALLEST * shown[0])
+        lowest = min(each.loss for each in found.points if math.isfinite(each.loss))
+        axes.set_ylim(0.9 * lowest, TALLEST * shown[0])
         picture = svg(canvas, f"Training loss over the learning rate, least at {number(said['least'])}")
     caption = "Bold: smoothed. Dotted: where it falls fastest. Shaded: the suggested range."
     how = "From a tenth of where the loss falls fastest to half of where it is least, after Smith (2017)."

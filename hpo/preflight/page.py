@@ -17,7 +17,7 @@ from trainers.folders import private
 __all__ = ["write"]
 
 TONES = {"pass": "good", "warn": "warn", "fail": "bad", "skip": "soft"}
-WIDEST = 40  # of a bar, in characters
+WIDEST = 12  # of a bar, in letters
 
 
 def write(checked: Checked, space: SearchSpec, settings: Settings) -> Checked:
@@ -43,7 +43,7 @@ def _toned(verdict: str) -> Markup:
 
 def _wrapped(said: str, do: str | None) -> Markup:
     more = Markup('<br><span class="soft">to do: {}</span>').format(do) if do else Markup()
-    return Markup('<div style="white-space: normal; min-width: 16rem">{}{}</div>').format(said, more)
+    return Markup('<div style="white-space: normal; min-width: 12rem">{}{}</div>').format(said, more)
 
 
 def _pictures(measured: Measured) -> tuple[Markup, ...]:
@@ -52,7 +52,12 @@ def _pictures(measured: Measured) -> tuple[Markup, ...]:
     return prose(said, "soft"), gallery(cells)
 
 
+def _bar(share: float) -> Markup:
+    style = "background: var(--accent); height: 0.7em; border-radius: 2px; width:"
+    return Markup('<div style="{} {}em"></div>').format(style, f"{WIDEST * share:.2f}")
+
+
 def _classes(measured: Measured) -> Markup:
     most = max(measured.counts.values())
-    rows = [[name, count, "█" * max(1, round(WIDEST * count / most))] for name, count in measured.counts.items()]
+    rows = [[name, count, _bar(count / most)] for name, count in measured.counts.items()]
     return table(["class", "pictures", ""], rows)

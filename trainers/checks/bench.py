@@ -6,7 +6,7 @@ import copy
 import random
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cached_property
 
 import numpy as np
@@ -81,8 +81,9 @@ class Bench:
         return self.trainer.normalise.stored(found), labels[chosen.to(labels.device)]
 
     def logits(self, model: nn.Module, inputs: Tensor) -> Tensor:
-        """What the network says, as in training."""
-        with switches(self.config, self.device), autocast(self.config, self.device):
+        """What the network says, as in training; fp16, whose gradients vanish without a scaler, is computed exactly."""
+        computed = autocast(self.config, self.device) if self.config.precision != "fp16" else nullcontext()
+        with switches(self.config, self.device), computed:
             answer: Tensor = model(inputs)
         return answer.float()
 
