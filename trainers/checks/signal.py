@@ -127,6 +127,10 @@ def _passes(bench: Bench, count: int, passes: float) -> Iterator[tuple[Tensor, T
 
 def progress(bench: Bench, *, seconds: float) -> Finding:
     """The training as configured, with all that it does to pictures and labels, comes to know validation pictures."""
+    step = bench.seconds_per_picture * bench.config.batch_size
+    if bench.device.type == "cpu" and step > seconds / LOOKS:  # on a GPU a few pictures say little of many
+        said = f"too slow here to tell: a step takes about {step:.1f} s"
+        return Finding(name="progress", verdict="skip", said=said)
     twin, quiz, began = bench.copy(), Quiz(bench.split, most=ASKED // 2), time.perf_counter()
     seen = looks = 0
     found = None
