@@ -5,14 +5,14 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import TYPE_CHECKING
 
 from hpo.cluster.resources import cluster
-from hpo.errors import CheckFailed, Interrupted, SpecError
+from hpo.errors import CheckFailed, Interrupted, SpecError, StudyOwned
 from hpo.preflight.gate import Gate
-from hpo.preflight.names import NAMES, left_out
+from hpo.preflight.names import left_out
 from hpo.search.progress import Progress
 from hpo.settings import Settings
 from hpo.spec import SearchSpec
@@ -48,11 +48,11 @@ def run(
     if extend is not None:
         for line in _extend(extend, space, settings):
             shown.note(line)
-    known = None
-    if not _is_new(space, settings):
+    known, new = None, _is_new(space, settings)
+    if not new or settings.storage_file is None:  # Ray's start hides passwords, which must be there to open a server's
         # it may be finished, owned, or over another space: that is answered at once, without Ray
         known = _open(space, settings, first)
-        if skip >= set(NAMES) or known.ledger.trials(known.id):  # what has begun was checked
+        if known.ledger.trials(known.id):  # what has begun was checked
             return go(known, concurrency=concurrency, progress=progress)
     shown.note("starting Ray")
     sharing = space.resources.may_share
@@ -70,7 +70,7 @@ def run(
         ):
             if heard:
                 raise KeyboardInterrupt
-            _check(gate, study, there, given=skip_checks, new=known is None)
+            _check(gate, study, there, given=skip_checks, new=new)
             if heard:
                 raise KeyboardInterrupt
             return go(study, concurrency=concurrency, progress=progress)
@@ -88,14 +88,22 @@ def _check(gate: Gate, study: Study, there: Mapping[str, float], *, given: Seque
     try:
         gate.check(there)
     except CheckFailed:
-        if new:  # so that a mended file may have its name
-            with Lease(study):
-                study.delete()
+        if new:
+            _forget(study)
         raise
     if given:
         with Lease(study) as lease:
             entry = history.Entry(what="ran without checks", changes=sorted(set(given)))
             history.add(study, lease, entry)
+
+
+def _forget(study: Study) -> None:
+    """Remove a study, so that a mended file may have its name, unless another driver was quicker to use it."""
+    from hpo.store.lease import Lease
+
+    with suppress(StudyOwned, SpecError), Lease(study):
+        if not study.ledger.trials(study.id):
+            study.delete()
 
 
 @contextmanager
@@ -140,18 +148,17 @@ def _close_others(space: SearchSpec, settings: Settings) -> list[str]:
 
 
 def _is_new(space: SearchSpec, settings: Settings) -> bool:
-    """Whether a local database is sure to have no such study.
-
-    A server's is never taken for new: Ray's start hides passwords, which must be there to open it.
-    """
+    """Whether there is no study of that name yet."""
     file = settings.storage_file
-    if file is None:
-        return False
-    if not file.exists():
+    if file is not None and not file.exists():
         return True
     from hpo.store.ledger import Ledger  # imports SQLAlchemy
 
-    return Ledger.open(settings.storage).study(space.name) is None
+    ledger = Ledger.open(settings.storage)
+    try:
+        return ledger.study(space.name) is None
+    finally:
+        ledger.engine.dispose()  # else a server's connection stays open as long as the process
 
 
 def _open(space: SearchSpec, settings: Settings, first: Entry | None) -> Study:

@@ -7,17 +7,22 @@ from typing import Any
 
 import pytest
 import yaml
+from study_samples import open_study, run
 from typer.testing import CliRunner
 
 import hpo
-from hpo import settings, spec
+from hpo import settings, spec, start
 from hpo.cli import app
+from hpo.cluster.placement import Placement
 from hpo.errors import CheckFailed, SpecError
 from hpo.model import lr_find
 from hpo.preflight import stores
+from hpo.preflight.battery import Task, carry_out
+from hpo.preflight.checks import Checks
 from hpo.preflight.names import NAMES, left_out
 from hpo.preflight.outlook import Outlook, expected_epochs, judged, outlook
 from hpo.preflight.points import corners
+from hpo.preflight.work import task_of
 from hpo.space.middle import middle
 from hpo.store import history
 from trainers.checks.finding import Finding
@@ -52,7 +57,7 @@ def verdict(epoch_seconds: float, *, slots: int = 2, gpu: float = 0.0, **section
 
 def test_the_middle_and_the_corners_of_a_space() -> None:
     assert middle(space()) == {"lr": pytest.approx(0.1), "batch_size": 64}
-    assert {each["batch_size"] for each in corners(space())} == {32, 64, 128}
+    assert [each["batch_size"] for each in corners(space())] == [128, 64, 32], "the largest is not the one left out"
     conditional = {
         "optimizer": {"values": ["adam", "sgd"]},
         "momentum": {"min": 0.8, "max": 0.9, "when": {"optimizer": "sgd"}},
@@ -75,6 +80,38 @@ def test_what_cannot_end_in_its_budget_is_refused_and_what_will_be_cut_short_is_
     hours = verdict(3600, gpu=0.5, budget={"trials": 4, "gpu_hours": 3, "cost": 10, "price_per_gpu_hour": 2})
     assert (hours.verdict, hours.details["gpu_hours"], hours.details["cost"]) == ("warn", 4.0, 8.0)
     assert verdict(7200, gpu=1.0, budget={"trials": 4, "gpu_hours": 2}).verdict == "fail"
+
+
+def test_a_staged_search_ends_by_itself() -> None:
+    staged = space(sampler="staged", budget={})
+    found = outlook(staged, epoch_seconds=10, epochs=2, slots=1, gpu=0.0)
+    assert (found.trials, found.search_seconds) == (5 + 3, 160)
+
+
+def test_a_process_that_is_lost_fails_the_trainer_that_was_made(home: Path) -> None:
+    """As when memory runs out in the middle of the checks."""
+    told: list[Finding] = []
+    checks = Checks(
+        space=space(),
+        settings=settings.resolve(home=home),
+        placement=Placement(cpu=1, gpu=0, slots=1),
+        skip=frozenset(NAMES) - {"trainer"},
+        say=told.append,
+    )
+    seen = [Finding(name="trainer", verdict=verdict, said=verdict) for verdict in ("pass", "fail", "skip")]
+    assert [each.said for each in checks.run(seen, ask_mlflow=False).of("fail")] == ["fail"]
+    assert [each.said for each in told[:2]] == ["pass", "fail"]
+
+
+def test_trials_without_a_card_are_looked_at_without_one(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    task = task_of(space(), home / "datasets", Placement(cpu=1, gpu=0, slots=1), skip=frozenset(), fetch=False)
+    assert isinstance(task, Task)
+    made = next(carry_out(task))
+    assert isinstance(made, Finding)
+    assert (made.verdict, made.said.rpartition(", on ")[2]) == ("pass", "cpu")
 
 
 def test_early_stopping_saves_what_it_is_meant_to() -> None:
@@ -152,6 +189,22 @@ def test_a_failure_stops_a_new_search_and_leaves_its_name_free(ray_cluster: str,
     assert "--skip-check forecast" in str(caught.value)
     with pytest.raises(SpecError, match="no study"):
         hpo.load("digits", home=home)
+
+
+def test_a_name_is_free_after_a_failure_on_a_server_too(ray_cluster: str, home: Path, storage: str) -> None:
+    private(home)
+    (home / "checkpoints").touch()  # no folder, so that nothing can be written there
+    own = space(trainer={"import": "synthetic:curve"}, parameters={"lr": {"min": 0.0, "max": 1.0}}).canonical()
+    with pytest.raises(CheckFailed, match="check checkpoints failed"):
+        hpo.run(own, home=home, storage=storage, progress=False)
+    with pytest.raises(SpecError, match="no study"):
+        hpo.load("digits", home=home, storage=storage)
+
+
+def test_a_study_that_another_driver_has_begun_is_not_removed(home: Path) -> None:
+    study = run(open_study(home), [0.5])
+    start._forget(study)
+    assert hpo.load("study", home=home).counts() == {"COMPLETE": 1}
 
 
 def test_what_was_left_out_is_on_record(ray_cluster: str, home: Path) -> None:
