@@ -4,6 +4,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 import torch
 
 from hpo.workers.runner import Runner
-from hpo.workers.trial import Assignment, Attempt, Checkpoint, Report, failure
+from hpo.workers.trial import Assignment, Attempt, Checkpoint, Report, build, failure
 
 HERE = "test_trial"
 
@@ -195,3 +196,10 @@ def test_warnings_are_reported_and_still_go_to_stderr(tmp_path: Path, capfd: pyt
     said = capfd.readouterr().err
     assert "UserWarning: three pictures cannot be read" in said
     assert "DeprecationWarning: spell it otherwise" in said
+
+
+def test_a_trial_without_a_card_trains_without_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray hides no card from a trial that asked for none."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    small = {"model": "linear", "dataset": {"name": "digits", "limit": 200}, "epochs": 1}
+    assert build(replace(assignment(tmp_path, ""), trainer=small)).device.type == "cpu"

@@ -62,7 +62,8 @@ def carry_out(task: Task) -> Iterator[Finding | Measured]:
     torch.set_num_threads(max(1, int(task.cpu)))
     try:
         config = _config(task.trainer, task)
-        trainer = Trainer(config, seed=task.seed, data_folder=task.datasets)
+        device = None if task.gpu else "cpu"  # as of the trials, though no card is hidden from this process
+        trainer = Trainer(config, seed=task.seed, data_folder=task.datasets, device=device)
     except Exception as error:  # noqa: BLE001 - whatever it is, every trial would meet it
         yield _not_made(error, task)
         return
@@ -70,10 +71,13 @@ def carry_out(task: Task) -> Iterator[Finding | Measured]:
     said = f"{config.model} on {len(split.train_labels)} + {len(split.val_labels)} pictures, on {trainer.device}"
     yield Finding(name="trainer", verdict="pass", said=said)
     room, most = _room(trainer), None
-    if "memory" not in task.skip:
-        most = _largest([_config(each, task) for each in task.corners], room)
-    yield from examine(trainer, skip=task.skip, most=most, room=(room, task.at_once, task.datasets))
-    yield _measured(trainer, task)
+    try:
+        if "memory" not in task.skip:
+            most = _largest([_config(each, task) for each in task.corners], room)
+        yield from examine(trainer, skip=task.skip, most=most, room=(room, task.at_once, task.datasets))
+        yield _measured(trainer, task)
+    except Exception as error:  # noqa: BLE001 - likewise
+        yield _not_made(error, task)
 
 
 def _config(section: dict[str, Any], task: Task) -> TrainConfig:

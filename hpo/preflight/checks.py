@@ -73,8 +73,12 @@ class Checks:
         return Checked(findings=tuple(ordered), outlook=found, measured=measured)
 
     def _take(self, finding: Finding) -> None:
-        if any(each.name == finding.name for each in self._found):
-            return
+        """Add a finding; of several of one name the first counts, unless a later one fails."""
+        before = next((each for each in self._found if each.name == finding.name), None)
+        if before is not None:
+            if finding.verdict != "fail":
+                return
+            self._found.remove(before)  # such as `trainer`, which was made, and whose process was lost since
         self._found.append(finding)
         self.say(finding)
 

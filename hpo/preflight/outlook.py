@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from hpo.search.ahead import trials_left
 from hpo.spec import SearchSpec
 from hpo.wording import counted, duration, number
 from trainers.checks.finding import Finding
@@ -50,9 +51,7 @@ def outlook(space: SearchSpec, *, epoch_seconds: float, epochs: int, slots: int,
     if allowed is not None:  # stops a trial at the end of an epoch
         epochs = min(epochs, max(1, math.ceil(allowed / epoch_seconds)))
     expected = expected_epochs(space, epochs)
-    trials = len(space.grid()) if space.sampler.type == "grid" else space.budget.trials
-    if trials is not None and space.budget.trials is not None:
-        trials = min(trials, space.budget.trials)
+    trials = trials_left(space, None)
     width = slots if trials is None else min(slots, trials)
     seconds = None if trials is None else math.ceil(trials / width) * expected * epoch_seconds
     longest = None if trials is None else math.ceil(trials / width) * epochs * epoch_seconds

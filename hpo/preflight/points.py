@@ -14,6 +14,8 @@ __all__ = ["corners"]
 
 SIZED = frozenset({"model", "depth", "growth", "width", "optimizer", "ema", "accumulate", "precision", "momentum"})
 """Paths beside the batch size that the memory of a step depends on."""
+GROWING = frozenset({"depth", "growth", "width"})
+"""Of which the largest number takes most: the others need not be looked at, where each combination counts."""
 MOST = 256
 """Corners that are looked at."""
 
@@ -36,6 +38,9 @@ def _corners(space: SearchSpec) -> Iterator[dict[str, Any]]:
 def _telling(name: str, parameter: Parameter) -> list[Any]:
     if name != "batch_size" and name not in SIZED:
         return [middle_of(parameter)]
-    if isinstance(parameter, Choice):
+    if not isinstance(parameter, Choice):
+        return [parameter.max] if name in GROWING else [parameter.max, middle_of(parameter), parameter.min]
+    numbers = sorted((each for each in parameter.values() if type(each) in (int, float)), reverse=True)
+    if len(numbers) < parameter.size:
         return parameter.values()
-    return [parameter.max, middle_of(parameter), parameter.min]
+    return numbers[:1] if name in GROWING else numbers

@@ -208,6 +208,7 @@ def build(assignment: Assignment) -> Any:
             config,
             seed=assignment.seed,
             data_folder=assignment.datasets,
+            device=None if assignment.gpu else "cpu",  # Ray 2.60 hides no card from who has none of them
             forecast=forecast,
             shares_device=assignment.shares_card,
         )
