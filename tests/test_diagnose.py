@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from hpo import settings, spec
 from hpo.cli import app
 from hpo.errors import NoUsableTrial
-from hpo.report.advice import Edit
+from hpo.report.advice import Edit, advise
 from hpo.report.diagnosis import Curve, diagnose
 from hpo.report.opinion import form
 from hpo.report.proposal import propose
@@ -65,6 +65,10 @@ def curve(objective: list[float], **more: Any) -> Curve:
         (curve([0.1, 0.5, 0.9, 0.7, 0.75, 0.8]), "plateaued"),  # that it comes back is no gain
         (curve([0.1, 0.5, 0.9]), "short"),
         (curve([0.1, 0.5, 0.6, 0.7, 0.8, 0.85, 0.88, 0.9, 0.91, 0.91]), "healthy"),
+        (
+            curve([0.1, 0.5, 0.6, 0.7, 0.8, 0.85, 0.88, 0.9, 0.91, 0.91], val_loss=[2.0, None, 1.0, *[None] * 7]),
+            "healthy",  # a loss that is not reported at every epoch
+        ),
         (curve(RISING[:3], state="WAITING"), "unfinished"),
     ],
 )
@@ -152,6 +156,26 @@ def test_a_rate_that_diverged_ends_the_range_below_it(tmp_path: Path) -> None:
     assert (changed.name, changed.parameters["lr"].max) == ("plates-2", 0.12)
     assert f"run --space {tmp_path / 'a' / 'plates.yaml'} --home" in found["command"]
     assert found["how"] == "new"
+
+
+def test_a_range_that_diverged_as_a_whole_is_put_below_itself(tmp_path: Path) -> None:
+    study = searched(tmp_path / "a", [(point(0.001), {"val/accuracy": [0.1, NAN], "train/loss": [2.0, NAN]})])
+    opinion = form(study, None)
+    assert opinion.proposal is not None
+    assert {each.trail[-1]: each.value for each in opinion.proposal.edits} == {"min": 3.3e-6, "max": 3.3e-4}
+    assert opinion.proposal.refused == ()
+    without = replace(opinion.subject, params={"batch_size": 32})  # as where a condition keeps the rate out
+    assert advise(study.spec, [without], without, of_study=True) == []
+
+
+def test_what_holds_back_most_already_is_not_lowered(tmp_path: Path) -> None:
+    apart = {"val/accuracy": [0.5] * 4, "train/accuracy": [0.9] * 4}
+    study = searched(tmp_path / "a", [(point(0.1), apart)], FILE.replace("max: 0.4", "max: 0.8"))
+    opinion = form(study, None)
+    assert opinion.subject.verdict == "overfit"
+    assert [each.trail for each in advise(study.spec, [opinion.subject], opinion.subject, of_study=False)] == [
+        ("trainer", "augment", "level")
+    ]
 
 
 def test_the_edge_of_a_range_is_widened_within_the_study(tmp_path: Path) -> None:

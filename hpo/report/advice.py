@@ -77,23 +77,27 @@ def _diverged(space: SearchSpec, suspects: Sequence[Judged], trials: Sequence[Ju
         elif "import" not in space.trainer:
             yield _clipped(many)
         return
-    lowest = min(float(str(each.params["lr"])) for each in lost)
-    sound = [float(str(each.params["lr"])) for each in trials if each.value is not None and "lr" in each.params]
+    rates = [each for trial in lost if (each := _rate(trial)) is not None]
+    if not rates:  # none of them had one
+        return
+    lowest = min(rates)
+    sound = [each for trial in trials if trial.value is not None and (each := _rate(trial)) is not None]
     best = _best(space, trials)
-    if best is not None and float(str(best.params["lr"])) >= lowest:
+    if best is not None and best >= lowest:
         if "import" not in space.trainer and "grad_clip" not in {**space.trainer, **space.parameters}:
             yield _clipped(f"{many}, from lr {lowest:g} on, where the best trial is too")
         return
     why = f"{many}, the smallest lr among them is {lowest:g}"
     below = [each for each in sound if each < lowest]
     if isinstance(parameter, Choice):
-        left = [each for each in parameter.options if each < lowest] or [_round(lowest / 10)]
+        numbers = [each for each in parameter.options if isinstance(each, float | int)]
+        left = [each for each in numbers if each < lowest] or [_round(lowest / 10)]
         yield Edit(trail=("parameters", "lr", "values"), value=left, why=why)
         return
     highest = _round(math.sqrt(max(below) * lowest) if below else lowest / 3, down=True)
-    yield Edit(trail=("parameters", "lr", "max"), value=highest, why=why)
-    if highest <= parameter.min:
+    if highest <= parameter.min:  # first, for each edit is tried by itself
         yield Edit(trail=("parameters", "lr", "min"), value=_round(highest / 100), why=why)
+    yield Edit(trail=("parameters", "lr", "max"), value=highest, why=why)
 
 
 def _clipped(why: str) -> Edit:
@@ -105,15 +109,12 @@ def _overfit(space: SearchSpec, subject: Judged) -> Iterator[Edit]:
     why = "overfit: more regularisation"
     dropout = space.parameters.get("dropout")
     if isinstance(dropout, FloatRange):
-        step = dropout.step or 0.1
-        yield Edit(
-            trail=("parameters", "dropout", "max"),
-            value=_steps(dropout.max, step, min(dropout.max + 0.2, 0.7)),
-            why=why,
-        )
+        more = _steps(dropout.max, dropout.step or 0.1, min(dropout.max + 0.2, 0.7))
+        if more > dropout.max:
+            yield Edit(trail=("parameters", "dropout", "max"), value=more, why=why)
     elif dropout is None and isinstance(space.trainer.get("dropout", 0.0), float | int):
         now = float(space.trainer.get("dropout", 0.0))
-        if "import" not in space.trainer or "dropout" in space.trainer:
+        if now < 0.6 and ("import" not in space.trainer or "dropout" in space.trainer):
             yield Edit(trail=("trainer", "dropout"), value=_round(min(now + 0.2, 0.6)), why=why)
     decay = space.parameters.get("weight_decay")
     if isinstance(decay, FloatRange) and decay.step is None:
@@ -253,6 +254,14 @@ def _round(value: float, *, digits: int = 2, down: bool = False) -> float:
     return rounded
 
 
-def _best(space: SearchSpec, trials: Sequence[Judged]) -> Judged | None:
-    found = [each for each in trials if each.value is not None and "lr" in each.params]
-    return max(found, key=lambda each: space.metric.sign * (each.value or 0.0), default=None)
+def _rate(trial: Judged) -> float | None:
+    """The learning rate of a trial; None where a condition kept it out, or it is no number."""
+    found = trial.params.get("lr")
+    return float(found) if isinstance(found, float | int) and not isinstance(found, bool) else None
+
+
+def _best(space: SearchSpec, trials: Sequence[Judged]) -> float | None:
+    """The learning rate of the best trial that has one."""
+    found = [(space.metric.sign * each.value, _rate(each)) for each in trials if each.value is not None]
+    rated = [(value, rate) for value, rate in found if rate is not None]
+    return max(rated, key=lambda each: each[0])[1] if rated else None

@@ -65,7 +65,7 @@ class Curve:
 
     objective: Sequence[float]  # at each epoch; NaN where it was not reported
     sign: float  # 1: the larger the better, -1: the smaller
-    metrics: Mapping[str, Sequence[float]] = field(default_factory=dict)  # likewise, by name
+    metrics: Mapping[str, Sequence[float | None]] = field(default_factory=dict)  # by name; None: not reported then
     state: str = "COMPLETE"  # in Optuna's words
     planned: int | None = None  # epochs that it was to train; None: not known
     error: str | None = None
@@ -73,7 +73,7 @@ class Curve:
 
     def metric(self, name: str) -> list[float]:
         """Its finite values."""
-        return [each for each in self.metrics.get(name, ()) if math.isfinite(each)]
+        return [each for each in self.metrics.get(name, ()) if each is not None and math.isfinite(each)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +137,7 @@ def _diverged(curve: Curve) -> str | None:
     watched = {name: values for name, values in curve.metrics.items() if name.rsplit("/", 1)[-1] == "loss"}
     for name, values in {**watched, "the objective": curve.objective}.items():
         for epoch, value in enumerate(values, start=1):
-            if not math.isfinite(value):
+            if value is not None and not math.isfinite(value):
                 return f"{name} was {value} at epoch {epoch}"
     if curve.state == "FAIL" and _NOT_FINITE.search(curve.error or ""):
         return curve.error

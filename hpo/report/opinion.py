@@ -75,7 +75,7 @@ def judged(study: Study) -> list[Judged]:
         curve = Curve(
             objective=[each.get(metric.name, math.nan) for each in epochs],
             sign=metric.sign,
-            metrics={name: [each.get(name, math.nan) for each in epochs] for name in names},
+            metrics={name: [each.get(name) for each in epochs] for name in names},
             state=trial.state.name,
             planned=planned if isinstance(planned, int) else None,
             error=ended["error"] if ended is not None else None,

@@ -45,7 +45,7 @@ class Pages:
 
 
 class _Server:
-    """One of the two; its output goes to `ui.log` in the home folder."""
+    """One of the two; its output goes to `ui-mlflow.log` or `ui-dashboard.log` in the home folder."""
 
     def __init__(self, kind: Literal["mlflow", "dashboard"], url: str, port: int | None, settings: Settings) -> None:
         self.name = {"mlflow": "MLflow's UI", "dashboard": "Optuna's dashboard"}[kind]
