@@ -39,6 +39,7 @@ def test_a_small_curve_goes_from_its_lowest_to_its_highest_value() -> None:
     assert spark([0.0, math.nan, 1.0]) == "▁ █"
     assert spark([math.nan]) == " "
     assert spark(range(100), width=3) == "▁▅█"
+    assert spark([-1e308, 1e308, math.nan]) == "▁▁ ", "farther apart than a float can say"
 
 
 def test_the_forecast_counts_half_done_trials() -> None:

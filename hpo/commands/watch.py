@@ -64,14 +64,13 @@ def _boards(study: Study, usage: Usage) -> Iterator[Board]:
     """A board every so often while the search runs, or the trainings that confirm its winner."""
     alive = time.monotonic()
     while True:
-        for each in (study, _confirming(study)):
-            if each is not None and _is_running(each):
-                alive = time.monotonic()
-                yield _board(each, usage)
-                break
-        else:
-            if time.monotonic() - alive > GRACE or _is_over(study):
-                return
+        # the second is opened anew each time, which a search that runs can do without
+        at_work = study if _is_running(study) else _confirming(study)
+        if at_work is not None and _is_running(at_work):
+            alive = time.monotonic()
+            yield _board(at_work, usage)
+        elif time.monotonic() - alive > GRACE or _is_over(study):
+            return
         time.sleep(EVERY)
 
 

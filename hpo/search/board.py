@@ -84,10 +84,13 @@ def spark(curve: Sequence[float], width: int = CURVE) -> str:
     if not finite:
         return " " * len(shown)
     low, span = min(finite), max(finite) - min(finite)
-    step = len(BLOCKS) - 1
-    return "".join(
-        BLOCKS[round((each - low) / span * step) if span else 0] if math.isfinite(each) else " " for each in shown
-    )
+
+    def block(value: float) -> str:
+        if not math.isfinite(value):
+            return " "
+        return BLOCKS[round((value - low) / span * (len(BLOCKS) - 1)) if 0 < span < math.inf else 0]
+
+    return "".join(map(block, shown))
 
 
 def draw(board: Board, *, height: int | None = None) -> Group:
