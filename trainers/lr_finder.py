@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
-from trainers.checks.bench import Bench, untouched
+from trainers.checks.bench import Bench
+from trainers.generators import untouched
 from trainers.precision import switches
 from trainers.train import Trainer
 
@@ -60,7 +61,7 @@ def sweep(trainer: Trainer, *, low: float, high: float, steps: int) -> Iterator[
     generators of Python, NumPy and torch, once the sweep has ended or is closed. Weight decay, momentum, batch size and
     augmentation are the trainer's, and it goes over its pictures as often as it takes.
     """
-    with untouched():
+    with untouched(seed=0):
         twin = Bench(trainer).copy()
         average, least, step = 0.0, math.inf, 0
         growth = (high / low) ** (1 / max(1, steps - 1))

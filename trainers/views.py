@@ -5,12 +5,10 @@ Nothing here changes the network: neither weights, nor its mode, nor gradients, 
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -28,7 +26,6 @@ __all__ = [
     "filters",
     "mistakes",
     "probabilities_of",
-    "quiet",
     "saliency",
 ]
 
@@ -198,16 +195,3 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
     finally:
         for each, training in before:
             each.training = training
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Put Python's, NumPy's and torch's global generators back to where they were, those of all GPUs too."""
-    python, numpy = random.getstate(), np.random.get_state()
-    cards = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()  # type: ignore[no-untyped-call]
-    with torch.random.fork_rng(devices=list(cards)):
-        try:
-            yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(numpy)

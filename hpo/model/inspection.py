@@ -23,10 +23,11 @@ if TYPE_CHECKING:
 
     import numpy as np
     import numpy.typing as npt
+    from torch import Tensor
 
     from hpo.study import Study
 
-__all__ = ["Epoch", "Inspection", "Stage", "Subject", "Wrong", "inspect", "of_trial"]
+__all__ = ["Epoch", "Inspection", "Stage", "Subject", "Wrong", "inspect", "of_trial", "pixels"]
 
 MISTAKES = 16
 """That are shown, the most confident first."""
@@ -158,9 +159,9 @@ def inspect(subject: Subject, *, pictures: int, epochs: int, device: str | None,
     Raises:
         SpecError: the checkpoint or its pictures cannot be used, or it was trained for fewer epochs.
     """
-    from trainers.views import quiet
+    from trainers.generators import untouched
 
-    with quiet():
+    with untouched():
         return _inspect(subject, pictures, epochs, device, settings)
 
 
@@ -196,7 +197,7 @@ def _inspect(subject: Subject, count: int, epochs: int, device: str | None, sett
         trained=trained,
         validated=len(labels),
         pictures=tuple(places),
-        pixels=[_pixels(images[place]) for place in places],
+        pixels=[pixels(images[place]) for place in places],
         true=tuple(split.classes[int(labels[place])] for place in places),
         probabilities=everything[places].tolist(),
         filters=_array(views.filters(member.model)),
@@ -288,13 +289,13 @@ def _wrong(place: int, probabilities: Any, split: Any) -> Wrong:
         predicted=split.classes[predicted],
         probability=float(probabilities[place, predicted]),
         of_true=float(probabilities[place, true]),
-        pixels=_pixels(split.val_images[place]),
+        pixels=pixels(split.val_images[place]),
     )
 
 
-def _pixels(stored: Any) -> Any:
+def pixels(stored: Tensor) -> npt.NDArray[np.uint8]:
     """A stored picture (C, H, W) as (H, W) where it is grey, else (H, W, 3)."""
-    array = stored.cpu().numpy()
+    array: npt.NDArray[np.uint8] = stored.cpu().numpy()
     return array[0] if len(array) == 1 else array.transpose(1, 2, 0).copy()
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
+from hpo.drawing.calibration import calibration
 from hpo.drawing.images import gallery, heat, image
 from hpo.drawing.page import Page, facts, figure, prose, table
 from hpo.drawing.pictures import drawn, svg
@@ -64,16 +65,9 @@ def _confidence(found: Inspection) -> list[Markup]:
     )
     named = {"mean when right": sure["of_right"], "mean when wrong": sure["of_wrong"]}
     shown = facts({name: number(value) for name, value in named.items()})
-    with drawn(5, 3.2) as plot:
-        axes = plot.add_subplot()
-        axes.plot([0, 1], [0, 1], linestyle=":", color="#888888", linewidth=1)
-        points = np.array(sure["bins"]).reshape(-1, 3)
-        axes.plot(points[:, 0], points[:, 1], marker="o", color="#0b62c4")
-        axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="probability that it gives", ylabel="share that is right")
-        drawing = svg(plot, "how often it is right by how sure it is")
     rows = [[f"{mean:.3f}", f"{right:.3f}", count] for mean, right, count in sure["bins"]]
     caption = "On the dotted line a probability is worth what it says; below it the network is too sure."
-    return [said, shown, figure(drawing, caption), table(["probability", "right", "pictures"], rows)]
+    return [said, shown, figure(calibration(sure["bins"]), caption), table(["probability", "right", "pictures"], rows)]
 
 
 def _mistakes(found: Inspection) -> list[Markup]:

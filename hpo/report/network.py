@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from hpo.drawing import page
+from hpo.drawing.calibration import calibration
+from hpo.drawing.images import gallery, image
 from hpo.errors import NoUsableTrial, SpecError
 from hpo.report import stills
 from hpo.study import Study
@@ -72,7 +74,7 @@ def _shown(scored: Scored) -> Iterator[Markup]:
     yield page.table(("class", "precision", "recall", "F1", "pictures"), cells, name="classes")
     yield page.heading("Calibration")
     yield page.figure(
-        stills.calibration(scored.bins),
+        calibration(scored.bins),
         f"A point on the dotted line is as often right as it is sure; larger points are more pictures. Calibration "
         f"error {number(told['calibration_error'])}.",
     )
@@ -90,14 +92,12 @@ def _confused(matrix: list[list[int]], names: list[str]) -> Markup:
 def _mistakes(scored: Scored) -> Markup:
     if not scored.mistakes:
         return page.prose("It made no mistake.")
-    shown = Markup().join(
-        Markup(
-            '<figure><img src="{}" alt="validation picture {}, {} taken for {}"><figcaption>{}, taken for {} ({})'
-            "</figcaption></figure>"
-        ).format(
-            each.picture, each.index, each.true, each.predicted, each.true, each.predicted, f"{each.probability:.0%}"
+    cells = [
+        (
+            image(each.pixels, f"validation picture {each.index}, {each.true} taken for {each.predicted}"),
+            f"{each.true}, taken for {each.predicted} ({each.probability:.0%})",
         )
         for each in scored.mistakes
-    )
+    ]
     said = f"{counted(scored.wrong, 'mistake')} in all; those it was most sure of:"
-    return page.prose(said) + Markup('<div class="mistakes">{}</div>').format(shown)
+    return page.prose(said) + gallery(cells)

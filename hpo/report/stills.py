@@ -8,11 +8,10 @@ from typing import Any
 from markupsafe import Markup
 
 from hpo.drawing.pictures import drawn, svg
-from hpo.report.scored import Bin
 from hpo.winner.standing import Standing
 from hpo.wording import number
 
-__all__ = ["calibration", "confusion", "seeds"]
+__all__ = ["confusion", "seeds"]
 
 ACCENT = "#3584d6"  # readable on white and on black
 MOST = 30  # classes of a matrix that can be read
@@ -60,20 +59,3 @@ def confusion(matrix: Sequence[Sequence[int]], classes: Sequence[str]) -> Markup
         axes.set_xlabel("predicted")
         axes.set_ylabel("true")
     return svg(figure, f"confusion matrix of {count} classes; the table below has precision and recall of each")
-
-
-def calibration(bins: Sequence[Bin]) -> Markup:
-    """Accuracy over confidence; a network that knows how sure it is lies on the diagonal."""
-    with drawn(4.2, 3.6) as figure:
-        axes = figure.add_subplot()
-        axes.plot([0, 1], [0, 1], ":", color=ACCENT, linewidth=1)
-        axes.plot([each.confidence for each in bins], [each.accuracy for each in bins], "-", color=ACCENT)
-        most = max((each.count for each in bins), default=1)
-        sizes = [12 + 150 * each.count / most for each in bins]
-        axes.scatter([each.confidence for each in bins], [each.accuracy for each in bins], sizes, color=ACCENT)
-        axes.set_xlim(0, 1.06)
-        axes.set_ylim(0, 1.06)
-        axes.set_xlabel("confidence")
-        axes.set_ylabel("accuracy")
-    said = "; ".join(f"{each.confidence:.2f} sure, {each.accuracy:.2f} right, {each.count} pictures" for each in bins)
-    return svg(figure, f"calibration: {said}")

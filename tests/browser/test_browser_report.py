@@ -56,7 +56,7 @@ def test_all_is_drawn_and_the_table_filters_and_sorts(opened: "Page", digits: Pa
     )
     assert lines > 1000, "parallel coordinates are there"
     assert opened.locator("#network table#classes tbody tr").count() == 10
-    assert opened.locator(".mistakes img").evaluate_all("all => all.every((each) => each.naturalWidth > 0)")
+    assert opened.locator("#network img").evaluate_all("all => all.every((each) => each.naturalWidth > 0)")
     rows = opened.locator("#trials-table tbody tr:visible")
     assert rows.count() == 2
     opened.locator("#find").fill("complete 0.01")

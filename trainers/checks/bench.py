@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import copy
-import random
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from functools import cached_property
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -18,29 +15,10 @@ from trainers.precision import autocast, switches
 from trainers.train import Trainer
 from trainers.transfer import freeze
 
-__all__ = ["Bench", "untouched"]
+__all__ = ["Bench"]
 
 FEW = 8
 """Pictures that the first look at the device's speed takes; fewer are tried by no check but for want of pictures."""
-
-
-@contextmanager
-def untouched() -> Iterator[None]:
-    """Put the generators of Python, NumPy and torch back as they were; meanwhile all begin at the same seed."""
-    cuda = torch.cuda.is_available() and torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
-    before = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    cards = torch.cuda.get_rng_state_all() if cuda else []
-    random.seed(0)
-    np.random.seed(0)
-    torch.manual_seed(0)
-    try:
-        yield
-    finally:
-        random.setstate(before[0])
-        np.random.set_state(before[1])
-        torch.set_rng_state(before[2])
-        if cuda:
-            torch.cuda.set_rng_state_all(cards)
 
 
 class Bench:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-__all__ = ["Finding", "Verdict"]
+__all__ = ["Finding", "Verdict", "few"]
 
 Verdict = Literal["pass", "warn", "fail", "skip"]
 
@@ -24,3 +24,9 @@ class Finding:
     """what to do about it"""
     details: Mapping[str, Any] = field(default_factory=dict)
     """the numbers, JSON-able"""
+
+
+def few(names: Sequence[str]) -> str:
+    """The first three names, and how many more there are."""
+    shown = ", ".join(names[:3])
+    return f"{shown} and {len(names) - 3} more" if len(names) > 3 else shown

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from trainers.checks.bench import FEW, Bench
-from trainers.checks.finding import Finding, Verdict
+from trainers.checks.finding import Finding, Verdict, few
 from trainers.train import Trainer
 from trainers.transfer import freeze
 
@@ -49,7 +49,7 @@ def gradients(bench: Bench) -> Finding:
             details=details,
         )
     if without:
-        said = f"{told}; {len(without)} tensors, {share:.0%} of the weights, have none: {_few(without)}"
+        said = f"{told}; {len(without)} tensors, {share:.0%} of the weights, have none: {few(without)}"
         do = "use them in the forward pass, or take them out of the network"
         verdict: Verdict = "fail" if share >= MANY else "warn"
         return Finding(name="gradients", verdict=verdict, said=said, do=do, details=details)
@@ -72,7 +72,7 @@ def weights(bench: Bench) -> Finding:
     if frozen or strange:
         share = _size({name: named[name] for name in frozen + strange}) / _size(named)
         said = f"{len(frozen + strange)} of {len(named)} tensors, {share:.0%} of the weights, will never move: "
-        said += f"{_few(frozen)} are frozen" if frozen else f"the optimizer has no {_few(strange)}"
+        said += f"{few(frozen)} are frozen" if frozen else f"the optimizer has no {few(strange)}"
         do = "set requires_grad" if frozen else "give the optimizer the parameters of the network that is trained"
         return Finding(name="weights", verdict="fail", said=said, do=do, details=details)
     moved = _moved(twin, named)
@@ -158,8 +158,3 @@ def _learn(
 
 def _size(named: Mapping[str, Tensor]) -> int:
     return sum(each.numel() for each in named.values())
-
-
-def _few(names: list[str]) -> str:
-    shown = ", ".join(names[:3])
-    return f"{shown} and {len(names) - 3} more" if len(names) > 3 else shown

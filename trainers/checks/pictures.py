@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from trainers.checks.bench import Bench
-from trainers.checks.finding import Finding, Verdict
+from trainers.checks.finding import Finding, Verdict, few
 
 __all__ = ["classes", "copies", "files", "inputs"]
 
@@ -60,7 +60,7 @@ def classes(bench: Bench) -> Finding:
         return Finding(name="classes", verdict="fail", said=said, do="labels are counted from 0", details=details)
     absent = [name for name, count in zip(names, train, strict=True) if count == 0]
     if absent:
-        said = f"{_few(absent)} has no training picture"
+        said = f"{few(absent)} has no training picture"
         return Finding(name="classes", verdict="fail", said=said, do="add some, or drop the class", details=details)
     ratio = max(train) / min(train)
     told = f"{sum(train)} training and {sum(val)} validation pictures of {len(names)} classes"
@@ -69,7 +69,7 @@ def classes(bench: Bench) -> Finding:
     if unseen:
         do = "a larger dataset.val_fraction"
         return Finding(
-            name="classes", verdict="warn", said=f"{told}; none of {_few(unseen)} validates", do=do, details=details
+            name="classes", verdict="warn", said=f"{told}; none of {few(unseen)} validates", do=do, details=details
         )
     weighted = bench.config.loss.class_weights == "balanced"
     if ratio >= UNEVEN and not weighted:
@@ -84,7 +84,7 @@ def files(bench: Bench) -> Finding:
     skipped, all_of_them = bench.split.skipped_files, len(bench.split.train_labels) + len(bench.split.val_labels)
     if not skipped:
         return Finding(name="files", verdict="pass", said="every picture could be read")
-    said = f"{len(skipped)} files could not be read and are left out: {_few(skipped)}"
+    said = f"{len(skipped)} files could not be read and are left out: {few(skipped)}"
     verdict: Verdict = "fail" if len(skipped) > UNREAD * (all_of_them + len(skipped)) else "warn"
     do = "replace them or remove them; `hpo data stats` lists them all"
     return Finding(name="files", verdict=verdict, said=said, do=do, details={"files": list(skipped[:100])})
@@ -145,8 +145,3 @@ def _alike(parts: Sequence[Tensor]) -> list[list[tuple[int, int]]]:
 
 def _list(values: Tensor) -> str:
     return ", ".join(f"{value:.2f}" for value in values.tolist())
-
-
-def _few(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:3])
-    return f"{shown} and {len(names) - 3} more" if len(names) > 3 else shown

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import torch
 
-from trainers.checks.bench import Bench, untouched
+from trainers.checks.bench import Bench
 from trainers.data import batches, steps_in_epoch
 from trainers.evaluate import evaluation_batch
+from trainers.generators import untouched
 from trainers.precision import switches
 
 __all__ = ["Speed", "speed"]
@@ -36,7 +37,7 @@ class Speed:
 
 def speed(bench: Bench, *, seconds: float) -> Speed:
     """Time real steps of the training and of validation; leaves everything as it was."""
-    with untouched():
+    with untouched(seed=0):
         return _speed(bench, seconds)
 
 
