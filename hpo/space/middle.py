@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from hpo.space.parameters import Choice, Parameter
+from hpo.space.parameters import Choice, FloatRange, IntRange, Parameter
 
 if TYPE_CHECKING:
     from hpo.spec import SearchSpec
 
-__all__ = ["middle", "middle_of"]
+__all__ = ["between", "middle", "middle_of", "nearest"]
 
 
 def middle(space: SearchSpec) -> dict[str, Any]:
@@ -23,12 +23,24 @@ def middle(space: SearchSpec) -> dict[str, Any]:
 
 
 def middle_of(parameter: Parameter) -> Any:
-    """The value in the middle: of a logarithmic range the geometric one, of a list the middle entry."""
+    """The value in the middle: of the list, the earlier of two, or of the range as it is searched."""
     if isinstance(parameter, Choice):
         return parameter.options[(len(parameter.options) - 1) // 2]
-    if parameter.enumerable and not parameter.log:
-        values = parameter.values()
-        return values[(len(values) - 1) // 2]
-    low, high = parameter.min, parameter.max
-    found = math.sqrt(low * high) if parameter.log else (low + high) / 2
-    return round(found) if isinstance(parameter.min, int) and isinstance(parameter.max, int) else found
+    half = between(parameter, 0.5)
+    return nearest(parameter, half) if parameter.enumerable else half
+
+
+def between(parameter: FloatRange | IntRange, share: float) -> float:
+    """The value at this share of the way from min to max, as it is searched, in four significant digits."""
+    low, high = float(parameter.min), float(parameter.max)
+    if parameter.log:
+        return float(f"{math.exp(math.log(low) + share * (math.log(high) - math.log(low))):.4g}")
+    return float(f"{low + share * (high - low):.4g}")
+
+
+def nearest(parameter: FloatRange | IntRange, value: float) -> float | int:
+    """The value nearest to this one that a range of whole numbers or steps has."""
+    step = parameter.step or 1
+    if isinstance(parameter, IntRange):
+        return parameter.min + round((value - parameter.min) / step) * int(step)
+    return parameter.values()[round((value - parameter.min) / step)]

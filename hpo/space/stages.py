@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from hpo.space.document import Document, near, shown
-from hpo.space.parameters import Choice, FloatRange, IntRange, Parameter
+from hpo.space.middle import between, middle_of, nearest
+from hpo.space.parameters import Choice, IntRange, Parameter
 
 __all__ = ["base", "check_order", "in_order", "point", "spread"]
 
@@ -45,10 +45,10 @@ def spread(parameter: Parameter, points: int) -> list[Any]:
         return parameter.values()
     if parameter.enumerable and parameter.size <= points:
         return list(parameter.values())
-    even = [_between(parameter, index / (points - 1)) for index in range(points)]
+    even = [between(parameter, index / (points - 1)) for index in range(points)]
     if not parameter.enumerable:
         return [parameter.min, *even[1:-1], parameter.max]
-    return list(dict.fromkeys(_nearest(parameter, value) for value in even))
+    return list(dict.fromkeys(nearest(parameter, value) for value in even))
 
 
 def base(
@@ -56,24 +56,16 @@ def base(
 ) -> dict[str, Any]:
     """What parameters are before their stage: the trainer's default where they may have it, else their middle.
 
-    `default` gives that of a path, beside the values so far, None where there is none. Of a choice the middle is the
-    value in the middle of the list. A parameter whose condition does not hold is left out.
+    `default` gives that of a path, beside the values so far, None where there is none. A parameter whose condition does
+    not hold is left out.
     """
     found: dict[str, Any] = {}
     for name, parameter in parameters.items():
         if parameter.active({**trainer, **found}):
             value = default(name, found)
             allowed = value is not None and parameter.contains(value)
-            found[name] = _own(parameter, value) if allowed else middle(parameter)
+            found[name] = _own(parameter, value) if allowed else middle_of(parameter)
     return found
-
-
-def middle(parameter: Parameter) -> Any:
-    """The value in the middle: of the list, or of the range, by its logarithm where that is searched."""
-    if isinstance(parameter, Choice):
-        return parameter.options[len(parameter.options) // 2]
-    half = _between(parameter, 0.5)
-    return _nearest(parameter, half) if parameter.enumerable else half
 
 
 def point(
@@ -92,23 +84,8 @@ def point(
         if not parameter.active({**trainer, **found}):
             continue
         given = [source[name] for source in (varied, frozen, start) if name in source]
-        found[name] = given[0] if given else middle(parameter)
+        found[name] = given[0] if given else middle_of(parameter)
     return found
-
-
-def _between(parameter: FloatRange | IntRange, share: float) -> float:
-    """The value at this share of the way from min to max, four significant digits."""
-    low, high = float(parameter.min), float(parameter.max)
-    if parameter.log:
-        return float(f"{math.exp(math.log(low) + share * (math.log(high) - math.log(low))):.4g}")
-    return float(f"{low + share * (high - low):.4g}")
-
-
-def _nearest(parameter: FloatRange | IntRange, value: float) -> float | int:
-    step = parameter.step or 1
-    if isinstance(parameter, IntRange):
-        return parameter.min + round((value - parameter.min) / step) * int(step)
-    return parameter.values()[round((value - parameter.min) / step)]
 
 
 def _own(parameter: Parameter, value: Any) -> Any:
