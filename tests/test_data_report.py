@@ -79,7 +79,7 @@ def test_a_space_file_says_which_data_and_how_they_are_parted(folder: Path, home
     )
     found = run("--space", space, "--home", home, "--set", "trainer.dataset.limit=20")
     assert sum(found["counts"]["train"].values()) == 20
-    assert found["page"].endswith(f"data-{folder.name}.html")
+    assert found["page"].endswith(f"data/{folder.name}.html"), "beside the reports of studies, whose names it may have"
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,8 @@ from hpo.commands.summary import best
 from hpo.editing.extension import extend
 from hpo.editing.warm_start import first_entry
 from hpo.errors import SpecError
+from hpo.report import rows
+from hpo.report.summary import summary
 from hpo.search import staged
 from hpo.search.recovery import recover
 from hpo.search.searcher import Searcher
@@ -204,6 +206,7 @@ def test_it_is_told_what_was_not_searched(home: Path, capsys: pytest.CaptureFixt
     go_on(study)
     best(study, as_json=False)
     assert "tuned one by one" in capsys.readouterr().out
+    assert any("tuned one by one" in part for part in summary(study, rows.read(study), None, None))
 
 
 def test_other_values_and_other_beginnings_are_refused(home: Path) -> None:

@@ -147,7 +147,7 @@ def report(
         int | None,
         typer.Option(min=8, max=1024, help="Side in pixels; by default what the space file says, for folders 64."),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="The page; by default in reports/ of the home folder.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The page; by default in reports/data/ of the home folder.")] = None,
     home: Home = None,
     as_json: Json = False,
 ) -> None:
@@ -172,7 +172,7 @@ def report(
         places.make_home()
         found = examine(config, places.datasets)
         name = config.root.expanduser().resolve().name if config.root is not None else config.name
-        path = out or places.home / "reports" / f"data-{name}.html"
+        path = out or places.home / "reports" / "data" / f"{name}.html"
         page.drawn_page(found, name).write(path)
     facts = page.facts(found)
     if as_json:

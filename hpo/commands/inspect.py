@@ -30,7 +30,9 @@ def inspect(
     device: Annotated[
         str | None, typer.Option(help="cpu, cuda or cuda:N; by default a GPU where there is one.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="The page; by default in reports/ of the home folder.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The page; by default in reports/inspect/ of the home folder.")
+    ] = None,
     home: Home = None,
     storage: Storage = None,
     as_json: Json = False,
@@ -59,7 +61,7 @@ def inspect(
         subject = command.of_trial(Study.load(study, where), trial)
         name = f"{study}-trial-{subject.source.trial}"
     found = command.inspect(subject, pictures=pictures, epochs=epochs, device=device, settings=where)
-    path = out or where.home / "reports" / f"inspect-{name}.html"
+    path = out or where.home / "reports" / "inspect" / f"{name}.html"
     try:
         drawn_page(found).write(path)
     except OSError as error:

@@ -27,12 +27,8 @@ def summary(
     owner = holder(study.row)
     if owner is not None:
         yield page.prose(f"The search runs ({owner}); this is how it stood when the page was made.", "warn")
-    if str(study.spec.sampler.type) == "staged":
-        yield page.prose(
-            "Parameters were tuned one by one, earlier winners frozen: this ignores interactions between them. What is "
-            "best together may lie where no trial was.",
-            "warn",
-        )
+    if caveat := study.spec.sampler.caveat:
+        yield page.prose(f"{caveat[0].upper()}{caveat[1:]}.", "warn")
     if winner is None:
         yield page.prose("No trial is complete yet, so that none is best.", "warn")
     best = _of_winner(study, trials, confirmed, winner) if winner is not None else {}
