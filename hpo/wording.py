@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 from hpo.space.document import printable
 
-__all__ = ["assignments", "counted", "csv_cell", "duration", "literal", "number", "plain", "size", "words"]
+__all__ = [
+    "assignments",
+    "counted",
+    "csv_cell",
+    "duration",
+    "literal",
+    "number",
+    "plain",
+    "size",
+    "without_nan",
+    "words",
+]
 
 
 def number(value: float | None) -> str:
@@ -69,3 +81,12 @@ def words(counts: Mapping[str, int]) -> str:
     named = {"FAIL": "failed"}
     said = [f"{counts[state]} {named.get(state, state.lower())}" for state in order if counts.get(state)]
     return ", ".join(said) or "no trials yet"
+
+
+def without_nan(value: Any) -> Any:
+    """Plain values for JSON, which has no word for a number that is not finite: None, within lists and mappings too."""
+    if isinstance(value, Mapping):
+        return {key: without_nan(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_nan(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from hpo.commands.options import Concurrency, Home, Json, Mlflow, Ray, Set, SkipCheck, Space, Storage
+from hpo.wording import without_nan
 
 __all__ = ["check", "lr_find"]
 
@@ -46,7 +47,7 @@ def check(
     facts = plan.plan(parsed, settings, concurrency=concurrency, as_json=as_json, prints=not as_json)
     checked = here.check(parsed, settings, skip=skip, concurrency=concurrency)
     if as_json:
-        print(json.dumps({**facts, **checked.facts()}, indent=2))
+        print(json.dumps(without_nan({**facts, **checked.facts()}), indent=2))
     else:
         print()
         here.show(checked)

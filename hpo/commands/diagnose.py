@@ -10,6 +10,7 @@ import typer
 
 from hpo.commands.options import Home, Json, Name, Storage, opened
 from hpo.errors import SpecError
+from hpo.wording import without_nan
 
 __all__ = ["diagnose"]
 
@@ -43,14 +44,8 @@ def diagnose(
         except OSError as error:
             raise SpecError(f"{out} cannot be written: {error.strerror or error}") from error
     if as_json:
-        print(json.dumps(_finite(found.facts()), indent=2))
+        print(json.dumps(without_nan(found.facts()), indent=2))
     elif diff:
         print(found.proposal.diff if found.proposal is not None else "", end="")
     else:
         command.show(found)
-
-
-def _finite(facts: dict[str, object]) -> dict[str, object]:
-    """JSON has no NaN."""
-    value = facts["value"]
-    return {**facts, "value": value if isinstance(value, float) and abs(value) < float("inf") else None}

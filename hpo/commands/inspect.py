@@ -10,7 +10,7 @@ import typer
 
 from hpo.commands.options import Home, Json, Storage, opened
 from hpo.errors import SpecError
-from hpo.wording import plain
+from hpo.wording import plain, without_nan
 
 __all__ = ["inspect"]
 
@@ -67,7 +67,7 @@ def inspect(
     except OSError as error:
         raise SpecError(f"{path} cannot be written to: {error.strerror or error}") from error
     if as_json:
-        print(json.dumps({"page": str(path), **found.facts()}, indent=2))
+        print(json.dumps(without_nan({"page": str(path), **found.facts()}), indent=2))
         return
     sure = found.confidence
     print(f"accuracy    {sure['accuracy']:.4f} of {found.validated} validation pictures, {found.wrong} wrong")

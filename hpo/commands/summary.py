@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -24,7 +23,7 @@ from hpo.winner import confirmation
 from hpo.winner.candidate import candidate
 from hpo.winner.confirmation import Confirmation
 from hpo.winner.standing import Standing
-from hpo.wording import assignments, counted, number, plain, words
+from hpo.wording import assignments, counted, number, plain, without_nan, words
 
 __all__ = ["best", "closing", "confirmed", "status", "trials"]
 
@@ -53,7 +52,7 @@ def trials(study: Study, *, as_json: bool) -> None:
     """All trials of a study."""
     rows = study.rows()
     if as_json:
-        print(json.dumps([{key: _finite(value) for key, value in row.items()} for row in rows], indent=2))
+        print(json.dumps(without_nan(rows), indent=2))
         return
     # a row has None for a parameter that is null, and for one that a condition kept out
     params = {trial.number: study.params(trial) for trial in study.frozen_trials()}
@@ -272,8 +271,3 @@ def _cell(value: Any) -> str:
     if isinstance(value, dict):
         return words(value)
     return number(value) if isinstance(value, float) else plain(str(value))
-
-
-def _finite(value: Any) -> Any:
-    """JSON has no NaN."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value

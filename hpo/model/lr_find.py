@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from hpo.model.training import values
 from hpo.settings import Settings
 from hpo.space.parameters import FloatRange
 from hpo.spec import SearchSpec
-from hpo.wording import number, plain
+from hpo.wording import number, plain, without_nan
 from trainers.folders import private
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Found:
         """The same as plain values; rates as the space file has them."""
         said = {key: None if value is None else value / self.scale for key, value in asdict(self.suggestion).items()}
         curve = [{**asdict(each), "lr": each.lr / self.scale} for each in self.points]
-        return {**said, "line": line(self), "curve": [_finite(each) for each in curve]}
+        return {**said, "line": line(self), "curve": without_nan(curve)}
 
 
 def find(
@@ -98,10 +98,6 @@ def _yaml(value: float) -> str:
     text = f"{value:.2g}"
     mantissa, e, exponent = text.partition("e")
     return f"{mantissa if '.' in mantissa else mantissa + '.0'}e{exponent}" if e else text
-
-
-def _finite(row: Mapping[str, float]) -> dict[str, float | None]:
-    return {key: value if math.isfinite(value) else None for key, value in row.items()}
 
 
 def show(found: Found, space: SearchSpec, path: Path) -> None:

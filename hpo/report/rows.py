@@ -11,7 +11,7 @@ from typing import Any
 
 from hpo.store.history import origin
 from hpo.study import Study
-from hpo.wording import csv_cell
+from hpo.wording import csv_cell, without_nan
 
 __all__ = ["Attempt", "Trial", "as_csv", "as_json", "attempts", "read"]
 
@@ -101,13 +101,8 @@ def as_csv(study: Study) -> str:
 
 def as_json(study: Study) -> str:
     """The same for programs: a list of objects, null for what is not a number."""
-    rows = [{key: _plain(value) for key, value in row.items()} for row in study.rows()]
-    return json.dumps(rows, indent=2, allow_nan=False) + "\n"
+    return json.dumps(without_nan(study.rows()), indent=2, allow_nan=False) + "\n"
 
 
 def finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
-
-
-def _plain(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
