@@ -95,6 +95,7 @@ def test_a_process_that_is_lost_fails_the_trainer_that_was_made(home: Path) -> N
         space=space(),
         settings=settings.resolve(home=home),
         placement=Placement(cpu=1, gpu=0, slots=1),
+        concurrency=None,
         skip=frozenset(NAMES) - {"trainer"},
         say=told.append,
     )

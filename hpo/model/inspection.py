@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -16,7 +15,7 @@ from hpo.model.evaluation import require_same_split
 from hpo.model.export import Source
 from hpo.settings import Settings
 from hpo.store import columns
-from hpo.wording import counted
+from hpo.wording import counted, duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -238,7 +237,7 @@ def _retraced(
     """Go through the first epochs again, telling on stderr what it costs."""
     from trainers.retrace import retrace
 
-    cost = f", about {_seconds(subject.seconds * epochs)} by its record" if subject.seconds is not None else ""
+    cost = f", about {duration(subject.seconds * epochs)} by its record" if subject.seconds is not None else ""
     print(f"training the first {counted(epochs, 'epoch')} again{cost}; Ctrl-C ends it", file=sys.stderr, flush=True)
     found: list[Any] = []
     began = time.monotonic()
@@ -248,7 +247,7 @@ def _retraced(
                 found.append(glance)
                 if glance.epoch == 1 and epochs > 1:
                     left = (time.monotonic() - began) * (epochs - 1)
-                    print(f"epoch 1 of {epochs} done, about {_seconds(left)} to go", file=sys.stderr, flush=True)
+                    print(f"epoch 1 of {epochs} done, about {duration(left)} to go", file=sys.stderr, flush=True)
         except (OSError, ValueError) as error:
             raise SpecError(f"its training cannot be gone through again: {error}") from error
     return found
@@ -265,10 +264,6 @@ def _threads(count: int | None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _seconds(seconds: float) -> str:
-    return f"{math.ceil(seconds)} s" if seconds < 120 else f"{math.ceil(seconds / 60)} min"
 
 
 def _stage(view: Any) -> Stage:

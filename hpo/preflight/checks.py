@@ -45,6 +45,7 @@ class Checks:
     space: SearchSpec
     settings: Settings
     placement: Placement
+    concurrency: int | None  # as it was asked for
     skip: frozenset[str]
     say: Callable[[Finding], None]
     _found: list[Finding] = field(default_factory=list)
@@ -101,7 +102,7 @@ class Checks:
         one = measured.checkpoint_bytes if measured is not None else None
         if one is None:
             return Finding(name="disk", verdict="skip", said="how much a checkpoint takes is not known")
-        ahead = disk.forecast(self.space, self.settings, None, one=one)
+        ahead = disk.forecast(self.space, self.settings, None, concurrency=self.concurrency, one=one)
         details = {"need": ahead.need, "free": ahead.free}
         if ahead.warning is None:
             return Finding(name="disk", verdict="pass", said=disk.told(ahead), details=details)

@@ -67,7 +67,12 @@ class Gate:
         if not isinstance(work, Finding):
             self._say("checking pictures, network, stores and budget; --skip-check all leaves it out")
         checks = Checks(
-            space=self._space, settings=self._settings, placement=placement, skip=self._skip, say=self._tell
+            space=self._space,
+            settings=self._settings,
+            placement=placement,
+            concurrency=self._concurrency,
+            skip=self._skip,
+            say=self._tell,
         )
         checked = checks.run(self._early or self._far(work), ask_mlflow=False)
         self._open.close()

@@ -38,7 +38,9 @@ def check(space: SearchSpec, settings: Settings, *, skip: frozenset[str], concur
 
     with _machine(space, settings) as there:
         placement = place(space.resources, there, concurrency)
-        checks = Checks(space=space, settings=settings, placement=placement, skip=skip, say=tell)
+        checks = Checks(
+            space=space, settings=settings, placement=placement, concurrency=concurrency, skip=skip, say=tell
+        )
         work = task_of(space, settings.datasets, placement, skip=skip, fetch=False)
         with _at_work(work, settings) as found:
             checked = checks.run(found, ask_mlflow=True)

@@ -12,7 +12,7 @@ from hpo.report.rows import Trial
 from hpo.store.lease import holder
 from hpo.study import Study
 from hpo.winner.confirmation import Confirmation
-from hpo.wording import assignments, number
+from hpo.wording import assignments, duration, number
 
 __all__ = ["STATES", "summary"]
 
@@ -57,8 +57,8 @@ def _spent(study: Study, trials: Sequence[Trial]) -> dict[str, object]:
     packed = study.ledger.packings(study.id)
     found: dict[str, object] = {
         "begun": time.strftime("%Y-%m-%d %H:%M %z", time.localtime(study.row["created"])),
-        "time of the search": _span(study.row["seconds"]),
-        "training in all": _span(sum(each.seconds for each in trials)),
+        "time of the search": duration(study.row["seconds"]),
+        "training in all": duration(sum(each.seconds for each in trials)),
     }
     if hours:
         found["GPU-hours"] = f"{hours:.2f}" + (f", {hours * price:.2f} by the price given" if price is not None else "")
@@ -74,11 +74,5 @@ def _states(trials: Sequence[Trial]) -> Markup:
         if here:
             epochs, seconds = sum(len(each.curve) for each in here), sum(each.seconds for each in here)
             share = f"{len(here) / len(trials):.0%}"
-            lines.append([state.lower(), len(here), share, epochs, f"{epochs / len(here):.1f}", _span(seconds)])
+            lines.append([state.lower(), len(here), share, epochs, f"{epochs / len(here):.1f}", duration(seconds)])
     return page.table(("state", "trials", "share", "epochs", "epochs each", "training"), lines, name="states-table")
-
-
-def _span(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.1f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
