@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,8 @@ from typing import Any, Literal
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
+
+from trainers.folders import replaced
 
 __all__ = ["Page", "command", "facts", "figure", "heading", "prose", "table"]
 
@@ -52,15 +53,9 @@ class Page:
         )
 
     def write(self, path: Path) -> None:
-        """Write the page whole or not at all, readable by its owner as other files of a study are."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(f".{path.name}.{os.getpid()}")
-        beside.touch(mode=0o600)
-        try:
+        """Write the page whole or not at all, and folders that are missing, for this user alone."""
+        with replaced(path) as beside:
             beside.write_text(self.render(), encoding="utf-8")
-            beside.replace(path)
-        finally:
-            beside.unlink(missing_ok=True)
 
 
 def prose(text: str, tone: Tone = "") -> Markup:

@@ -14,7 +14,6 @@ from hpo.settings import Settings
 from hpo.space.parameters import FloatRange
 from hpo.spec import SearchSpec
 from hpo.wording import number, plain, without_nan
-from trainers.folders import private
 
 if TYPE_CHECKING:
     from trainers.lr_finder import Point, Suggestion
@@ -139,6 +138,5 @@ def draw(found: Found, space: SearchSpec, path: Path) -> Path:
     how = "From a tenth of where the loss falls fastest to half of where it is least, after Smith (2017)."
     page.section("Loss over learning rate", figure(picture, caption))
     page.section("For the space file", command(str(said["line"])), prose(how, "soft"))
-    private(path.parent)
     page.write(path)
     return path

@@ -12,7 +12,6 @@ from hpo.preflight.battery import Measured
 from hpo.preflight.checks import Checked
 from hpo.settings import Settings
 from hpo.spec import SearchSpec
-from trainers.folders import private
 
 __all__ = ["write"]
 
@@ -27,7 +26,7 @@ def write(checked: Checked, space: SearchSpec, settings: Settings) -> Checked:
     page.section("What was found", _findings(checked))
     page.section("Pictures as the network sees them", *_pictures(checked.measured))
     page.section("Training pictures by class", _classes(checked.measured))
-    path = private(settings.home / "checks" / space.name) / "index.html"
+    path = settings.home / "checks" / space.name / "index.html"
     page.write(path)
     return replace(checked, page=path)
 

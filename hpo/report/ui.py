@@ -125,6 +125,7 @@ def serve(
         Unavailable: one of the two does not start, or ended by itself.
     """
     open_ledger(settings, reading=True)
+    settings.make_home()  # for what they print: studies in a server may have none here
     remote = is_server(settings.mlflow)
     servers: list[_Server] = []
     with _until_stopped():
