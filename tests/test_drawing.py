@@ -4,10 +4,10 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from hpo.drawing import page
+from hpo.drawing import page, pictures
 from hpo.drawing.pictures import drawn, svg
 
-NASTY = "<script>alert(1)</script>"
+NASTY = "<script>alert(1)</script> $_{$ for 2"
 
 
 def test_nothing_that_is_shown_becomes_part_of_the_page(tmp_path: Path) -> None:
@@ -18,6 +18,7 @@ def test_nothing_that_is_shown_becomes_part_of_the_page(tmp_path: Path) -> None:
     text = (tmp_path / "deep" / "page.html").read_text()
     assert "<script" not in text
     assert text.count("&lt;script&gt;") >= 10
+    assert "alert(1)&lt;/script&gt; $_{$ for 2</text>" in text, "no formula"
 
 
 def test_numbers_stand_to_the_right() -> None:
@@ -36,5 +37,5 @@ def _curve(label: str) -> Markup:
     with drawn() as figure:
         axes = figure.add_subplot()
         axes.plot([1, 2, 3], [3, 1, 2])
-        axes.set_ylabel(label)
+        axes.set_ylabel(pictures.label(label))
     return svg(figure, "a curve")

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-__all__ = ["drawn", "svg"]
+__all__ = ["drawn", "label", "svg"]
 
 _INK = "#010203"
 """Stands for the colour of the page's text until the drawing is part of the page."""
@@ -44,3 +44,8 @@ def svg(figure: Figure, says: str) -> Markup:
     drawing = drawing[drawing.index("<svg") :].replace(_INK, "currentColor")
     opening = Markup('<svg role="img" aria-label="{}"').format(says)
     return Markup(drawing.replace("<svg", opening, 1))
+
+
+def label(text: str) -> str:
+    """A name that others chose for matplotlib, which takes what stands between dollars for a formula."""
+    return text.replace("$", r"\$")

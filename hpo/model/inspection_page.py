@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 from hpo.drawing.calibration import calibration
 from hpo.drawing.images import gallery, heat, image
 from hpo.drawing.page import Page, facts, figure, prose, table
-from hpo.drawing.pictures import drawn, svg
+from hpo.drawing.pictures import drawn, label, svg
 from hpo.wording import counted, number
 
 if TYPE_CHECKING:
@@ -163,7 +163,8 @@ def _epochs(found: Inspection) -> list[Markup]:
         for index, true in enumerate(found.true):
             place = found.classes.index(true)
             values = [each.probabilities[index][place] for each in found.epochs]
-            axes.plot([each.epoch for each in found.epochs], values, marker=".", linewidth=1, label=f"{index}: {true}")
+            whose = label(f"{index}: {true}")
+            axes.plot([each.epoch for each in found.epochs], values, marker=".", linewidth=1, label=whose)
         axes.set(xlabel="epoch", ylabel="probability of the true class", ylim=(0, 1.02))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))

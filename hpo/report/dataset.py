@@ -11,7 +11,7 @@ from markupsafe import Markup
 from hpo.drawing.images import gallery, image, strip
 from hpo.drawing.page import Page, figure, prose, table
 from hpo.drawing.page import facts as listed
-from hpo.drawing.pictures import drawn, svg
+from hpo.drawing.pictures import drawn, label, svg
 from hpo.wording import counted, number
 
 if TYPE_CHECKING:
@@ -143,8 +143,8 @@ def _warnings(found: Findings) -> list[Markup]:
 def _samples(found: Findings) -> list[Markup]:
     labels, classes = found.seen.labels, found.seen.classes
     rows = []
-    for label, name in enumerate(classes[:CLASSES]):
-        places = np.flatnonzero(labels == label)
+    for index, name in enumerate(classes[:CLASSES]):
+        places = np.flatnonzero(labels == index)
         spread = (
             places[np.linspace(0, len(places) - 1, min(SAMPLES, len(places))).astype(int)] if len(places) else places
         )
@@ -167,7 +167,7 @@ def _classes(found: Findings) -> list[Markup]:
                 axes.bar(places, values, bottom=before, color=colour, label=part, width=1)
             before = before + values
         if named:
-            axes.set_yticks(places, [_short(each) for each in classes])
+            axes.set_yticks(places, [label(_short(each)) for each in classes])
             axes.invert_yaxis()
         axes.set(**{"xlabel" if named else "ylabel": "pictures"})
         axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))

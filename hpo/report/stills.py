@@ -7,7 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from hpo.drawing.pictures import drawn, svg
+from hpo.drawing.pictures import drawn, label, svg
 from hpo.winner.standing import Standing
 from hpo.wording import number
 
@@ -31,7 +31,7 @@ def seeds(ranked: Sequence[Standing], metric: str) -> Markup:
         axes.set_yticks(range(len(ranked)), [f"trial {each.trial}" for each in ranked])
         axes.invert_yaxis()
         axes.margins(y=0.2)
-        axes.set_xlabel(metric)
+        axes.set_xlabel(label(metric))
     said = "; ".join(f"trial {each.trial}: mean {number(each.mean)}" for each in ranked)
     return svg(figure, f"fresh trainings of each trial with mean and 95% interval. {said}")
 
@@ -52,7 +52,7 @@ def confusion(matrix: Sequence[Sequence[int]], classes: Sequence[str]) -> Markup
             for column, cell in enumerate(cells):
                 if cell:
                     axes.text(column, row, str(cell), ha="center", va="center", fontsize=8)
-        names = [each if len(each) <= 14 else f"{each[:13]}…" for each in classes]
+        names = [label(each if len(each) <= 14 else f"{each[:13]}…") for each in classes]
         turned = any(len(each) > 3 for each in names)
         axes.set_xticks(range(count), names, rotation=60 if turned else 0, ha="right" if turned else "center")
         axes.set_yticks(range(count), names)
