@@ -38,6 +38,7 @@ def run(
     progress: bool = True,
     extend: str | None = None,
     warm_start: str | None = None,
+    skip_checks: Sequence[str] = (),
 ) -> Study:
     """Run the study that a space file, a mapping of its shape or a parsed space describes; resume it if it exists.
 
@@ -52,10 +53,12 @@ def run(
         progress: show on stderr what happens: a live table on a terminal, a line a trial elsewhere.
         extend: the study of this name, which is the space's too, goes on over this space: more values, wider ranges.
         warm_start: "other" or "other:8": a new study begins with the best points of that one, 5 or as many.
+        skip_checks: names of checks that a new study is begun without, "all" for every one; they are kept on record.
 
     Raises:
         errors.SpecError: the space cannot be used, or the name belongs to a study over another space, or the study
             cannot be extended to this one.
+        errors.CheckFailed: a check of a new study says that nothing good can come of it; nothing was started.
         errors.StudyOwned: another process is running the study.
         errors.Interrupted: stopped by the user; `Study.resume` goes on.
         errors.NoUsableTrial: the search has ended without a COMPLETE trial.
@@ -73,7 +76,15 @@ def run(
     settings = settings_for(
         parsed, home=home, storage=storage, mlflow=mlflow, ray=ray, insecure_cluster=insecure_cluster
     )
-    return start.run(parsed, settings, concurrency=concurrency, progress=progress, extend=extend, warm_start=warm_start)
+    return start.run(
+        parsed,
+        settings,
+        concurrency=concurrency,
+        progress=progress,
+        extend=extend,
+        warm_start=warm_start,
+        skip_checks=skip_checks,
+    )
 
 
 def load(

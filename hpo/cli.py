@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hpo.commands import check as cli_check
 from hpo.commands import data as cli_data
 from hpo.commands import diagnose as cli_diagnose
 from hpo.commands import doctor as cli_doctor
@@ -29,6 +30,7 @@ from hpo.commands.options import (
     Quiet,
     Ray,
     Set,
+    SkipCheck,
     Space,
     Storage,
     opened,
@@ -68,6 +70,7 @@ def run(
     warm_start: Annotated[
         str | None, typer.Option(metavar="OTHER[:K]", help="A new study begins with the K best points of that one, 5.")
     ] = None,
+    skip_check: SkipCheck = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Validate and print the plan, or what --extend would change.")
     ] = False,
@@ -100,7 +103,9 @@ def run(
             from hpo.editing.warm_start import first_entry
 
             first = first_entry(warm_start, parsed, where)
-        check(space, everything, concurrency, home, storage, mlflow, ray, as_json)
+        from hpo.commands.plan import plan
+
+        plan(parsed, where, concurrency=concurrency, as_json=as_json)
         if first is not None:
             typer.echo("\n".join(f"warm start: {line}" for line in first.changes), err=True)
         return
@@ -116,6 +121,7 @@ def run(
         progress=not quiet,
         extend=extend,
         warm_start=warm_start,
+        skip_checks=skip_check or (),
     )
     from hpo.commands.summary import closing  # imports Optuna, which `hpo.run` does while Ray starts
 
@@ -206,28 +212,6 @@ def trials(name: Name, home: Home = None, storage: Storage = None, as_json: Json
 
 
 @app.command()
-def check(
-    space: Space,
-    overrides: Set = None,
-    concurrency: Concurrency = None,
-    home: Home = None,
-    storage: Storage = None,
-    mlflow: Mlflow = None,
-    ray: Ray = None,
-    as_json: Json = False,
-) -> None:
-    """Validate a space file and print the plan, without running or writing anything."""
-    import hpo
-    from hpo import spec
-
-    parsed = spec.load(space, overrides or [])
-    settings = hpo.settings_for(parsed, home=home, storage=storage, mlflow=mlflow, ray=ray)
-    from hpo.commands.plan import plan  # a file with mistakes is answered without what a plan takes
-
-    plan(parsed, settings, concurrency=concurrency, as_json=as_json)
-
-
-@app.command()
 def delete(
     name: Name,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
@@ -266,7 +250,9 @@ def _delete(study: Study) -> None:
         study.delete()
 
 
+app.command("lr-find")(cli_check.lr_find)
 for command in (
+    cli_check.check,
     cli_winner.best,
     cli_winner.confirm,
     cli_winner.reproduce,

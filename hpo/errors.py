@@ -2,6 +2,7 @@
 
 HpoError                    1  our fault, or something nobody foresaw
 +-- SpecError               2  the space file or the command line is wrong; carries every error at once
++-- CheckFailed             3  a check before the search says that nothing good can come of it; nothing was started
 +-- NoUsableTrial           3  the search ended without a trial that may win
 +-- Unavailable             4  a store cannot be reached; the study is whole and can be resumed
 |   `-- StudyOwned          4  another driver holds the study's lease
@@ -12,7 +13,7 @@ HpoError                    1  our fault, or something nobody foresaw
 
 from __future__ import annotations
 
-__all__ = ["HpoError", "Interrupted", "NoUsableTrial", "SpecError", "StudyOwned", "Unavailable"]
+__all__ = ["CheckFailed", "HpoError", "Interrupted", "NoUsableTrial", "SpecError", "StudyOwned", "Unavailable"]
 
 
 class HpoError(Exception):
@@ -25,6 +26,12 @@ class SpecError(HpoError):
     """A space file or an argument that cannot be used. The message holds one line per error."""
 
     exit_code = 2
+
+
+class CheckFailed(HpoError):
+    """A check before a search has failed. The message says which, and what to do."""
+
+    exit_code = 3
 
 
 class NoUsableTrial(HpoError):

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING
 
 from hpo.cluster.resources import cluster
-from hpo.errors import Interrupted, SpecError
+from hpo.errors import CheckFailed, Interrupted, SpecError
+from hpo.preflight.gate import Gate
+from hpo.preflight.names import NAMES, left_out
 from hpo.search.progress import Progress
 from hpo.settings import Settings
 from hpo.spec import SearchSpec
@@ -31,8 +33,10 @@ def run(
     progress: bool,
     extend: str | None = None,
     warm_start: str | None = None,
+    skip_checks: Sequence[str] = (),
 ) -> Study:
-    """Create, open or extend the study and run it; arguments and errors as for `hpo.run`."""
+    """Create, open or extend the study and run it, a new one after its checks; arguments and errors: `hpo.run`."""
+    skip = left_out(skip_checks)
     shown = Progress.on_stderr() if progress else Progress.silent()
     for line in _close_others(space, settings):
         shown.note(line)
@@ -44,22 +48,29 @@ def run(
     if extend is not None:
         for line in _extend(extend, space, settings):
             shown.note(line)
+    known = None
     if not _is_new(space, settings):
         # it may be finished, owned, or over another space: that is answered at once, without Ray
-        return go(_open(space, settings, first), concurrency=concurrency, progress=progress)
+        known = _open(space, settings, first)
+        if skip >= set(NAMES) or known.ledger.trials(known.id):  # what has begun was checked
+            return go(known, concurrency=concurrency, progress=progress)
     shown.note("starting Ray")
     sharing = space.resources.may_share
     try:
         with (
             _listening() as heard,
+            Gate(space, settings, concurrency=concurrency, skip=skip, say=shown.note) as gate,
             cluster(
                 settings.ray,
-                lambda: _open(space, settings, first),
+                lambda: known or _open(space, settings, first),
                 insecure=settings.insecure_cluster,
                 sharing=sharing,
                 say=shown.note,
-            ) as (_, study),
+            ) as (there, study),
         ):
+            if heard:
+                raise KeyboardInterrupt
+            _check(gate, study, there, given=skip_checks, new=known is None)
             if heard:
                 raise KeyboardInterrupt
             return go(study, concurrency=concurrency, progress=progress)
@@ -67,6 +78,24 @@ def run(
         raise Interrupted(
             f"interrupted before the first trial; go on with: {settings.command('resume', space.name)}"
         ) from error
+
+
+def _check(gate: Gate, study: Study, there: Mapping[str, float], *, given: Sequence[str], new: bool) -> None:
+    """Check a study before its first trial; one that was made just now is removed where that fails."""
+    from hpo.store import history
+    from hpo.store.lease import Lease
+
+    try:
+        gate.check(there)
+    except CheckFailed:
+        if new:  # so that a mended file may have its name
+            with Lease(study):
+                study.delete()
+        raise
+    if given:
+        with Lease(study) as lease:
+            entry = history.Entry(what="ran without checks", changes=sorted(set(given)))
+            history.add(study, lease, entry)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from typing import Any
 
 from hpo.space.document import printable
 
-__all__ = ["assignments", "counted", "csv_cell", "literal", "number", "plain", "size", "words"]
+__all__ = ["assignments", "counted", "csv_cell", "duration", "literal", "number", "plain", "size", "words"]
 
 
 def number(value: float | None) -> str:
@@ -18,6 +18,14 @@ def number(value: float | None) -> str:
 def size(count: int) -> str:
     """Bytes for people, in powers of ten as budgets are."""
     return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.1f} MB"
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people: 0.4 s, 45 s, 12 min, 3.5 h, 4.2 days."""
+    for least, unit, word in ((36 * 3600, 86400, "days"), (90 * 60, 3600, "h"), (90, 60, "min")):
+        if seconds >= least:
+            return f"{seconds / unit:.2g} {word}" if seconds / unit < 10 else f"{seconds / unit:,.0f} {word}"
+    return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
 
 
 def assignments(params: Mapping[str, Any]) -> str:

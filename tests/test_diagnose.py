@@ -62,6 +62,7 @@ def curve(objective: list[float], **more: Any) -> Curve:
         (curve([0.2, 0.3, *[0.3] * 8], train_loss=[2.2] * 10, val_loss=[2.2] * 10, classes=10), "underfit"),
         (curve([0.1, 0.5, 0.9, 0.5, 0.8, 0.4, 0.8, 0.5, 0.9, 0.6]), "noisy"),
         (curve([0.1, 0.5, 0.9, *[0.9] * 7]), "plateaued"),
+        (curve([0.1, 0.5, 0.9, 0.7, 0.75, 0.8]), "plateaued"),  # that it comes back is no gain
         (curve([0.1, 0.5, 0.9]), "short"),
         (curve([0.1, 0.5, 0.6, 0.7, 0.8, 0.85, 0.88, 0.9, 0.91, 0.91]), "healthy"),
         (curve(RISING[:3], state="WAITING"), "unfinished"),

@@ -140,14 +140,14 @@ def test_a_trainer_of_ones_own_tells_with_its_first_epoch(home: Path, tmp_path: 
 
 
 def test_pictures_that_are_named_later_leave_it_open(home: Path) -> None:
-    done = typed("check", "--space", "search_spaces/image_folder_grid.yaml", home=home)
+    done = typed("check", "--plan-only", "--space", "search_spaces/image_folder_grid.yaml", home=home)
     assert "is not known: trainer.dataset.root is not set: add --set trainer.dataset.root=PATH" in done.stdout
 
 
 def check(tree: dict[str, Any], home: Path, folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
     path = folder / "space.yaml"
     path.write_text(yaml.safe_dump(tree))
-    return typed("check", "--space", str(path), *more, home=home)
+    return typed("check", "--plan-only", "--space", str(path), *more, home=home)
 
 
 def test_a_search_that_no_disk_has_room_for_is_warned_of(home: Path, tmp_path: Path) -> None:
@@ -173,14 +173,14 @@ def small_home(home: Path) -> Iterator[Path]:
 
 def test_a_file_system_with_too_little_room_is_warned_of(small_home: Path, tmp_path: Path) -> None:
     tree = {**BUILT_IN, "trainer": {**CNN, "width": 60}, "resources": {"gpu": 0}}
-    for command in (["check"], ["run", "--dry-run", "--concurrency", "1"]):
+    for command in (["check", "--plan-only"], ["run", "--dry-run", "--concurrency", "1"]):
         path = tmp_path / "space.yaml"
         path.write_text(yaml.safe_dump(tree))
         done = typed(*command, "--space", str(path), home=small_home)
         assert done.returncode == 0
         assert "warning: checkpoints may take" in done.stderr, command
         assert f"and 1.0 MB are free in {small_home}/checkpoints: less than twice as much" in done.stderr
-    said = json.loads(typed("check", "--space", str(path), "--json", home=small_home).stdout)
+    said = json.loads(typed("check", "--plan-only", "--space", str(path), "--json", home=small_home).stdout)
     assert said["free_bytes"] == 2**20 < 2 * said["checkpoint_bytes_needed"]
-    done = typed("check", "--space", str(path), "--set", "trainer.width=4", home=small_home)
+    done = typed("check", "--plan-only", "--space", str(path), "--set", "trainer.width=4", home=small_home)
     assert done.stderr == ""

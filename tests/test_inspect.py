@@ -117,7 +117,7 @@ def test_the_page_and_the_numbers_of_a_checkpoint(checkpoint: Path, home: Path) 
     assert surest["true"] != surest["predicted"]
     page = Path(found["page"]).read_text()
     assert page.count("data:image/png;base64,") > 3 * 3
-    for said in ("vanilla saliency", "Surest mistakes", "probabilities are those of the checkpoint"):
+    for said in ("vanilla saliency", "Most confident mistakes", "probabilities are those of the checkpoint"):
         assert said in page
     assert "<script" not in page
     assert 'src="http' not in page

@@ -144,7 +144,9 @@ def test_the_commands_that_tell(home: Path, tmp_path: Path, three: Study) -> Non
     done = typed("run", "--space", str(path), "--dry-run", home=home, OPTUNA_STORAGE=storage)
     assert "2.0 MB now; kept: trials 1, 2, 0; to go on with: trial 3" in done.stdout, done.stderr
     assert "removes" not in done.stdout
-    done = typed("check", "--space", str(path), "--set", "parameters.lr.max=9", home=home, OPTUNA_STORAGE=storage)
+    done = typed(
+        "check", "--plan-only", "--space", str(path), "--set", "parameters.lr.max=9", home=home, OPTUNA_STORAGE=storage
+    )
     assert (done.returncode, "stored" in done.stdout) == (0, False)
     assert "warning: `hpo run` will refuse this file" in done.stderr
     assert "parameters.lr.max: 1.0 -> 9" in done.stderr
@@ -165,7 +167,7 @@ def test_a_dry_run_takes_no_lock_and_leaves_a_live_driver_alone(
 
 def test_a_database_that_is_away_is_a_warning_of_check_and_an_error_of_resume(home: Path) -> None:
     away = "postgresql://me:sesame@127.0.0.1:9/x"
-    done = typed("check", "--space", "search_spaces/quickstart.yaml", home=home, OPTUNA_STORAGE=away)
+    done = typed("check", "--plan-only", "--space", "search_spaces/quickstart.yaml", home=home, OPTUNA_STORAGE=away)
     assert (done.returncode, "whether the study exists is not known" in done.stderr) == (0, True), done.stderr
     assert "checkpoints may take" in done.stdout
     assert "sesame" not in done.stdout + done.stderr

@@ -42,7 +42,7 @@ def test_every_line_does_what_the_text_says(tmp_path: Path) -> None:
     for line in TYPED:
         if line.startswith("check"):
             said[line] = newcomer.type(line)
-            assert not home.exists(), "a check writes nothing"
+            assert {each.name for each in home.iterdir()} == {"checks"}, "a check makes no study"
         else:
             said[line] = newcomer.type(line)
     run = said["run --space search_spaces/quickstart.yaml"]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Generator, Tensor
@@ -61,6 +63,11 @@ class Captured:
         self._labels.copy_(labels)
         self._graph.replay()
         return self._result
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Captured:
+        """One that has captured nothing yet: neither a graph nor a stream can be copied."""
+        generators = copy.deepcopy(self._generators, memo)
+        return Captured(copy.deepcopy(self._step, memo), generators=generators, device=self._device)
 
     def forget(self) -> None:
         """Capture anew at the next call: what the step does has changed."""

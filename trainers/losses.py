@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from trainers.config import LossConfig
+from trainers.config import LossConfig, TrainConfig
+from trainers.pictures import balanced_weights
 
-__all__ = ["Loss"]
+__all__ = ["Loss", "loss_for"]
 
 
 class Loss:
@@ -47,3 +50,11 @@ class Loss:
         # At 0 the slope of a power below 1 is infinite, and times a gradient of 0 it would be NaN: none flows there.
         tiny = torch.finfo(unsure.dtype).tiny
         return self._config.alpha * functional.threshold(unsure, tiny, tiny) ** self._config.gamma * losses
+
+
+def loss_for(config: TrainConfig, counts: Sequence[int], classes: Sequence[str], *, device: torch.device) -> Loss:
+    """The loss of a training on so many pictures of each class."""
+    weights = None
+    if config.loss.class_weights == "balanced":
+        weights = torch.tensor(balanced_weights(counts, classes), device=device)
+    return Loss(config.loss, label_smoothing=config.label_smoothing, weights=weights)

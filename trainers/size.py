@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from functools import lru_cache
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 from trainers.config import FOLDERS, DatasetConfig, TrainConfig
 from trainers.models import build
 
-__all__ = ["pictures_of", "state_bytes"]
+__all__ = ["pictures_of", "state_bytes", "undrawn"]
 
 STORED: Mapping[str, tuple[tuple[int, int, int], int]] = {
     "digits": ((1, 8, 8), 10),
@@ -80,6 +81,11 @@ class _Undrawn(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return args[0] if func is torch.Tensor.normal_ else func(*args, **(kwargs or {}))
+
+
+def undrawn() -> AbstractContextManager[object]:
+    """Networks that are built meanwhile draw no weights: for those that are described only."""
+    return _Undrawn()
 
 
 @lru_cache(maxsize=256)

@@ -100,6 +100,10 @@ class Step:
         self.forget()
 
     def _once(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        return self._update(*self.inputs(images, labels))
+
+    def inputs(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+        """What the network is given, the labels, and where pictures are mixed the other labels and the share."""
         config, others, share = self._config.augment, None, None
         inputs = augment(
             self._normalise.unit(images),
@@ -110,7 +114,7 @@ class Step:
         )
         if config.mixup or config.cutmix:
             inputs, others, share = mix(inputs, labels, config=config, generator=self.generator)
-        return self._update(self._normalise(inputs), labels, others, share)
+        return self._normalise(inputs), labels, others, share
 
     def _update(
         self, inputs: Tensor, labels: Tensor, others: Tensor | None, share: Tensor | None

@@ -6,7 +6,7 @@ import math
 import random
 import resource
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +17,14 @@ from torch import Generator, Tensor
 from trainers.average import Ema
 from trainers.compiled import worth_compiling
 from trainers.config import TrainConfig
-from trainers.data import Split, batches, load, steps_in_epoch
+from trainers.data import batches, load, steps_in_epoch
 from trainers.evaluate import evaluate
-from trainers.losses import Loss
+from trainers.losses import loss_for
 from trainers.metrics import Average, Scores
 from trainers.models import configured
 from trainers.normalise import Normalise
 from trainers.optim import adopt, build_optimizer, peak_lr, set_lr
 from trainers.patience import Patience
-from trainers.pictures import balanced_weights
 from trainers.precision import autocast, fix_cublas_workspace, switches
 from trainers.schedule import LrSchedule
 from trainers.step import Step
@@ -73,19 +72,20 @@ class Trainer:
         random.seed(seed)
         np.random.seed(seed % 2**32)
         torch.manual_seed(seed)
-        self._normalise = Normalise(self.split.mean, self.split.std, device=self.device)
+        self.normalise = Normalise(self.split.mean, self.split.std, device=self.device)
         self.model = self._build()
         self.optimizer = build_optimizer(config, self.model, device=self.device)
         self._steps = steps_in_epoch(len(self.split.train_labels), config.batch_size, config.max_batches)
         self._schedule = LrSchedule(config.lr_schedule, steps_per_epoch=self._steps, epochs=config.epochs)
         self._patience = Patience(config.early_stopping) if config.early_stopping is not None else None
         self._ema = Ema(self.model, config.ema) if config.ema is not None else None
+        self.loss = loss_for(config, self.split.class_counts, self.split.classes, device=self.device)
         self._step = Step(
             config,
             model=self.model,
             optimizer=self.optimizer,
-            loss=_loss(config, self.split, self.device),
-            normalise=self._normalise,
+            loss=self.loss,
+            normalise=self.normalise,
             mirrored=self.split.flip,
             ema=self._ema,
             device=self.device,
@@ -102,7 +102,7 @@ class Trainer:
         model = configured(self.config, input_shape=self.input_shape, classes=len(self.split.classes))
         if self.config.transfer is not None:
             load_weights(model, self.config.transfer.weights)
-        return model.to(self.device).to(memory_format=self._normalise.layout)
+        return model.to(self.device).to(memory_format=self.normalise.layout)
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -192,10 +192,11 @@ class Trainer:
             seen += len(labels)
         return *average.read(), seen
 
-    def steps(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    def steps(self, rate: Callable[[int], float] | None = None) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Train through the epoch after the last finished one, a batch at a time.
 
         Yields mean loss, logits (B, classes) and labels (B,); the first two may be overwritten by the next step.
+        `rate` gives the learning rate of a batch by its number in the epoch, where it is not to be the schedule's.
         """
         config, split = self.config, self.split
         words = np.random.SeedSequence((self.seed, self.epoch)).generate_state(2)
@@ -219,8 +220,18 @@ class Trainer:
                 max_batches=config.max_batches,
             )
         ):
-            set_lr(self.optimizer, peak * self._schedule.factor(self.epoch, number))
+            lr = peak * self._schedule.factor(self.epoch, number) if rate is None else rate(number)
+            set_lr(self.optimizer, lr)
             yield *self._step(images, labels), labels
+
+    def seen(self, images: Tensor, labels: Tensor) -> Tensor:
+        """What the network is given of stored pictures (B, C, H, W) in training: augmented, mixed and scaled."""
+        return self._step.inputs(images, labels)[0]
+
+    @property
+    def parts(self) -> int:
+        """Parts that a batch is computed in so far."""
+        return self._step.parts
 
     def _trained(self) -> list[bool]:
         return [parameter.requires_grad for parameter in self.model.parameters()]
@@ -236,7 +247,7 @@ class Trainer:
 
     def _logits(self, images: Tensor) -> Tensor:
         with autocast(self.config, self.device):
-            logits: Tensor = self.evaluated_model(self._normalise.stored(images))
+            logits: Tensor = self.evaluated_model(self.normalise.stored(images))
         return logits.float()
 
     def _peak_memory(self) -> float:
@@ -327,13 +338,6 @@ class Trainer:
         torch.set_rng_state(rng["cpu"])
         if self.device.type == "cuda" and "cuda" in rng:
             torch.cuda.set_rng_state(rng["cuda"], self.device)
-
-
-def _loss(config: TrainConfig, split: Split, device: torch.device) -> Loss:
-    weights = None
-    if config.loss.class_weights == "balanced":
-        weights = torch.tensor(balanced_weights(split.class_counts, split.classes), device=device)
-    return Loss(config.loss, label_smoothing=config.label_smoothing, weights=weights)
 
 
 def _without_places(config: Mapping[str, Any]) -> dict[str, Any]:

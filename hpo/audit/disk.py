@@ -25,7 +25,7 @@ from hpo.wording import size
 if TYPE_CHECKING:
     from hpo.study import Study
 
-__all__ = ["SHORT", "Forecast", "forecast"]
+__all__ = ["SHORT", "Forecast", "forecast", "sections", "told"]
 
 SHORT = "less than twice as much is free, a full disk stops the search until there is room"
 KEPT_AT_WORK = 2
@@ -58,15 +58,25 @@ class Forecast:
         return f"checkpoints may take {size(self.need)} and {size(self.free)} are free in {self.folder}: {SHORT}"
 
 
-def forecast(space: SearchSpec, settings: Settings, study: Study | None, *, concurrency: int | None = None) -> Forecast:
+def forecast(
+    space: SearchSpec,
+    settings: Settings,
+    study: Study | None,
+    *,
+    concurrency: int | None = None,
+    one: int | None = None,
+) -> Forecast:
     """Forecast for the study as far as it has come, None for a new one, on a machine like this.
 
-    Of a search for the built-in trainer torch is imported, where no checkpoint of the study tells the size.
+    `one`: bytes of the largest checkpoint, where they are known. Of a search for the built-in trainer torch is
+    imported, where neither this nor a checkpoint of the study tells them.
     """
     held = look(study) if study is not None else []
     taken, left = sum(each.bytes for each in held), trials_left(space, study)
     at_once = min(each for each in (_slots(space, study, concurrency), left) if each is not None)
-    one, unknown = _one(space, held) if at_once else (None, None)
+    unknown = None
+    if one is None and at_once:
+        one, unknown = _one(space, held)
     need = 0 if not at_once else None if one is None else max(0, _most(space, held, at_once, one) - taken)
     there = surroundings.checkpoint_store(settings)
     assert there.free_bytes is not None
@@ -79,6 +89,18 @@ def forecast(space: SearchSpec, settings: Settings, study: Study | None, *, conc
         at_once=at_once,
         need=need,
     )
+
+
+def told(ahead: Forecast) -> str:
+    """What the rest of the search needs of the disk, and what it has."""
+    free = f"{size(ahead.free)} are free"
+    if ahead.unknown is not None:
+        return f"{free}; how much checkpoints will take is not known: {ahead.unknown}"
+    if ahead.need is None or ahead.one is None:
+        return f"no trial is left to run, {free}"
+    trials = "1 trial" if ahead.at_once == 1 else f"{ahead.at_once} trials"
+    more = " more" if ahead.taken else ""
+    return f"checkpoints may take {size(ahead.need)}{more}, {free}; {trials} at a time, {size(ahead.one)} a checkpoint"
 
 
 def _most(space: SearchSpec, held: list[Held], at_once: int, one: int) -> int:
@@ -138,8 +160,13 @@ def _sizes(space: SearchSpec) -> Iterator[int]:
     from trainers import TrainConfig
     from trainers.size import state_bytes
 
-    for point in itertools.islice(_points(space), COMBINATIONS):
-        yield state_bytes(TrainConfig.model_validate(space.resolve(point)))
+    for section in itertools.islice(sections(space), COMBINATIONS):
+        yield state_bytes(TrainConfig.model_validate(section))
+
+
+def sections(space: SearchSpec) -> Iterator[dict[str, Any]]:
+    """A trainer section of each kind that differs in the size of its checkpoints."""
+    return (space.resolve(point) for point in _points(space))
 
 
 def _points(space: SearchSpec) -> Iterator[dict[str, Any]]:

@@ -35,7 +35,7 @@ def inspect(
     storage: Storage = None,
     as_json: Json = False,
 ) -> None:
-    """Look into a trained network: filters, activations, gradient maps, its surest mistakes; one HTML page.
+    """Look into a trained network: filters, activations, gradient maps, its most confident mistakes; one HTML page.
 
     Validation pictures are looked at, test pictures never.
     """

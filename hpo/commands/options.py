@@ -23,6 +23,7 @@ __all__ = [
     "Quiet",
     "Ray",
     "Set",
+    "SkipCheck",
     "Space",
     "Storage",
     "opened",
@@ -37,6 +38,10 @@ Name = Annotated[str, typer.Argument(help="Name of the study.", show_default=Fal
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the file.")]
 Ray = Annotated[str | None, typer.Option(metavar="ADDRESS", help="A running Ray cluster (or RAY_ADDRESS).")]
 Insecure = Annotated[bool, typer.Option("--insecure-cluster", help="Accept a Ray cluster that asks for no token.")]
+SkipCheck = Annotated[
+    list[str] | None,
+    typer.Option("--skip-check", metavar="NAME", help="Leave a check out, or `all` of them; may be given again."),
+]
 Concurrency = Annotated[int | None, typer.Option(min=1, help="Trials at a time, at most. By default as many as fit.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from hpo.audit.disk import Forecast, forecast
+from hpo.audit.disk import Forecast, forecast, told
 from hpo.errors import SpecError, Unavailable
 from hpo.masking import masked
 from hpo.search.retention import Held, Verdict, judge, look
@@ -30,10 +30,13 @@ if TYPE_CHECKING:
 __all__ = ["plan", "plan_again"]
 
 
-def plan(space: SearchSpec, settings: Settings, *, concurrency: int | None, as_json: bool) -> None:
+def plan(
+    space: SearchSpec, settings: Settings, *, concurrency: int | None, as_json: bool, prints: bool = True
+) -> dict[str, Any]:
     """Print how many trials will run, over which parameters, where everything will be stored, and in how much room.
 
     Warnings go to stderr. Of a study that exists, what becomes of its checkpoints is told too. Nothing is written.
+    Returns the same as plain values; unless it `prints`, that is all.
     """
     warnings = []
     study = None
@@ -43,7 +46,7 @@ def plan(space: SearchSpec, settings: Settings, *, concurrency: int | None, as_j
         warnings.append(f"{error}; whether the study exists is not known")
     except SpecError as error:
         warnings.append(f"`hpo run` will refuse this file: {error}")
-    _show(space, settings, study, warnings, concurrency=concurrency, as_json=as_json)
+    return _show(space, settings, study, warnings, concurrency=concurrency, as_json=as_json, prints=prints)
 
 
 def _existing(space: SearchSpec, settings: Settings) -> Study | None:
@@ -86,16 +89,19 @@ def _show(
     *,
     concurrency: int | None,
     as_json: bool,
-) -> None:
+    prints: bool = True,
+) -> dict[str, Any]:
     ahead = forecast(space, settings, study, concurrency=concurrency)
     verdict = judge(look(study), space) if study is not None else None
-    facts = _facts(space, settings) | {"disk": _room(ahead), **_stored(ahead, verdict)}
-    if as_json:
-        print(json.dumps({**facts, **_numbers(ahead, verdict), "space": space.canonical()}, indent=2))
-    else:
+    facts = _facts(space, settings) | {"disk": told(ahead), **_stored(ahead, verdict)}
+    everything = {**facts, **_numbers(ahead, verdict), "space": space.canonical()}
+    if as_json and prints:
+        print(json.dumps(everything, indent=2))
+    elif prints:
         _print(space, facts)
     for text in filter(None, [*warnings, ahead.warning]):
         Console(stderr=True, highlight=False, soft_wrap=True).print(Text(f"warning: {plain(text)}", style="yellow"))
+    return everything
 
 
 def _print(space: SearchSpec, facts: Mapping[str, str]) -> None:
@@ -115,18 +121,6 @@ def _print(space: SearchSpec, facts: Mapping[str, str]) -> None:
         )
         varied.add_row(Text(plain(name)), Text(plain(_values(parameter) + (f", where {when}" if when else ""))))
     console.print(varied)
-
-
-def _room(ahead: Forecast) -> str:
-    """What the rest of the search needs of the disk, and what it has."""
-    free = f"{size(ahead.free)} are free"
-    if ahead.unknown is not None:
-        return f"{free}; how much checkpoints will take is not known: {ahead.unknown}"
-    if ahead.need is None or ahead.one is None:
-        return f"no trial is left to run, {free}"
-    trials = "1 trial" if ahead.at_once == 1 else f"{ahead.at_once} trials"
-    more = " more" if ahead.taken else ""
-    return f"checkpoints may take {size(ahead.need)}{more}, {free}; {trials} at a time, {size(ahead.one)} a checkpoint"
 
 
 def _stored(ahead: Forecast, verdict: Verdict | None) -> dict[str, str]:

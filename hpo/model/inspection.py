@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Epoch", "Inspection", "Stage", "Subject", "Wrong", "inspect", "of_trial"]
 
 MISTAKES = 16
-"""That are shown, the surest first."""
+"""That are shown, the most confident first."""
 
 
 @dataclass(frozen=True, kw_only=True)

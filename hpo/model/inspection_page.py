@@ -31,11 +31,11 @@ def drawn_page(found: Inspection) -> Page:
     of = f"trial {source.trial} of {source.study}" if source.study else str(source.checkpoint)
     page = Page(f"Inside {found.model}", of, footer="Made by hpo inspect. The test part was not opened.")
     page.section("The network", _about(found))
-    page.section("How sure it is", *_confidence(found))
-    page.section("Surest mistakes", *_mistakes(found))
-    page.section("Where it looks", *_saliency(found))
-    page.section("Through the stages", *_stages(found))
-    page.section("First filters", *_filters(found))
+    page.section("Calibration", *_confidence(found))
+    page.section("Most confident mistakes", *_mistakes(found))
+    page.section("Saliency maps", *_saliency(found))
+    page.section("Activations", *_stages(found))
+    page.section("First-layer filters", *_filters(found))
     page.section("Predictions over epochs", *_epochs(found))
     return page
 
@@ -87,7 +87,7 @@ def _mistakes(found: Inspection) -> list[Markup]:
         for each in found.mistakes
     ]
     said = (
-        f"{found.wrong} of {found.validated} validation pictures are wrong. These are the ones it is surest of: first "
+        f"{found.wrong} of {found.validated} validation pictures are wrong. Those it is most sure of: first "
         "what it says, then what the label says. Some labels may be wrong: `hpo data report` looks for those."
     )
     return [prose(said), gallery(cells)]

@@ -8,12 +8,13 @@ failed     the trial ended with another error
 pruned     it was stopped early: of what would have come nothing is claimed
 overfit    train/accuracy ends 0.15 or more above val/accuracy (mean of the last two epochs); or val/loss ends 10% or
            more above its lowest, which was a fifth of the epochs before the end, while train/loss fell by 5% since
-slow       over the last third of the epochs, three at least, y rose by 10% of R or more, along a line whose slope is
-           more than twice its standard error: it was still improving at its end
+slow       over the last third of the epochs, three at least, y rose by 10% of R or more and above all before, along a
+           line whose slope is more than twice its standard error: it was still improving at its end
 underfit   neither train/accuracy nor val/accuracy ends halfway between chance and 1; without accuracies, neither loss
            ends below half of ln(classes)
 noisy      in the second half half of the steps of y or more are turns, and their median size is 15% of R or more
-plateaued  98% of R was reached within 60% of the epochs, six at least: the rest brought next to nothing
+plateaued  it is not slow, and 98% of R was reached within 60% of the epochs, six at least: the rest brought next to
+           nothing
 short      fewer than four epochs: no trend can be read
 healthy    none of these
 """
@@ -173,6 +174,8 @@ def _slow(curve: Curve) -> str | None:
     if len(y) < TREND or max(y) <= min(y):
         return None
     last = y[-max(3, len(y) // 3) :]
+    if max(last) <= max(y[: -len(last)]):
+        return None
     slope, error = _line(last)
     share = slope * (len(last) - 1) / (max(y) - min(y))
     if share < GAIN or slope <= 2 * error:
@@ -210,7 +213,7 @@ def _noisy(curve: Curve) -> str | None:
 
 def _plateaued(curve: Curve) -> str | None:
     reached, epochs = gained_by(curve), len(curve.objective)
-    if reached is None or epochs < LONG or reached > EARLY * epochs:
+    if reached is None or epochs < LONG or reached > EARLY * epochs or _slow(curve):
         return None
     return f"{REACHED:.0%} of what it gained was there after epoch {reached} of {epochs}"
 

@@ -57,26 +57,26 @@ def _shown(scored: Scored) -> Iterator[Markup]:
             "among the five most probable": number(told["top5"]),
         }
     )
-    yield page.heading("What it takes for what")
+    yield page.heading("Confusion matrix")
     names = [row[0] for row in classes]
     matrix = stills.confusion(told["confusion"], names)
     if matrix is not None:
         yield page.figure(matrix, "Rows are true classes, columns what they were taken for.")
     else:
         yield _confused(told["confusion"], names)
-    yield page.heading("By class")
+    yield page.heading("Precision, recall, F1 by class")
     rows = sorted(classes, key=lambda row: row[3])[:MOST_CLASSES]  # the worst F1 first
     cells = [
         [name, number(precision), number(recall), number(f1), count] for name, precision, recall, f1, count in rows
     ]
     yield page.table(("class", "precision", "recall", "F1", "pictures"), cells, name="classes")
-    yield page.heading("How well it knows how sure it is")
+    yield page.heading("Calibration")
     yield page.figure(
         stills.calibration(scored.bins),
         f"A point on the dotted line is as often right as it is sure; larger points are more pictures. Calibration "
         f"error {number(told['calibration_error'])}.",
     )
-    yield page.heading("Surely wrong")
+    yield page.heading("Most confident mistakes")
     yield _mistakes(scored)
 
 

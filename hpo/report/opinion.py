@@ -99,6 +99,10 @@ def form(study: Study, trial: int | None) -> Opinion:
     edits = advise(study.spec, trials, subject, of_study=trial is None)
     names = [row["name"] for row in study.ledger.studies()]
     made, trouble = None, None
+    if study.spec.confirms is not None:
+        other = study.settings.command("diagnose", study.spec.confirms.study)
+        trouble = f"this study trains the best of another again, whose space file is the one to change: `{other}`"
+        return Opinion(study=study, subject=subject, counts=counted_verdicts(trials), proposal=None, trouble=trouble)
     try:
         made = propose(study.spec, study.row["text"], edits, names=names)
     except SpecError as error:
@@ -151,7 +155,7 @@ def show(opinion: Opinion) -> None:
         apply = study.settings.command("diagnose", study.name, *_again(opinion), "--diff")
         print(plain(f"next        {apply} | patch -p0{shown_folder(made.folder)}"))
     else:
-        again = study.settings.command("diagnose", study.name, *_again(opinion), "--out", made.file)
+        again = study.settings.command("diagnose", study.name, *_again(opinion), "--out", made.target)
         print(plain(f"next        {again}  # the file as the study read it is not there any more"))
     print(plain(f"            {study.settings.command(*made.command)}"))
 

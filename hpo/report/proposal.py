@@ -35,6 +35,7 @@ class Proposal:
     file: str  # its name, as in the diff
     folder: Path | None  # where it stands; None: not known
     there: bool  # whether it still stands there as the study read it
+    target: str  # path of the changed file to be typed: of the same one, or where it is not there of a new one
     edits: tuple[Edit, ...]  # those that the file takes
     refused: tuple[str, ...]  # those that it does not, with the reason
     before: str
@@ -60,21 +61,7 @@ def propose(space: SearchSpec, text: str, edits: Sequence[Edit], *, names: Seque
     Raises:
         SpecError: the text does not load any more, as when a trainer of the user's own has gone.
     """
-    typed = _typed(space, text)
-    after, kept, refused = text, [], []
-    for edit in edits:
-        tried = {path: value for path, value in typed.items() if path != dotted(edit.trail)}
-        try:
-            changed = rewritten(after, edit.trail, edit.value)
-            loaded = _loaded(changed, tried, space)
-        except (SpecError, ValueError, yaml.YAMLError) as error:
-            refused.append(f"{dotted(edit.trail)}: {str(error).splitlines()[0]}")
-            continue
-        if loaded.identity() == space.identity() and loaded.canonical() == _loaded(after, typed, space).canonical():
-            refused.append(f"{dotted(edit.trail)}: it would change nothing")
-            continue
-        after, typed = changed, tried
-        kept.append(edit)
+    after, typed, kept, refused = _tried(space, text, edits)
     how = _how(space, _loaded(after, typed, space)) if kept else "none"
     name = space.name
     if how == "new":
@@ -82,17 +69,40 @@ def propose(space: SearchSpec, text: str, edits: Sequence[Edit], *, names: Seque
         after = rewritten(after, ("name",), name)
         typed.pop("name", None)
     file, there = _file(space, text)
+    target = _typed_path(space.folder, file) if there else f"{name}.yaml"
     return Proposal(
         file=file,
         folder=space.folder,
         there=there,
+        target=target,
         edits=tuple(kept),
         refused=tuple(refused),
         before=text,
         after=after,
         how=how,
-        command=_command(how, _typed_path(space.folder, file), space, typed) if kept else (),
+        command=_command(how, target, space, typed) if kept else (),
     )
+
+
+def _tried(space: SearchSpec, text: str, edits: Sequence[Edit]) -> tuple[str, dict[str, str], list[Edit], list[str]]:
+    """The text after edits that it takes, what is still to be typed over it, these edits, and why not the others."""
+    typed = _typed(space, text)
+    after, kept, refused = text, [], []
+    for edit in edits:
+        place = dotted(edit.trail)
+        left = {path: value for path, value in typed.items() if path != place}
+        try:
+            changed = rewritten(after, edit.trail, edit.value)
+            loaded = _loaded(changed, left, space)
+        except (SpecError, ValueError, yaml.YAMLError) as error:
+            refused.append(f"{place}: {str(error).splitlines()[0]}")
+            continue
+        if loaded.canonical() == _loaded(after, typed, space).canonical():
+            refused.append(f"{place}: it would change nothing")
+            continue
+        after, typed = changed, left
+        kept.append(edit)
+    return after, typed, kept, refused
 
 
 def _typed(space: SearchSpec, text: str) -> dict[str, str]:

@@ -84,7 +84,7 @@ def _parameters(study: Study, trials: Sequence[Trial], winner: int | None) -> It
     metric = study.spec.metric
     complete = len(study.complete())
     found, note = importance.importances(study, complete)
-    yield page.heading("What matters")
+    yield page.heading("Parameter importances")
     if found:
         yield embed.plot(importance.bars(found), note)
     else:
@@ -93,7 +93,7 @@ def _parameters(study: Study, trials: Sequence[Trial], winner: int | None) -> It
     axes = [Axis(name=name, parameter=study.spec.parameters[name]) for name in ranked if name in study.spec.parameters]
     lines = landscape.parallel(trials, axes, metric, winner)
     if lines is not None:
-        yield page.heading("All parameters together")
+        yield page.heading("Parallel coordinates")
         says = f"parallel coordinates of {', '.join(ranked)} and {metric.name}"
         yield embed.parallel(
             lines, says, "A line each complete trial; the winner and the better half in colours of their own."
@@ -101,12 +101,12 @@ def _parameters(study: Study, trials: Sequence[Trial], winner: int | None) -> It
     if len(axes) > 1:
         figure = landscape.contour(trials, axes[0], axes[1], metric)
         if figure is not None:
-            yield page.heading(f"{axes[0].name} and {axes[1].name}")
+            yield page.heading(f"Contour of {axes[0].name} and {axes[1].name}")
             two = "The two most important parameters" if found else "The first two parameters"
             yield embed.plot(figure, f"{two}; dots are trials.")
     each = landscape.slices(trials, axes, metric)
     if each:
-        yield page.heading("One by one")
+        yield page.heading("Slices")
         yield page.prose("Complete trials alone, for the others ended earlier; later trials have more colour.", "soft")
         yield embed.grid(each)
 

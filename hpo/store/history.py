@@ -44,7 +44,7 @@ class Point:
 class Entry:
     """Something done to a study."""
 
-    what: Literal["extended", "retried", "warm start"]
+    what: Literal["extended", "retried", "warm start", "ran without checks"]
     changes: Sequence[str]  # lines for people
     points: Sequence[Point] = field(default=())
 

@@ -16,10 +16,11 @@ from hpo.tracking.projection import client, is_absent  # it also sets how patien
 from mlflow.entities import ViewType  # isort: skip
 from mlflow.exceptions import MlflowException  # isort: skip
 
-__all__ = ["Run", "Shown", "answering", "ping"]
+__all__ = ["Run", "Shown", "answering", "ping", "takes_a_tag"]
 
 ERRORS = (MlflowException, sqlalchemy.exc.SQLAlchemyError, OSError)  # OSError: requests' are
 PAGE = 1000
+CHECK = "hpo.check"  # a tag for a moment
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,3 +140,19 @@ def _said(error: BaseException) -> str:
             return below.strerror
         below = below.__cause__ or below.__context__
     return redacted(error)
+
+
+def takes_a_tag(uri: str) -> bool:
+    """Whether MLflow writes a tag onto an experiment and forgets it again; False where it has none to try it on.
+
+    Raises:
+        Unavailable: MLflow does not answer, or refuses it.
+    """
+    with answering(uri):
+        service = client(uri)
+        for experiment in service.search_experiments(max_results=1):
+            service.set_experiment_tag(experiment.experiment_id, CHECK, "1")
+            taken = bool(service.get_experiment(experiment.experiment_id).tags.get(CHECK) == "1")
+            service.delete_experiment_tag(experiment.experiment_id, CHECK)
+            return taken
+    return False
