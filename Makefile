@@ -5,6 +5,7 @@
 # make soak    faults at random, on larger studies, until Ctrl-C or for SOAK="--rounds N"; prints counts
 # make lint types   ruff and mypy, as CI does
 # make docs   write the references of docs/ from the code
+# make screenshots  make the pictures of docs/ from a real search, in Debian's chromium; two minutes
 # make audit  known weaknesses of what is installed; skipped where their database does not answer
 PYTHON ?= python3
 VENV   ?= .venv
@@ -12,7 +13,7 @@ BIN    := $(VENV)/bin
 # tests wait for processes most of the time; each worker has a Ray of its own
 WORKERS ?= 2
 
-.PHONY: demo test slow faults soak lint types docs audit clean
+.PHONY: demo test slow faults soak lint types docs screenshots audit clean
 
 demo: $(VENV)/installed
 	$(BIN)/hpo run --space search_spaces/quickstart.yaml
@@ -38,6 +39,9 @@ types: $(VENV)/installed-dev
 
 docs: $(VENV)/installed-dev
 	PYTHONPATH=. $(BIN)/python docs/references.py
+
+screenshots: $(VENV)/installed-dev
+	PYTHONPATH=. $(BIN)/python docs/screenshots.py
 
 audit: $(VENV)/installed-dev
 	@.ci/audit $(BIN)/python

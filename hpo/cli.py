@@ -10,11 +10,14 @@ import typer
 
 from hpo.commands import check as cli_check
 from hpo.commands import data as cli_data
+from hpo.commands import diagnose as cli_diagnose
 from hpo.commands import doctor as cli_doctor
 from hpo.commands import edit as cli_edit
 from hpo.commands import export as cli_export
+from hpo.commands import inspect as cli_inspect
 from hpo.commands import models as cli_models
 from hpo.commands import promote as cli_promote
+from hpo.commands import report as cli_report
 from hpo.commands import train as cli_train
 from hpo.commands import winner as cli_winner
 from hpo.commands.options import (
@@ -57,7 +60,7 @@ def run(
     space: Space,
     overrides: Set = None,
     trials: Annotated[int | None, typer.Option(help="Short for --set budget.trials=N.")] = None,
-    sampler: Annotated[str | None, typer.Option(help="grid, random or tpe.")] = None,
+    sampler: Annotated[str | None, typer.Option(help="grid, random, tpe or staged.")] = None,
     seed: Annotated[int | None, typer.Option(help="Short for --set sampler.seed=N.")] = None,
     gpus: Annotated[str | None, typer.Option(help="GPUs per trial: auto, a share or a number.")] = None,
     concurrency: Concurrency = None,
@@ -231,6 +234,7 @@ def delete(
 
 
 def _delete(study: Study) -> None:
+    from hpo.report.publish import place
     from hpo.store.lease import Lease
     from hpo.tracking.process import task_of
     from hpo.tracking.projection import Task, delete_runs
@@ -242,6 +246,7 @@ def _delete(study: Study) -> None:
         with answering(study.settings.mlflow):
             delete_runs(study.name, study.row["uid"], study.settings.mlflow)
         lease.renew()
+        place(study).unlink(missing_ok=True)
         study.delete()
 
 
@@ -254,12 +259,16 @@ for command in (
     cli_promote.promote,
     cli_promote.rollback,
     cli_winner.compare,
+    cli_report.report,
+    cli_report.ui,
     cli_edit.retry,
     cli_doctor.doctor,
     cli_train.train,
     cli_train.evaluate,
     cli_train.predict,
     cli_export.export,
+    cli_inspect.inspect,
+    cli_diagnose.diagnose,
 ):
     app.command()(command)
 

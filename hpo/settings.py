@@ -80,9 +80,10 @@ class Settings:
         # what stands in the environment is there for the next command too; a masked URL would be of no use in it
         if self.storage not in (default_storage(self.home), os.environ.get("OPTUNA_STORAGE")):
             line += ["--storage", masked(self.storage)]
+        known = (default_mlflow(self.home), os.environ.get("MLFLOW_TRACKING_URI"))
+        if words[0] in ("resume", "ui") and self.mlflow not in known:
+            line += ["--mlflow", masked(self.mlflow)]
         if words[0] == "resume":
-            if self.mlflow not in (default_mlflow(self.home), os.environ.get("MLFLOW_TRACKING_URI")):
-                line += ["--mlflow", masked(self.mlflow)]
             if self.ray and self.ray != os.environ.get("RAY_ADDRESS"):
                 line += ["--ray", self.ray]
             if self.insecure_cluster and not _says_insecure():
@@ -265,6 +266,11 @@ def user() -> str:
         return getpass.getuser()
     except (KeyError, OSError):  # a container may run as a user without a name
         return str(os.getuid())
+
+
+def has_screen() -> bool:
+    """Whether a browser has somewhere to open a window; without, it would take over the terminal."""
+    return sys.platform == "darwin" or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY")))
 
 
 def cards_are_hidden() -> bool:

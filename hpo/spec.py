@@ -15,11 +15,10 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from hpo.errors import SpecError
-from hpo.space import own
+from hpo.space import coherence, own, stages
 from hpo.space.document import Document, near
-from hpo.space.entries import check_grid, read_parameters
+from hpo.space.entries import read_parameters
 from hpo.space.explain import refuse_all
-from hpo.space.hints import meant
 from hpo.space.overrides import apply, write_out
 from hpo.space.parameters import Parameter, grid
 from hpo.space.plain import plain
@@ -150,6 +149,26 @@ class SearchSpec(BaseModel):
             return [{"trial": number, "seed": seed} for seed in self.confirms.seeds for number in numbers]
         return list(grid(self.parameters))
 
+    def start(self) -> dict[str, Any]:
+        """Return the point that a staged search begins at: defaults of the trainer where they may be, else middles.
+
+        Raises:
+            SpecError: a trainer of the user's own cannot be imported any more.
+        """
+        if "import" in self.trainer:
+            target = self.trainer["import"]
+            return stages.base(self.parameters, self.trainer, lambda name, _: own.default(target, self.folder, name))
+        from hpo.space import builtin
+
+        tree = self.trainer
+        return stages.base(self.parameters, tree, lambda name, beside: builtin.default(place(tree, beside), name))
+
+    @property
+    def stages(self) -> dict[str, list[Any]]:
+        """Of a staged search: each parameter with the values that its stage tries, in the order of the stages."""
+        order = stages.in_order(self.parameters, self.sampler.order)
+        return {name: stages.spread(self.parameters[name], self.sampler.points) for name in order}
+
     def resolve(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """Return the trainer section of one trial: parameters in place, without what this combination leaves unread.
 
@@ -255,8 +274,7 @@ def _build(document: Document, overrides: Sequence[str], folder: Path | None, tr
         document.refuse(("confirms",), "unknown key `confirms`; `hpo confirm` makes such a study", key=True)
     if isinstance(tree, dict) and not (trusted and ("import" in tree or "confirms" in document.tree)):
         parameters = _check_trainer(document, parameters, folder)
-    _check_options(document)
-    _check_end(document, parameters)
+    coherence.check(document, parameters)
     fields = {**document.tree, "parameters": parameters}
     fields |= {"text": document.text, "overrides": tuple(overrides), "folder": folder}
     try:
@@ -275,48 +293,6 @@ def _check_trainer(document: Document, parameters: dict[str, Parameter], folder:
     from hpo.space import builtin  # only here, so that a search with a trainer of one's own does without trainers
 
     return builtin.check(document, parameters)
-
-
-def _check_options(document: Document) -> None:
-    """Refuse options that the chosen type of sampler or pruner does not read."""
-    for section, readers in READ_BY.items():
-        tree = document.tree.get(section)
-        kind = tree.get("type") if isinstance(tree, dict) else None
-        known = [each for kinds in readers.values() for each in kinds] + ["none", "grid", "random"]
-        for key, kinds in readers.items():
-            if isinstance(tree, dict) and key in tree and kind in known and kind not in kinds:
-                fix = f"it belongs to {', '.join(kinds)}; remove it"
-                document.refuse((section, key), f"`{key}` is not read by {section} {kind}: {fix}", key=True)
-
-
-def _check_end(document: Document, parameters: Mapping[str, Parameter]) -> None:
-    """Refuse a search that would not end, and a grid that cannot be listed."""
-    sampler, budget = document.tree.get("sampler"), document.tree.get("budget", {})
-    kind = sampler.get("type") if isinstance(sampler, dict) else None
-    if kind == "grid" and "confirms" not in document.tree:
-        check_grid(document, parameters)
-    pruner, trainer = document.tree.get("pruner"), document.tree.get("trainer")
-    epochs = trainer.get("epochs") if isinstance(trainer, dict) else None
-    winner = document.tree.get("winner")
-    known = {*trainer, *parameters} if isinstance(trainer, dict) else {"epochs"}
-    if isinstance(winner, dict) and "epochs" in winner and "epochs" not in known:
-        document.refuse(("winner", "epochs"), "`epochs` needs a trainer with a key of that name", key=True)
-    first = pruner.get("min_epochs") if isinstance(pruner, dict) else None
-    if isinstance(first, int) and isinstance(epochs, int) and first >= epochs:
-        never = f"{first} is not below the {epochs} epochs of trainer: no trial could be stopped early"
-        document.refuse(("pruner", "min_epochs"), f"{never}; lower it, or remove the pruner")
-    if kind in ("random", "tpe") and isinstance(budget, dict) and not _limits(document.tree, budget):
-        document.refuse(
-            ("budget",), f"sampler {kind} does not end by itself; give budget: {{trials: 50}}, time or gpu_hours"
-        )
-
-
-def _limits(tree: Mapping[str, Any], budget: Mapping[str, Any]) -> bool:
-    """Whether anything is given that ends a search, be it under the name that another tool has for it."""
-    keys = {meant("budget", key) or key for key, value in budget.items() if value is not None}
-    return bool(keys & {"trials", "time", "gpu_hours", "cost"}) or any(
-        "budget" in (meant("", key) or "") for key in tree
-    )
 
 
 def _read_options(section: str, options: Sampler | Pruner) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from hpo.store.history import origin
 from hpo.store.ledger import Ledger
 from hpo.store.opening import create, difference, elsewhere, gone, home_on_record, missing, open_ledger, unknown
 from hpo.store.storage import PatientStorage
-from hpo.wording import csv_cell, words
+from hpo.wording import assignments, csv_cell, words
 from trainers.folders import inside
 
 if TYPE_CHECKING:
@@ -219,7 +219,7 @@ class Study:
             ("epoch", "best_epoch", "best_value", "seconds", "attempt", "error", "traceback", "run_id")
         )
         params = self.params(trial)
-        checkpoint = self.checkpoint(trial.number) if ours else None
+        checkpoint = self._kept(ours)
         return {
             "number": trial.number,
             "state": trial.state.name,
@@ -245,12 +245,14 @@ class Study:
     def table(self) -> dict[str, Any]:
         """The outbox record that shows the trials in MLflow: all as CSV, the ten best with their parameters."""
         values, best = self.complete(), self.best_first()[:10]
-        params = {trial.number: str(trial.params) for trial in self.frozen_trials()}
+        params = {trial.number: assignments(trial.params) for trial in self.frozen_trials()}
         return {
             "csv": self.trials.map(csv_cell).rename(columns=csv_cell).to_csv(index=False),
             "best": [{"number": each, "value": values[each], "params": params[each]} for each in best],
             "objective": self.spec.metric.name,
             "text": self.row["text"],
+            "counts": words(self.counts()),
+            "next": [self.settings.command(each, self.name) for each in ("report", "ui", "resume")],
         }
 
     def frozen_trials(self) -> list[FrozenTrial]:
@@ -268,7 +270,9 @@ class Study:
 
     def checkpoint(self, number: int) -> Path | None:
         """The newest checkpoint of a trial that is still kept."""
-        row = self.ledger.trial(self.id, number)
+        return self._kept(self.ledger.trial(self.id, number))
+
+    def _kept(self, row: RowMapping | None) -> Path | None:
         if not row or not row["checkpoint"]:
             return None
         try:

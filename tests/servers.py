@@ -90,7 +90,8 @@ class MlflowServer:
         command += ["--artifacts-destination", str(self._folder / "artifacts")]
         log = (self._folder / "mlflow-server.log").open("ab")
         with log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+            new = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # seven processes for language models
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, env=new, start_new_session=True)
         deadline = time.monotonic() + 120
         while not self._answers():
             assert time.monotonic() < deadline, "the MLflow server did not come up in 120 s"

@@ -90,15 +90,15 @@ def departing(delay: float, marks: str, epochs: int = 2) -> Iterator[Metrics]:
 
 
 class Unwell(Resumable):
-    """With one learning rate goes wrong in the third epoch, as `kind` says; notes when beside the journal."""
+    """With some learning rates goes wrong in the third epoch, as `kinds` says; notes when beside the journal."""
 
-    def __init__(self, lr: float, kind: str, lr_of_it: float, **options: Any) -> None:
+    def __init__(self, lr: float, kinds: dict[str, str], **options: Any) -> None:
         super().__init__(lr, **options)
-        self.kind, self.sick = kind, lr == lr_of_it
+        self.kind = kinds.get(str(lr))
 
     def fit(self) -> Iterator[Metrics]:
         for metrics in super().fit():
-            if self.sick and self.epoch == 3:
+            if self.kind is not None and self.epoch == 3:
                 Path(str(self.journal)).with_name("unwell").touch()
                 match self.kind:
                     case "hangs":
@@ -178,14 +178,18 @@ def worried(lr: float, epochs: int = 2) -> Iterator[Metrics]:
 
 
 def greedy(lr: float, marks: str, room: int, epochs: int = 3) -> Iterator[Metrics]:
-    """Run out of the card's memory where more than `room` of its kind are on it."""
-    mine = Path(marks, os.environ["CUDA_VISIBLE_DEVICES"], str(os.getpid()))
+    """Run out of the card's memory where more than `room` of its kind are on it; the first wait for others to come."""
+    mine, met = Path(marks, os.environ["CUDA_VISIBLE_DEVICES"], str(os.getpid())), Path(marks, "met")
     mine.parent.mkdir(exist_ok=True)
     mine.touch()
     try:
         for epoch in range(1, epochs + 1):
-            time.sleep(0.3)  # long enough for others to come
+            time.sleep(0.3)
+            deadline = time.monotonic() + 20
+            while not met.exists() and len(list(mine.parent.iterdir())) <= room and time.monotonic() < deadline:
+                time.sleep(0.05)
             if len(list(mine.parent.iterdir())) > room:
+                met.touch()
                 raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
             yield {"val/accuracy": lr * epoch / epochs}
     finally:

@@ -24,6 +24,8 @@ ALLOWED = {
     "hpo.model.evaluation": {"trainers"},
     "hpo.audit.disk": {"trainers"},
     "hpo.model.export": {"torch", "trainers"},
+    "hpo.model.inspection": {"torch", "trainers"},
+    "hpo.report.dataset": {"trainers"},
     "hpo.cluster.guard": {"ray"},
     "hpo.preflight.battery": {"torch", "trainers"},
     "hpo.preflight.beside": {"trainers"},
@@ -39,6 +41,9 @@ ALLOWED = {
     "hpo.cluster.probe": {"ray", "torch", "trainers"},
     "hpo.tracking.projection": {"mlflow"},
     "hpo.audit.rebuild": {"trainers"},  # the configuration with its defaults is not in SQL
+    "hpo.report.importance": {"optuna"},
+    "hpo.report.scored": {"torch", "trainers"},
+    "hpo.report.served": {"mlflow"},
     "hpo.search.ranges": {"optuna"},
     "hpo.promotion.registry": {"mlflow"},
     "hpo.promotion.release": {"trainers"},

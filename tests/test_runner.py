@@ -110,7 +110,7 @@ def test_a_failure_comes_after_the_epochs_before_it(
     journal: Path, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runner, "SILENCE", 0.0)
-    training = Runner(assignment(journal, trainer="Unwell", kind="raises", lr_of_it=0.1), pool)
+    training = Runner(assignment(journal, trainer="Unwell", kinds={"0.1": "raises"}), pool)
     training.next_report()
     wait_for(lambda: epochs(journal) == 3)
     assert training.next_report().epoch == 2

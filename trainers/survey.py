@@ -23,7 +23,7 @@ from trainers.pictures import Pictures, balanced_weights
 from trainers.sources import cache_folder, read
 from trainers.statistics import moments
 
-__all__ = ["Survey", "Twins", "class_weights", "survey"]
+__all__ = ["Survey", "Twins", "class_weights", "stored_size", "survey"]
 
 PARTS: tuple[Part, ...] = ("train", "val", "test")
 
@@ -144,13 +144,14 @@ def _sizes(config: DatasetConfig, parts: dict[Part, Pictures]) -> dict[str, int]
     for pictures in parts.values():
         if pictures.files:
             assert config.root is not None
-            found.update(_stored_size(config.root.expanduser() / file) for file in pictures.files)
+            found.update(stored_size(config.root.expanduser() / file) for file in pictures.files)
         else:
             found[_size(pictures.images)] += len(pictures.labels)
     return dict(found.most_common())
 
 
-def _stored_size(path: Path) -> str:
+def stored_size(path: Path) -> str:
+    """Width x height by a file's header."""
     with Image.open(path) as picture:
         return f"{picture.width}x{picture.height}"
 

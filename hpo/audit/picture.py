@@ -11,6 +11,7 @@ from hpo.audit.finding import Finding
 from hpo.audit.snapshot import Snapshot
 from hpo.errors import Unavailable
 from hpo.masking import masked
+from hpo.search.staged import is_over
 from hpo.store import history, records
 from hpo.tracking.reach import Reach
 from hpo.tracking.runs import Run, Shown
@@ -96,7 +97,8 @@ def _run(seen: Snapshot, shown: Shown, number: int | None) -> Iterator[Finding]:
 
 def _parent(seen: Snapshot, shown: Shown, run: Run) -> Iterator[Finding]:
     study, retried = seen.study, history.retried(seen.trials.values())
-    status = records.end_of_study(study.counts(), study.spec, retried=retried, time=0.0)["status"]
+    over = is_over(study.spec, list(seen.trials.values()))
+    status = records.end_of_study(study.counts(), study.spec, retried=retried, time=0.0, over=over)["status"]
     if run.status != status:
         yield seen.finding(None, "picture", "its run has another status", AGAIN, sql=status, mlflow=run.status)
     if run.id != seen.study.row["run_id"]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy.engine import RowMapping
 
 from hpo.promotion.journal import PROMOTED, UNDONE, Promotions
+from hpo.search.staged import is_over
 from hpo.store import columns, history, records
 from hpo.store.records import Payload
 from hpo.study import Study
@@ -81,8 +82,9 @@ def _aliases(study: Study) -> Iterator[Record]:
 
 def end_of_study(study: Study) -> Payload:
     """How the study's run ends."""
-    retried = history.retried(study.frozen_trials())
-    return records.end_of_study(study.counts(), study.spec, retried=retried, time=time.time())
+    trials = study.frozen_trials()
+    retried, over = history.retried(trials), is_over(study.spec, trials)
+    return records.end_of_study(study.counts(), study.spec, retried=retried, time=time.time(), over=over)
 
 
 def best_points(study: Study) -> list[Payload]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hpo.commands.options import Json
+from hpo.commands.options import Home, Json, Set
 from hpo.errors import SpecError
 from hpo.wording import plain
 
@@ -25,6 +25,8 @@ __all__ = ["app"]
 app = typer.Typer(help="Part, make and look at pictures before they are trained on.", no_args_is_help=True)
 
 _SHOWN = 10
+REPORTED_SIZE = 64
+"""Of folders in a report, in pixels: enough to find what is the same, and a twelfth of the room that 224 take."""
 Source = Annotated[Path, typer.Argument(metavar="SRC", show_default=False)]
 Out = Annotated[Path, typer.Argument(metavar="OUT", help="A new folder; nothing is overwritten.", show_default=False)]
 Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same choice.")]
@@ -129,6 +131,69 @@ def stats(
         print(json.dumps(dataclasses.asdict(found), indent=2))
         return
     _print_survey(found)
+
+
+@app.command()
+def report(
+    what: Annotated[
+        str | None,
+        typer.Argument(metavar="ROOT|NAME", help="A folder, an .npz file, or a dataset's name.", show_default=False),
+    ] = None,
+    space: Annotated[
+        Path | None, typer.Option("--space", "-s", help="Instead: the data of a space file, parted as it says.")
+    ] = None,
+    overrides: Set = None,
+    image_size: Annotated[
+        int | None,
+        typer.Option(min=8, max=1024, help="Side in pixels; by default what the space file says, for folders 64."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The page; by default in reports/ of the home folder.")] = None,
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Show a dataset as one HTML page: samples, classes, duplicates, leaks, outliers, doubtful labels, corrupt files.
+
+    Training and validation pictures are looked at; a test part is not opened.
+    """
+    from hpo import settings
+    from hpo.report import dataset as page
+    from trainers.examine import examine
+
+    if (what is None) == (space is None):
+        raise SpecError("give a folder, an .npz file or a dataset's name, or --space FILE")
+    if space is None and overrides:
+        raise SpecError("--set changes a key of a space file: give --space FILE too")
+    with _refusals(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # skipped files are named in the page
+        config = _config(what, image_size) if what is not None else _of_space(space, overrides, image_size)
+        if what is not None and config.name == "imagefolder" and image_size is None:
+            config = config.model_copy(update={"image_size": REPORTED_SIZE})
+        places = settings.resolve(home=home)
+        places.make_home()
+        found = examine(config, places.datasets)
+        name = config.root.expanduser().resolve().name if config.root is not None else config.name
+        path = out or places.home / "reports" / f"data-{name}.html"
+        page.drawn_page(found, name).write(path)
+    facts = page.facts(found)
+    if as_json:
+        print(json.dumps({"page": str(path), **facts}, indent=2))
+        return
+    for key, value in page.summary(facts).items():
+        print(plain(f"{key:<11} {value}"))
+    print(plain(f"page        {path}"))
+
+
+def _of_space(space: Path | None, overrides: list[str] | None, image_size: int | None) -> DatasetConfig:
+    from hpo import spec
+    from trainers.config import DatasetConfig
+
+    assert space is not None
+    parsed = spec.load(space, overrides or [])
+    if "import" in parsed.trainer:
+        raise SpecError(f"{space} has a trainer of its own, which reads its data itself; give a folder or a file")
+    parsed.require_sources()
+    size = {} if image_size is None else {"image_size": image_size}
+    return DatasetConfig.model_validate({**parsed.trainer["dataset"], **size})
 
 
 @contextmanager

@@ -166,6 +166,7 @@ def _facts(space: SearchSpec, settings: Settings) -> dict[str, str]:
         "objective": f"{space.metric.goal} {space.metric.name} at a trial's last epoch",
         "sampler": f"{space.sampler.type}, seed {space.sampler.seed}",
         "trials": _trials(space),
+        **({"mind": space.sampler.caveat} if space.sampler.caveat else {}),
         "early stopping": _pruner(space),
         "trainer": _trainer(space.trainer),
         "per trial": f"{space.resources.cpu:g} CPU, {space.resources.gpu} GPU",
@@ -194,6 +195,12 @@ def _trials(space: SearchSpec) -> str:
         most = space.budget.trials
         return f"{cells} grid points" + (f", {most} of them" if most is not None and most < cells else "")
     budget = space.budget
+    if space.sampler.type == "staged":
+        named = ", ".join(f"{name} {len(values)}" for name, values in space.stages.items())
+        cells = sum(map(len, space.stages.values()))
+        most = budget.trials
+        cut = f", the first {most} of them" if most is not None and most < cells else ""
+        return f"{cells} at most, one stage after the other: {named}{cut}"
     limits = {
         f"{budget.trials} trials": budget.trials,
         str(timedelta(seconds=budget.time or 0)): budget.time,

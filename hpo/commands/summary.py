@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import shlex
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -16,7 +15,7 @@ from rich.text import Text
 
 from hpo.errors import HpoError, NoUsableTrial
 from hpo.masking import masked
-from hpo.settings import Settings, is_server, program
+from hpo.settings import Settings
 from hpo.store import history
 from hpo.store.lease import holder
 from hpo.store.opening import open_ledger
@@ -84,6 +83,8 @@ def best(study: Study, *, as_json: bool) -> None:
     print(f"parameters  {plain(assignments(found['params']))}")
     if found["checkpoint"]:
         print(f"checkpoint  {plain(found['checkpoint'])}")
+    if study.spec.sampler.caveat:
+        print(f"mind        {study.spec.sampler.caveat}")
     if confirmed is None and study.spec.confirms is None:
         again = study.settings.command("confirm", study.name)
         count = counted(len(study.complete()), "number")
@@ -173,19 +174,12 @@ def closing(study: Study, *, as_json: bool) -> None:
     name, settings = study.name, study.settings
     print(f"trials      {words(study.counts())}")
     print()
-    print(f"curves      {plain(_mlflow_ui(settings))}")
-    print(f"study       {shlex.join([program('optuna-dashboard'), masked(settings.storage)])}")
+    print(f"look        {plain(settings.command('ui', name))}")
+    print(f"            {plain(settings.command('report', name))}")
     print(f"next        {settings.command('trials', name)}")
     print(f"            {plain(settings.command('resume', name))} --set budget.trials=N")
     if "import" not in study.spec.trainer:
         print(f"            {settings.command('promote', name)}")
-
-
-def _mlflow_ui(settings: Settings) -> str:
-    """The command that opens the curves; for a server, its address."""
-    if is_server(settings.mlflow):
-        return masked(settings.mlflow)
-    return shlex.join([program("mlflow"), "ui", "--backend-store-uri", masked(settings.mlflow)])
 
 
 def _line(name: str, settings: Settings) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-__all__ = ["Page", "command", "facts", "figure", "prose", "table"]
+__all__ = ["Page", "command", "facts", "figure", "heading", "prose", "table"]
 
 Tone = Literal["", "soft", "good", "warn", "bad"]
 
@@ -66,6 +66,11 @@ class Page:
 def prose(text: str, tone: Tone = "") -> Markup:
     """A paragraph; nothing in the text is taken for HTML."""
     return Markup('<p class="{}">{}</p>').format(tone, text)
+
+
+def heading(text: str) -> Markup:
+    """A heading within a section."""
+    return Markup("<h3>{}</h3>").format(text)
 
 
 def command(text: str) -> Markup:

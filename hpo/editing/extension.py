@@ -97,7 +97,10 @@ def _refusals(old: SearchSpec, new: SearchSpec) -> list[str]:
         {key: each.identity()[key] for key in each.identity() if key != "parameters"} for each in (old, new)
     )
     fixed = [f"{line}: may not change within a study" for line in spec.changes(before, after)]
-    return [*refusals(old.parameters, new.parameters), *fixed]
+    reasons = [*refusals(old.parameters, new.parameters), *fixed]
+    if not reasons and old.sampler.type == "staged" and old.parameters != new.parameters:
+        return ["sampler staged: what was frozen was chosen among the values of before; search the new ones anew"]
+    return reasons
 
 
 def _largest_batch(space: SearchSpec) -> float:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from hpo.errors import SpecError
 from hpo.search.recovery import recover
-from hpo.search.searcher import key
+from hpo.search.staged import key
 from hpo.store import history
 from hpo.store.history import Entry, Point
 from hpo.store.lease import Lease

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -17,7 +17,11 @@ from hpo.model import openings
 from hpo.settings import Settings
 from hpo.wording import number, plain
 
-__all__ = ["evaluate", "predict", "show"]
+if TYPE_CHECKING:
+    from trainers.data import Split
+    from trainers.predict import Predictor
+
+__all__ = ["evaluate", "predict", "require_same_split", "show", "validation"]
 
 PARTS = ("val", "test")
 AVERAGES = tuple(f"{kind}_{score}" for kind in ("macro", "weighted") for score in ("precision", "recall", "f1"))
@@ -35,25 +39,21 @@ def evaluate(paths: Sequence[Path], *, part: str, tta: bool, device: str | None,
     """
     if part not in PARTS:
         raise SpecError(f"part {part!r} is not one of {', '.join(PARTS)}")
-    from trainers.data import load, load_test
+    from trainers.data import load_test
     from trainers.evaluate import evaluate as score
 
-    predictor = _predictor(paths, tta=tta, device=device)
-    config, where = predictor.members[0].config.dataset, str(predictor.device)
-    try:
-        if part == "val":
-            split = load(config, settings.datasets, where)
-            images, labels, data, classes = split.val_images, split.val_labels, split.fingerprint, split.classes
-            _require_same_split(predictor, paths, data)
-        else:
-            test = load_test(config, settings.datasets, where)
-            images, labels, data, classes = test.images, test.labels, test.fingerprint, test.classes
-    except (OSError, ValueError) as error:
-        raise SpecError(str(error)) from error
-    if classes != predictor.classes:
-        raise SpecError(f"the dataset has classes {', '.join(classes)}; trained were {', '.join(predictor.classes)}")
-    if part == "test":
-        hashes = {path: member.sha256 for path, member in zip(paths, predictor.members, strict=True)}
+    if part == "val":
+        predictor, split = validation(paths, tta=tta, device=device, settings=settings)
+        images, labels, data = split.val_images, split.val_labels, split.fingerprint
+    else:
+        predictor = _predictor(paths, tta=tta, device=device)
+        try:
+            test = load_test(predictor.members[0].config.dataset, settings.datasets, str(predictor.device))
+        except (OSError, ValueError) as error:
+            raise SpecError(str(error)) from error
+        images, labels, data = test.images, test.labels, test.fingerprint
+        _require_same_classes(predictor, test.classes)
+        hashes = {path: str(member.sha256) for path, member in zip(paths, predictor.members, strict=True)}
         noted = openings.note(settings, command="evaluate", data=data, checkpoints=hashes)
     scores = score(
         predictor.log_probabilities,
@@ -84,6 +84,25 @@ def evaluate(paths: Sequence[Path], *, part: str, tta: bool, device: str | None,
         ],
         "confusion": scores.confusion.tolist(),
     }
+
+
+def validation(paths: Sequence[Path], *, tta: bool, device: str | None, settings: Settings) -> tuple[Predictor, Split]:
+    """Networks, and the split that all of them were trained on, whose validation part none has seen.
+
+    Raises:
+        SpecError: a checkpoint cannot be used, or the pictures are not those it was trained on.
+    """
+    from trainers.data import load
+
+    predictor = _predictor(paths, tta=tta, device=device)
+    try:
+        split = load(predictor.members[0].config.dataset, settings.datasets, str(predictor.device))
+    except (OSError, ValueError) as error:
+        raise SpecError(str(error)) from error
+    for path, member in zip(paths, predictor.members, strict=True):
+        require_same_split(member.data, split.fingerprint, path)
+    _require_same_classes(predictor, split.classes)
+    return predictor, split
 
 
 def predict(paths: Sequence[Path], images: Sequence[Path], *, tta: bool, device: str | None) -> list[dict[str, Any]]:
@@ -126,7 +145,7 @@ def show(result: dict[str, Any]) -> None:
     console.print(confusion)
 
 
-def _predictor(paths: Sequence[Path], *, tta: bool, device: str | None) -> Any:
+def _predictor(paths: Sequence[Path], *, tta: bool, device: str | None) -> Predictor:
     from trainers.predict import Predictor
 
     for path in paths:
@@ -140,11 +159,19 @@ def _predictor(paths: Sequence[Path], *, tta: bool, device: str | None) -> Any:
         raise SpecError(str(error)) from error
 
 
-def _require_same_split(predictor: Any, paths: Sequence[Path], data: str) -> None:
-    """Validation pictures are unseen only by networks that were trained on this very split."""
-    for path, member in zip(paths, predictor.members, strict=True):
-        if member.data != data:
-            raise SpecError(
-                f"{path} was trained on pictures or a split {member.data}, and the validation part here is of {data}: "
-                "some of it may have been trained on; use --part test, or the dataset as it was"
-            )
+def _require_same_classes(predictor: Predictor, classes: Sequence[str]) -> None:
+    if tuple(classes) != predictor.classes:
+        raise SpecError(f"the dataset has classes {', '.join(classes)}; trained were {', '.join(predictor.classes)}")
+
+
+def require_same_split(trained: str, here: str, path: Path) -> None:
+    """Validation pictures are unseen only by a network that was trained on this very split.
+
+    Raises:
+        SpecError: the fingerprint of what it was `trained` on is another than that of the pictures `here`.
+    """
+    if trained != here:
+        raise SpecError(
+            f"{path} was trained on pictures or a split {trained}, and the validation part here is of {here}: "
+            "some of it may have been trained on; restore the dataset as it was, or evaluate with --part test"
+        )

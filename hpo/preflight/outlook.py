@@ -189,7 +189,7 @@ def _said(found: Outlook, space: SearchSpec, *, measured: bool) -> str:
     said += f"; {_rate(found.trials_per_hour)} trials an hour, {found.slots} at a time"
     if found.search_seconds is not None:
         total = found.search_seconds + found.confirm_seconds
-        said += f"; {counted(found.trials or 0, 'trial')}{_and_winner(space)} in about {duration(total)}"
+        said += f"; {counted(found.trials or 0, 'trial')}{_and_winner(space)} in about {duration(total)} of training"
         said += f", until {_clock(total)}"
         saved = (found.longest_seconds or 0.0) - found.search_seconds
         if saved > 0:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from hpo.search.staged import is_over
 from hpo.spec import SearchSpec
 from hpo.store.history import retried
 
@@ -14,14 +15,17 @@ __all__ = ["is_spent", "seconds_left", "trials_left"]
 
 
 def trials_left(space: SearchSpec, study: Study | None) -> int | None:
-    """Trials that are still to be run; None where no count ends the search."""
+    """Trials that are still to be run, of a staged search at most; None where no count ends the search."""
     total = space.budget.trials
     if space.sampler.type == "grid":
         cells = len(space.grid())
         total = cells if total is None else min(cells, total)
+    if space.sampler.type == "staged":
+        most = sum(map(len, space.stages.values()))
+        total = most if total is None else min(most, total)
     if study is None:
         return total
-    if is_spent(space, study):
+    if is_spent(space, study) or is_over(space, study.frozen_trials()):
         return 0
     trials = study.frozen_trials()
     states = [trial.state.name for trial in trials]

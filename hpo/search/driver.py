@@ -16,6 +16,7 @@ from hpo.cluster.resources import cluster, is_up
 from hpo.cluster.sharing import Sharing
 from hpo.errors import HpoError, Interrupted, NoUsableTrial, Unavailable
 from hpo.masking import masked, redacted
+from hpo.search import staged
 from hpo.search.ahead import seconds_left
 from hpo.search.progress import Progress
 from hpo.search.recovery import recover
@@ -208,7 +209,8 @@ class Driver:
                 study.ledger.post(study.id, best.number, "checkpoint", {"path": row["checkpoint"]})
         study.ledger.post(study.id, None, "table", study.table())
         retried = history.retried(study.frozen_trials())
-        end = records.end_of_study(counts, study.spec, retried=retried, time=time.time())
+        over = staged.is_over(study.spec, study.frozen_trials())
+        end = records.end_of_study(counts, study.spec, retried=retried, time=time.time(), over=over)
         study.ledger.post(study.id, None, "end", end)
         seconds = CLOSING_SECONDS
         if self._interrupted_at is not None:

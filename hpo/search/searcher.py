@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import warnings
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,9 @@ import optuna
 from optuna.samplers import RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from hpo.search import staged
 from hpo.search.ranges import distribution
+from hpo.search.staged import key
 from hpo.spec import SearchSpec
 from hpo.store.history import retried
 from hpo.study import Study
@@ -31,8 +32,8 @@ class Searcher:
     """Hands out trials until the space or the budget is used up.
 
     Every draw depends on the study's seed and the number of trials so far alone, never on this process: a resumed
-    search goes on with the draws the uninterrupted one would have made. Grid cells and random points are put into the
-    study's queue whole, so that a kill between two parameters cannot change a point.
+    search goes on with the draws the uninterrupted one would have made. Grid cells, random points and those of a stage
+    are put into the study's queue whole, so that a kill between two parameters cannot change a point.
     """
 
     def __init__(self, study: Study) -> None:
@@ -40,12 +41,12 @@ class Searcher:
         self._spec = study.spec
         trials = study.frozen_trials()
         self._count(trials)
-        self._budget = self._spec.budget.trials
+        self._budget, self._retried = self._spec.budget.trials, retried(trials)
         if self._spec.sampler.type == "grid":
             self._enqueue_grid(trials)
         elif self._budget is not None:
             # a failed trial that is run again has given its place in the budget to the other one
-            self._budget += retried(trials)
+            self._budget += self._retried
 
     def _count(self, trials: list[FrozenTrial]) -> None:
         begun = {row["number"] for row in self._study.ledger.trials(self._study.id)}
@@ -70,27 +71,43 @@ class Searcher:
         if self._left_over:
             return False
         spent = self._budget is not None and self._started >= self._budget
-        return spent or (self._spec.sampler.type == "grid" and not self._queued)
+        if spent or self._queued:
+            return spent
+        kind = self._spec.sampler.type
+        return kind == "grid" or (kind == "staged" and staged.is_over(self._spec, self._study.frozen_trials()))
 
     @property
     def left(self) -> int | None:
-        """Trials that are still to be started; None where no count ends the search."""
+        """Trials that are still to be started, of a staged search at most; None where no count ends the search."""
         if self._spec.sampler.type == "grid":
             return self._left_over + self._queued
-        return None if self._budget is None else self._left_over + max(0, self._budget - self._started)
+        budget = self._budget
+        if self._spec.sampler.type == "staged":
+            stages = sum(map(len, self._spec.stages.values())) + self._retried
+            budget = stages if budget is None else min(budget, stages)
+        return None if budget is None else self._left_over + max(0, budget - self._started)
 
     def give_back(self, count: int) -> None:
         """Note that so many trials which it had handed out are in the queue again, to go on later."""
         self._left_over += count
 
     def next(self) -> Trial | None:
-        """The next trial, RUNNING in Optuna with all its parameters set; None when there is no more to start."""
+        """The next trial, RUNNING in Optuna with all its parameters set; None when there is no more to start.
+
+        Of a staged search also None while a stage goes on, before whose end nobody knows the next one.
+        """
         if self.exhausted:
             return None
         if self._left_over:
             self._left_over -= 1
         elif self._queued:
             self._queued -= 1
+            self._started += 1
+        elif self._spec.sampler.type == "staged":
+            made = self._enqueue_stage()
+            if not made:
+                return None
+            self._queued += made - 1
             self._started += 1
         else:
             if self._spec.sampler.type == "random":
@@ -121,6 +138,16 @@ class Searcher:
         _suggest(trial, self._spec)
         return trial.params
 
+    def _enqueue_stage(self) -> int:
+        """Queue what is due of a staged search and within the budget; returns how many trials."""
+        stage = staged.due(self._spec, self._study.frozen_trials())
+        if stage is None:
+            return 0
+        points = stage.points[: None if self._budget is None else self._budget - self._started]
+        for point in points:
+            self._study.optuna.enqueue_trial(dict(point), user_attrs={staged.MARK: dict(stage.mark)})
+        return len(points)
+
     def _enqueue_grid(self, trials: list[FrozenTrial]) -> None:
         """Queue every cell that no trial has finished or will run; a cell whose trials all failed is run again."""
         there = {
@@ -136,14 +163,6 @@ class Searcher:
         if self._budget is not None:
             # the budget counts cells: one that is run again does not take the place of another
             self._budget += sum(trial.state == TrialState.FAIL for trial in trials)
-
-
-def key(point: Mapping[str, Any]) -> str:
-    """A text that is the same for the same point of a grid."""
-    whole = {
-        name: int(value) if isinstance(value, float) and value.is_integer() else value for name, value in point.items()
-    }
-    return json.dumps(whole, sort_keys=True)  # 1 and 1.0 are the same point
 
 
 def _suggest(trial: Trial, space: SearchSpec) -> None:

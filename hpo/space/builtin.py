@@ -18,7 +18,7 @@ from hpo.space.parameters import Choice, Parameter
 from hpo.space.tree import leaves, place, without
 from trainers import config
 
-__all__ = ["check", "refuse", "require_sources", "unread"]
+__all__ = ["check", "default", "refuse", "require_sources", "unread"]
 
 _COMBINATIONS = 4096
 """So many are tried to find one that reads a path; a search that needs more is given the benefit of the doubt."""
@@ -43,7 +43,7 @@ def check(document: Document, parameters: Mapping[str, Parameter]) -> dict[str, 
             )
         elif name in parameters:
             usable[name] = parameters[name]
-    usable = settle(document, usable, lambda path: _fixed(tree, path), list(paths))
+    usable = settle(document, usable, lambda path: default(tree, path), list(paths))
     _check_values(document, tree, usable)
     _check_read(document, tree, usable)
     return usable
@@ -114,7 +114,8 @@ def _unknown(name: str) -> str:
     return f"the trainer has no `{name}`{near(name, paths)}; valid: {', '.join(paths)}"
 
 
-def _fixed(tree: Mapping[str, Any], path: str) -> Any:
+def default(tree: Mapping[str, Any], path: str) -> Any:
+    """What a path of the trainer section is beside the others: as given, else the trainer's default."""
     given = dict(leaves(tree))
     if path in given:
         return given[path]

@@ -16,7 +16,7 @@ from hpo.space.document import Document, near
 from hpo.space.parameters import Parameter
 from hpo.space.tree import leaves
 
-__all__ = ["FILLED", "check", "find"]
+__all__ = ["FILLED", "check", "default", "find"]
 
 FILLED = ("seed", "data_folder", "device")
 """Arguments that a trial fills in itself where the trainer takes them."""
@@ -44,6 +44,12 @@ def find(target: str, folder: Path | None = None) -> Callable[..., Any]:
     if not callable(value):
         raise SpecError(f"`{target}` is no class or function but {type(value).__name__}")
     return value  # type: ignore[no-any-return]
+
+
+def default(target: str, folder: Path | None, name: str) -> Any:
+    """What an argument of the trainer is where nobody gives it; None where it has to be given. Raises as `find`."""
+    found = inspect.signature(find(target, folder)).parameters.get(name)
+    return None if found is None or found.default is found.empty else found.default
 
 
 def check(document: Document, parameters: Mapping[str, Parameter], folder: Path | None) -> dict[str, Parameter]:

@@ -14,7 +14,7 @@ import yaml
 from hpo.errors import SpecError
 from hpo.space.document import Document, Place, Trail, printable, shown
 
-__all__ = ["MAX_BYTES", "MAX_DEPTH", "MAX_NODES", "read", "scalar"]
+__all__ = ["MAX_BYTES", "MAX_DEPTH", "MAX_NODES", "compose", "read", "scalar"]
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 20
@@ -63,7 +63,7 @@ def read(raw: bytes | str, *, source: str) -> Document:
     """
     text = _decode(raw, source)
     try:
-        node = _Loader(text).get_single_node()
+        node = compose(text)
         if not isinstance(node, yaml.MappingNode):
             raise SpecError(
                 f"{source}:1:1: a space file is a mapping: `name: ...`, `metric: ...` and so on, a key a line"
@@ -76,6 +76,12 @@ def read(raw: bytes | str, *, source: str) -> Document:
     except (yaml.YAMLError, ValueError, OverflowError) as error:
         raise SpecError(f"{source}:1:1: this is no YAML: {str(error).splitlines()[0]}") from None
     return document
+
+
+def compose(text: str) -> yaml.Node | None:
+    """Return the nodes of a text, with their places in it; raises what PyYAML does."""
+    node: yaml.Node | None = _Loader(text).get_single_node()
+    return node
 
 
 def scalar(text: str, *, source: str) -> Any:

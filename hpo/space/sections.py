@@ -30,7 +30,7 @@ URLS = ("storage", "mlflow", "ray")
 """Keys that say where a search keeps or runs things; environment and flags come before them."""
 
 READ_BY: dict[str, dict[str, tuple[str, ...]]] = {
-    "sampler": {"startup_trials": ("tpe",)},
+    "sampler": {"startup_trials": ("tpe",), "order": ("staged",), "points": ("staged",)},
     "pruner": {
         "min_epochs": ("asha", "median", "hyperband"),
         "reduction": ("asha", "hyperband"),
@@ -86,12 +86,27 @@ class Metric(Section):
 class Sampler(Section):
     """Where the parameters of the next trial come from."""
 
-    type: Literal["grid", "random", "tpe"]
-    """grid: every combination; random: drawn evenly; tpe: drawn where earlier trials were good."""
+    type: Literal["grid", "random", "tpe", "staged"]
+    """grid: every combination; random: drawn evenly; tpe: drawn where earlier trials were good; staged: one parameter
+    after the other, each with the best values of those before it."""
     seed: int = Field(default=0, ge=0, lt=2**32)
     """Of the draws, and of the trials: the same seed gives the same search."""
     startup_trials: int | None = Field(default=None, ge=0)
     """Random trials before tpe begins to learn; None leaves the number to the sampler."""
+    order: list[str] | None = None
+    """Of staged: parameters, the most important first; those left out follow in the order of the file."""
+    points: int = Field(default=5, ge=2)
+    """Of staged: values that a range is tried at; of whole numbers and steps no more than there are."""
+
+    @property
+    def caveat(self) -> str | None:
+        """What has to be said wherever the result of such a search is shown; None: nothing."""
+        if self.type != "staged":
+            return None
+        return (
+            "parameters were tuned one by one: how they act together was not searched, so that a better combination "
+            "may have been passed over"
+        )
 
 
 class Pruner(Section):

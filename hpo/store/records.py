@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LONGEST",
+    "REPORTS",
     "Payload",
     "best",
     "end",
@@ -25,6 +26,7 @@ __all__ = [
     "history",
     "packing",
     "promoted",
+    "report",
     "start",
     "version",
     "warned",
@@ -35,6 +37,9 @@ Payload = dict[str, Any]
 
 LONGEST = 5000
 """Characters of a tag; what is longer is cut."""
+
+REPORTS = "reports"
+"""Folder in the home folder in which reports lie."""
 
 # MLflow's word for each of Optuna's states. SCHEDULED: interrupted, and in the queue to go on.
 STATUS = {
@@ -135,9 +140,20 @@ def version(model: str, number: int) -> Payload:
     return {"tags": {"hpo.model": model, "hpo.model.version": number}}
 
 
-def end_of_study(counts: Mapping[str, int], space: SearchSpec, *, retried: int, time: float) -> Payload:
-    """A run of the study has ended, with so many trials in each state, of which `retried` stand for failed ones."""
-    status = "SCHEDULED" if _may_go_on(counts, space, retried) else "FINISHED" if counts.get("COMPLETE") else "FAILED"
+def report(file: str) -> Payload:
+    """A study's report, a file in REPORTS."""
+    return {"file": file}
+
+
+def end_of_study(
+    counts: Mapping[str, int], space: SearchSpec, *, retried: int, time: float, over: bool = False
+) -> Payload:
+    """A run of the study has ended, with so many trials in each state, of which `retried` stand for failed ones.
+
+    `over`: there is nothing more to try, whatever the budget.
+    """
+    goes_on = not over and _may_go_on(counts, space, retried)
+    status = "SCHEDULED" if goes_on else "FINISHED" if counts.get("COMPLETE") else "FAILED"
     return {
         "status": status,
         "tags": {f"hpo.trials.{state.lower()}": count for state, count in counts.items()},

@@ -24,7 +24,8 @@ from hpo.errors import HpoError
 from hpo.masking import redacted
 from hpo.settings import sqlite_file, user
 from hpo.store.ledger import Ledger
-from hpo.store.records import LONGEST
+from hpo.store.records import LONGEST, REPORTS
+from hpo.tracking.note import fenced, note
 from trainers.folders import inside, private, private_file
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -42,6 +43,8 @@ __all__ = ["Projection", "Task", "delete_runs"]
 BATCH = 500  # outbox records a round
 REFUSED = {"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "INVALID_STATE"}
 PARENT = "mlflow.parentRunId"
+KIND = {"mlflow.experimentKind": "custom_model_development"}  # its UI takes what says nothing for language models
+COLOURS = {"PRUNED": "#9aa4ae", "FAIL": "#8c2f2f"}  # of runs in its UI, whose icon is the same for both
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +87,7 @@ class Projection:
         if found is not None:
             return str(found.experiment_id)
         location = f"{self._task.artifacts}/{self._study}" if self._task.artifacts else None
-        return str(self._client.create_experiment(self._task.study, artifact_location=location))
+        return str(self._client.create_experiment(self._task.study, artifact_location=location, tags=KIND))
 
     def _find_runs(self) -> dict[int | None, str]:
         """Runs of this study that are there already: trial number -> run id; None is the parent."""
@@ -95,7 +98,7 @@ class Projection:
         return found
 
     def _create_parent(self, row: RowMapping) -> str:
-        tags = {"mlflow.note.content": f"```yaml\n{row['text']}\n```", **self._tags()}
+        tags = {"mlflow.note.content": fenced(row["text"]), **self._tags()}
         begun = _milliseconds(row["created"])
         run = self._client.create_run(self._experiment, start_time=begun, run_name=self._task.study, tags=tags)
         self._client.log_text(run.info.run_id, row["text"], "space.yaml")
@@ -147,8 +150,12 @@ class Projection:
                     self._end(self._runs[number], payload)
                 case "table":
                     self._table(payload)
+                case "report":
+                    page = self._within(Path(self._task.home) / REPORTS, payload["file"])
+                    self._client.log_text(self._parent, page.read_text(encoding="utf-8"), "report.html")
                 case "checkpoint":
-                    self._client.log_artifact(self._runs[number], str(self._checkpoint(payload["path"])))
+                    file = self._within(Path(self._task.checkpoints), payload["path"])
+                    self._client.log_artifact(self._runs[number], str(file))
         self._flush(number, metrics)
 
     def _flush(self, number: int | None, metrics: list[Metric]) -> list[Metric]:
@@ -188,29 +195,28 @@ class Projection:
             dataset = Dataset(name=str(facts["dataset"]), digest=digest, source_type="hpo", source=source)
             self._client.log_inputs(run_id, [DatasetInput(dataset)])
 
-    def _checkpoint(self, path: str) -> Path:
+    @staticmethod
+    def _within(folder: Path, path: str) -> Path:
         try:
-            return inside(Path(self._task.checkpoints), path)
+            return inside(folder, path)
         except ValueError as error:
             raise FileNotFoundError(str(error)) from error
 
     def _table(self, payload: Mapping[str, Any]) -> None:
-        """The trials as an artifact of the parent run, and the ten best with links in its note."""
+        """The trials as an artifact of the parent run; in its note the ten best with links, and how to go on."""
         self._client.log_text(self._parent, payload["csv"], "trials.csv")
-        lines = [f"| trial | {payload['objective']} | parameters |", "|---|---|---|"]
-        for trial in payload["best"]:
-            link = f"#/experiments/{self._experiment}/runs/{self._runs.get(trial['number'])}"
-            lines.append(f"| [{trial['number']}]({link}) | {trial['value']:.4g} | {trial['params']} |")
         self._client.log_text(self._parent, payload["text"], "space.yaml")  # it may have been extended
-        note = "\n".join([*lines, "", "```yaml", payload["text"], "```"])
-        self._client.log_batch(self._parent, tags=[RunTag("mlflow.note.content", note)])
+        best = [{**each, "run": self._runs.get(each["number"])} for each in payload["best"]]
+        text = note({**payload, "best": best}, self._experiment)
+        self._client.log_batch(self._parent, tags=[RunTag("mlflow.note.content", text)])
 
     def _tag(self, run_id: str, tags: Mapping[str, Any]) -> None:
         if tags:
             self._client.log_batch(run_id, tags=[RunTag(key, str(value)[:LONGEST]) for key, value in tags.items()])
 
     def _end(self, run_id: str, payload: Mapping[str, Any]) -> None:
-        self._tag(run_id, payload["tags"])
+        colour = COLOURS.get(payload["tags"].get("hpo.state", ""))
+        self._tag(run_id, {**payload["tags"], **({"mlflow.runColor": colour} if colour else {})})
         if payload.get("traceback"):
             self._client.log_text(run_id, payload["traceback"], "traceback.txt")
         if payload["status"] == "SCHEDULED":  # waits to go on: no end time

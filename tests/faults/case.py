@@ -80,7 +80,7 @@ class Case:
         """Write the space file; `sections` replace or add to what it says."""
         options = sections.pop("options", {})
         rates, decays = [round(0.02 * number, 2) for number in range(1, self.size.trials // 2 + 1)], [0.0, 0.001]
-        self._points = [(lr, decay) for lr in rates for decay in decays if lr != options.get("lr_of_it")]
+        self._points = [(lr, decay) for lr in rates for decay in decays if str(lr) not in options.get("kinds", {})]
         space = {
             "name": "study",
             "metric": "val/accuracy",

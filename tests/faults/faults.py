@@ -156,7 +156,7 @@ def mlflow_stopped(case: Case, server: MlflowServer) -> None:
 
 def trial_hangs(case: Case) -> None:
     """One trial never ends its third epoch."""
-    path = case.write(trainer="Unwell", options={"kind": "hangs", "lr_of_it": 0.04}, budget={"epoch_time": 3})
+    path = case.write(trainer="Unwell", options={"kinds": {"0.04": "hangs"}}, budget={"epoch_time": 3})
     case.start("run", "--space", path)
     case.wait_for(lambda: (case.folder / "unwell").exists() or case._over())
     began = (case.folder / "unwell").stat().st_mtime
@@ -170,24 +170,15 @@ def trial_hangs(case: Case) -> None:
     assert case.seconds < 3 + 10
 
 
-def trial_raises(case: Case) -> None:
-    """One trial raises in its third epoch."""
-    _unwell(case, "raises", "ValueError: the data has a hole")
-
-
-def trial_exits(case: Case) -> None:
-    """One trial leaves its process by sys.exit in its third epoch."""
-    _unwell(case, "exits", "SystemExit: 3")
+def trials_fail(case: Case) -> None:
+    """In their third epoch one trial raises, one leaves its process by sys.exit, one comes to NaN."""
+    errors = {"raises": "ValueError: the data has a hole", "exits": "SystemExit: 3"}
+    _unwell(case, {**errors, "diverges": "val/accuracy was nan at epoch 3"})
 
 
 def trial_segfaults(case: Case) -> None:
     """One trial brings its process down with SIGSEGV in its third epoch, each time."""
-    _unwell(case, "segfaults", "its worker was lost 3 times")
-
-
-def trial_diverges(case: Case) -> None:
-    """One trial's value is NaN in its third epoch."""
-    _unwell(case, "diverges", "val/accuracy was nan at epoch 3")
+    _unwell(case, {"segfaults": "its worker was lost 3 times"})
 
 
 def disk_full(case: Case) -> None:
@@ -247,22 +238,22 @@ ALL: dict[str, Callable[..., None]] = {
         mlflow_stopped,
         disk_full,
         trial_hangs,
-        trial_raises,
-        trial_exits,
+        trials_fail,
         trial_segfaults,
-        trial_diverges,
     )
 }
 
 
-def _unwell(case: Case, kind: str, error: str) -> None:
-    case.start("run", "--space", case.write(trainer="Unwell", options={"kind": kind, "lr_of_it": 0.04}))
+def _unwell(case: Case, errors: dict[str, str]) -> None:
+    """Run a search in which the trials of some learning rates are ill, one rate a kind, and see each with its error."""
+    kinds = {str(round(0.02 * number, 2)): kind for number, kind in enumerate(errors, 1)}
+    case.start("run", "--space", case.write(trainer="Unwell", options={"kinds": kinds}))
     code, said = case.finish()
     assert code == 0, said
-    for point, row in case.table().items():
-        assert row["state"] == ("FAIL" if point[0] == 0.04 else "COMPLETE")
-        if point[0] == 0.04:
-            assert row["error"].startswith(error), row["error"]
+    for (lr, _), row in case.table().items():
+        kind = kinds.get(str(lr))
+        assert row["state"] == ("FAIL" if kind else "COMPLETE")
+        assert row["error"].startswith(errors[kind]) if kind else row["error"] is None, row["error"]
 
 
 def _goes_on(case: Case) -> None:

@@ -31,7 +31,7 @@ STOCK = {
     "sqlite_locked": "ends the sweep",
     "mlflow_stopped": "its loop stood 140 s for 70 s without MLflow",
     "disk_full": "its state file was cut short: no restore ever",
-    "trial_diverges": "the trial stays RUNNING",
+    "trials_fail": "one that comes to NaN stays RUNNING",
 }
 """What Ray Tune 2.60, OptunaSearch and MLflow's callback did, measured in November 2026; the others were not."""
 

@@ -32,7 +32,7 @@ BAD = {
     "metric of test data": (space(metric="metric: @test/accuracy"), "use val/accuracy"),
     "metric direction": (space(metric="metric: {name: lr, @direction: maximize}"), "written `goal`"),
     "goal of others": (space(metric="metric: {name: lr, goal: @max}"), "did you mean `maximize`?"),
-    "sampler": (space(sampler="sampler: @tpee"), "grid, random, tpe; did you mean `tpe`?"),
+    "sampler": (space(sampler="sampler: @tpee"), "grid, random, tpe, staged; did you mean `tpe`?"),
     "sampler of others": (space(sampler="sampler: @bayes"), "did you mean `tpe`?"),
     "top level method": (space(sampler=None, ray="@method: tpe"), "`method` is written `sampler: {type: ...}`"),
     "run cap": (space(budget="budget: {@run_cap: 5}"), "`run_cap` is written `trials`"),

@@ -26,7 +26,6 @@ AT_32 = {"name": "digits", "limit": 200, "image_size": 32}
         {"model": "linear", "optimizer": "adam"},
         {"model": "custom_cnn", "lr_schedule": "plateau", "early_stopping": {"patience": 1}, "epochs": 4},
         {"model": "densenet_bc", "depth": 22, "growth": 16, "optimizer": "adam", "ema": 0.9},
-        {"model": "densenet121", "dataset": AT_32, "batch_size": 4},
         {"model": "mobilenet_v3_small", "dataset": AT_32, "optimizer": "adamw", "batch_size": 4},
     ],
     ids=lambda changes: "-".join(str(value) for value in changes.values() if not isinstance(value, dict)),
