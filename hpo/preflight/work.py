@@ -11,7 +11,6 @@ from hpo.cluster.placement import Placement
 from hpo.errors import SpecError
 from hpo.preflight import points
 from hpo.preflight.battery import Task
-from hpo.search.searcher import TRIAL, derive_seed
 from hpo.settings import cards_are_hidden
 from hpo.space.middle import middle
 from hpo.spec import SearchSpec
@@ -48,7 +47,7 @@ def task_of(
         trainer=space.resolve(middle(space)),
         corners=points.corners(space),
         states=list(itertools.islice(disk.sections(space), STATES)),
-        seed=derive_seed(space.sampler.seed, TRIAL, 0),
+        seed=space.sampler.seed,
         datasets=datasets,
         cpu=placement.cpu,
         gpu=placement.gpu,
