@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from trainers.data import Split
+    from trainers.metrics import Scores
 
 __all__ = ["Mistake", "Scored", "score"]
 
@@ -74,23 +76,25 @@ def score(path: Path, settings: Settings, *, device: str | None = None) -> Score
         raise SpecError(str(error)) from error
     probabilities, labels = torch.cat(seen).exp().cpu(), split.val_labels.cpu()
     wrong = views.mistakes(probabilities, labels, len(labels))
-    names = predictor.classes
-    low, high = found.interval()
     return Scored(
-        scores={
-            "accuracy": found.accuracy,
-            "interval": (low, high),
-            "loss": found.loss,
-            "top5": found.top5,
-            "calibration_error": found.calibration_error,
-            "pictures": found.count,
-            "classes": list(zip(names, found.precision, found.recall, found.f1, found.support, strict=True)),
-            "confusion": found.confusion.tolist(),
-        },
+        scores=_told(found, predictor.classes),
         mistakes=tuple(_mistake(index, probabilities, split) for index in wrong[:MISTAKES]),
         wrong=len(wrong),
         bins=views.confidence(probabilities, labels).bins,
     )
+
+
+def _told(found: Scores, names: Sequence[str]) -> dict[str, Any]:
+    return {
+        "accuracy": found.accuracy,
+        "interval": found.interval(),
+        "loss": found.loss,
+        "top5": found.top5,
+        "calibration_error": found.calibration_error,
+        "pictures": found.count,
+        "classes": list(zip(names, found.precision, found.recall, found.f1, found.support, strict=True)),
+        "confusion": found.confusion.tolist(),
+    }
 
 
 def _mistake(index: int, probabilities: Tensor, split: Split) -> Mistake:
