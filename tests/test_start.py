@@ -38,7 +38,6 @@ def test_what_cannot_be_opened_is_said_with_ray_up(ray_cluster: str, home: Path)
     """A new study is opened beside Ray's start: its errors must come through."""
     import optuna
 
-    home.mkdir()
     optuna.create_study(study_name="start", storage=f"sqlite:///{home}/studies.db")
     with pytest.raises(SpecError, match="not made by hpo"):
         hpo.run({**SPACE, "trainer": {"import": "synthetic:curve"}}, home=home)
