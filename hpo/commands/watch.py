@@ -47,8 +47,15 @@ def watch(name: str | None, settings: Settings) -> None:
                 elif (news := (board.study, board.counts, [each.epoch for each in board.lines])) != said:
                     said = news
                     print(told(board), flush=True)
+    print(plain(f"{study.name}: {_stands(study)}; {words(study.counts())}"))
+
+
+def _stands(study: Study) -> str:
+    """Whether it still runs, or how it ended."""
+    if _is_running(study):
+        return "still running"
     row = study.ledger.study(study.name)
-    print(plain(f"study {study.name} {(row and row['outcome']) or 'is not running'}: {words(study.counts())}"))
+    return (row and row["outcome"]) or "not running"
 
 
 def _only_one(settings: Settings) -> str:
