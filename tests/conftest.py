@@ -110,4 +110,5 @@ def home(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     if "ray_cluster" in request.fixturenames:
         home.mkdir(mode=0o700)
         shutil.copy(request.getfixturevalue("empty_mlflow"), home / "mlflow.db")
+        (home / "mlflow.db").chmod(0o600)
     return home
