@@ -96,12 +96,22 @@ def empty_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture
-def settled(home: Path, empty_mlflow: Path) -> "Study":
-    """A study in which all records agree."""
+@pytest.fixture(scope="session")
+def settled_home(tmp_path_factory: pytest.TempPathFactory, empty_mlflow: Path) -> Path:
+    """A home folder whose records agree, for copies."""
     from damage import settle
 
-    return settle(home, empty_mlflow)
+    home = tmp_path_factory.mktemp("settled") / "home"
+    settle(home, empty_mlflow)
+    return home
+
+
+@pytest.fixture
+def settled(home: Path, settled_home: Path) -> "Study":
+    """A study in which all records agree."""
+    from damage import moved
+
+    return moved(settled_home, home)
 
 
 @pytest.fixture

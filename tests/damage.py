@@ -1,5 +1,6 @@
 """A study in which all records agree, and hands on its stores to change that."""
 
+import contextlib
 import shutil
 import sqlite3
 import time
@@ -11,6 +12,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from study_samples import open_study, report, scheduler_of
 
+from hpo import settings
 from hpo.audit.agreement import audit
 from hpo.search.scheduler import Scheduler
 from hpo.search.searcher import Searcher
@@ -47,6 +49,16 @@ def settle(home: Path, empty_mlflow: Path, storage: str | None = None) -> Study:
     send(study)
     assert audit(study).agrees, audit(study)
     return study
+
+
+def moved(template: Path, home: Path) -> Study:
+    """The study of a home folder in a copy of it, which MLflow's records know as theirs."""
+    shutil.copytree(template, home, dirs_exist_ok=True)
+    with contextlib.closing(sqlite3.connect(home / "mlflow.db")) as connection:
+        for table, column in (("experiments", "artifact_location"), ("runs", "artifact_uri")):
+            connection.execute(f"UPDATE {table} SET {column} = replace({column}, ?, ?)", (str(template), str(home)))
+        connection.commit()
+    return Study.load("study", settings.resolve(home=home))
 
 
 def begin(scheduler: Scheduler, searcher: Searcher) -> int:

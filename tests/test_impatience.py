@@ -19,8 +19,9 @@ from hpo.study import Study
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("between", [0.05, 0.4])
-@pytest.mark.parametrize("known", [False, True], ids=["a new study", "a known one"])
+@pytest.mark.parametrize(
+    ("known", "between"), [(False, 0.4), (True, 0.05)], ids=["a new study, slowly", "a known one, quickly"]
+)
 def test_ctrl_c_many_times_ends_quietly(home: Path, between: float, known: bool) -> None:
     journal = home.parent / "journal"
     trainer = {"import": "synthetic:Resumable", "journal": str(journal), "epochs": 40, "sleep": 0.5}

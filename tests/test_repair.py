@@ -10,11 +10,12 @@ import optuna
 import pytest
 from damage import COMPLETE, FAILED, WAITING, optuna_sql
 from study_samples import open_study
-from typed import typed
+from typer.testing import CliRunner
 
 from hpo import settings
 from hpo.audit.agreement import audit
 from hpo.audit.repair import mend
+from hpo.cli import app
 from hpo.errors import Unavailable
 from hpo.search.recovery import recover
 from hpo.study import Study
@@ -203,8 +204,8 @@ def test_a_damaged_column_is_named_and_hides_no_other_study(settled: Study, what
     open_study(settled.settings.home, name="other")
     optuna_sql(settled, statement)
     for arguments in ([], ["--fix"], ["study"]):
-        done = typed("doctor", *arguments, "--json", home=settled.settings.home)
-        assert done.returncode == 3, done.stderr
+        done = CliRunner().invoke(app, ["doctor", *arguments, "--json", "--home", str(settled.settings.home)])
+        assert done.exit_code == 3, done.output
         studies = {each["study"]: each for each in json.loads(done.stdout)["studies"]}
         [finding] = studies["study"]["findings"]
         assert (finding["trial"], column in finding["what"], finding["mend"]) == (number, True, None)
