@@ -21,7 +21,7 @@ CELLS = 40  # of a contour, in each direction
 def slices(trials: Sequence[Trial], axes: Sequence[Axis], metric: Metric) -> list[Figure]:
     """The objective of complete trials over each parameter; later trials have more colour."""
     complete = [each for each in trials if each.state == "COMPLETE" and each.value is not None]
-    spread, _ = window([each.value for each in complete if each.value is not None])
+    spread, note = window([each.value for each in complete if each.value is not None])
     found = []
     for axis in axes:
         here = [(each, at) for each in complete if (at := axis.position(each.params)) is not None]
@@ -45,7 +45,7 @@ def slices(trials: Sequence[Trial], axes: Sequence[Axis], metric: Metric) -> lis
         }
         y = {"title": {"text": label(metric.name)}, **spread}
         says = f"{metric.name} over {axis.name}"
-        found.append(figure([trace], says=says, x=axis.layout(), y=y, height=260))
+        found.append(figure([trace], says=says, x=axis.layout(), y=y, note=note, height=260))
     return found
 
 
