@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from study_samples import FACTS, report, scheduler_of
+from study_samples import FACTS, confirmed, open_study, report, run, scheduler_of
 from typer.testing import CliRunner
 
 from hpo import settings, spec
@@ -154,7 +154,8 @@ def test_a_rate_that_diverged_ends_the_range_below_it(tmp_path: Path) -> None:
     assert after == FILE.replace("max: 1.0", "max: 0.12").replace("name: plates ", "name: plates-2 ")
     changed = spec.load(tmp_path / "a" / "plates.yaml")
     assert (changed.name, changed.parameters["lr"].max) == ("plates-2", 0.12)
-    assert f"run --space {tmp_path / 'a' / 'plates.yaml'} --home" in found["command"]
+    assert found["target"] == str(tmp_path / "a" / "plates-2.yaml")
+    assert f"run --space {found['target']} --home" in found["command"]
     assert found["how"] == "new"
 
 
@@ -213,7 +214,7 @@ def test_overfitting_and_slowness_change_what_they_should(tmp_path: Path) -> Non
     }
     shown = typed(study)
     assert "another seed may look otherwise" in shown
-    assert f"| patch -p0 -d {tmp_path / 'a'}\n" in shown
+    assert shown.index(f"--out {tmp_path / 'a' / 'plates-2.yaml'}") < shown.index(f"| patch -p0 -d {tmp_path / 'a'}  #")
     after = patched(study, tmp_path / "a")
     for line in ("    max: 0.6\n", "  augment: standard\n", "  epochs: 20  # short\n", "# the first search\n"):
         assert line in after
@@ -228,7 +229,7 @@ def test_what_was_typed_over_the_file_is_typed_again(tmp_path: Path) -> None:
     made = propose(space, space.text, [Edit(trail=("trainer", "epochs"), value=24, why="slow")], names=["plates"])
     assert (made.file, made.there, made.how) == ("plates.yaml", True, "new")
     assert "+  epochs: 24  # short\n" in made.diff
-    assert made.command == ("run", "--space", str(tmp_path / "plates.yaml"), "--set", "trainer.augment.level=none")
+    assert made.command == ("run", "--space", str(tmp_path / "plates-2.yaml"), "--set", "trainer.augment.level=none")
 
 
 def test_what_the_file_does_not_take_is_left_out_with_the_reason(tmp_path: Path) -> None:
@@ -240,6 +241,17 @@ def test_what_the_file_does_not_take_is_left_out_with_the_reason(tmp_path: Path)
     made = propose(space, FILE, wrong, names=[])
     assert (made.edits, made.diff, made.command) == ((), "", ())
     assert ["epochs" in made.refused[0], "nothing" in made.refused[1]] == [True, True]
+
+
+def test_the_winner_by_fresh_seeds_is_the_one_that_is_read(tmp_path: Path) -> None:
+    study = run(open_study(tmp_path / "home"), [0.9, 0.8, 0.95])
+    assert (form(study, None).subject.number, form(study, None).role) == (2, "the best of the search")
+    confirmed(study, [0.85, 0.87], [0.89, 0.91])
+    shown = typed(study)
+    assert "trial       0 of study, the winner by fresh seeds: " in shown
+    assert "the search's best is trial 2: " in shown
+    assert json.loads(typed(study, "--json"))["best_of_the_search"] == 2
+    assert [form(study, 2).role, form(study, 2).other, form(study, 1).role] == ["the best of the search", None, ""]
 
 
 def test_a_study_without_a_curve_says_so(tmp_path: Path) -> None:

@@ -16,11 +16,13 @@ from typer.testing import CliRunner
 from hpo import settings, spec
 from hpo.cli import app
 from hpo.commands.summary import closing
-from hpo.report import publish, rows
+from hpo.errors import SpecError
+from hpo.report import plots, publish, rows
 from hpo.report.report import report as make
 from hpo.report.rows import Attempt
 from hpo.report.timeline import timeline
 from hpo.search.searcher import Searcher
+from hpo.space.sections import Metric
 from hpo.store.lease import Lease
 from hpo.study import Study
 
@@ -125,7 +127,8 @@ def test_the_winner_is_the_confirmed_one_with_what_flattered_it(tmp_path: Path) 
     page.says("winnertrial 0, val/accuracy 0.9, mean of 2 fresh seeds, 95% interval", "ValueError: a hole")
     page.says(
         "The search saw 0.9, no better than it is",
-        "Read from one training",
+        "Trial 0, the winner by fresh seeds: short. Read from one training",
+        "The search's best is trial 2.",
         "hpo diagnose study",
         "what a trainer of your own has saved",
     )
@@ -134,8 +137,25 @@ def test_the_winner_is_the_confirmed_one_with_what_flattered_it(tmp_path: Path) 
 def test_a_run_ends_with_where_to_look(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     study = run(open_study(tmp_path / "home"), [0.9])
     closing(study, as_json=False)
-    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    said = capsys.readouterr().out
+    lines = [line.split() for line in said.splitlines()]
+    assert ["by luck" in said, "--set budget.trials=N" in said] == [False, True], "one number is the best of none"
+    run(study, [0.8])
+    closing(study, as_json=False)
+    assert "the best of 2 numbers is too good by luck" in capsys.readouterr().out
     assert [line[-4:-2] for line in lines if {"ui", "report"} & set(line)] == [["ui", "study"], ["report", "study"]]
+
+
+@pytest.mark.parametrize("sampler", [{"type": "staged", "points": 2}, "grid"])
+def test_where_all_is_tried_no_more_trials_are_offered(
+    sampler: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parameters = {"lr": {"values": [0.1, 0.2]}}
+    study = open_study(tmp_path / "home", sampler=sampler, parameters=parameters, budget={})
+    for left in (True, False):
+        run(study, [0.5])
+        closing(study, as_json=False)
+        assert ("--set budget.trials=N" in capsys.readouterr().out) is left
 
 
 def test_tables_for_programs_and_spreadsheets(tmp_path: Path) -> None:
@@ -148,6 +168,28 @@ def test_tables_for_programs_and_spreadsheets(tmp_path: Path) -> None:
     assert [row["width"] for row in told] == [trial.params["width"] for trial in study.frozen_trials()]
     typed = CliRunner().invoke(app, ["report", "mixed", "--home", str(tmp_path / "home"), "--csv", "-"])
     assert typed.stdout == (tmp_path / "all.csv").read_text()
+    words = ["report", "mixed", "--home", str(tmp_path / "home"), "--csv", "-", "--json"]
+    typed = CliRunner().invoke(app, [*words, str(tmp_path / "all.json")])
+    assert (typed.stdout, json.loads((tmp_path / "all.json").read_text())) == ((tmp_path / "all.csv").read_text(), told)
+    with pytest.raises(SpecError, match="both go to -: give one"):
+        CliRunner().invoke(app, [*words, "-"], standalone_mode=False, catch_exceptions=False)
+
+
+def curved(number: int, *values: float) -> rows.Trial:
+    curve = tuple(enumerate(values, start=1))
+    known: dict[str, Any] = {"seconds": 1.0, "gpu_seconds": 0.0, "error": None, "origin": None, "run_id": None}
+    return rows.Trial(number=number, state="COMPLETE", value=values[-1], params={}, curve=curve, **known)
+
+
+def test_one_of_few_that_is_far_off_flattens_no_plot() -> None:
+    values = [0.18, 0.2, 0.19, 7.46, 0.22]
+    spread, note = plots.window(values)
+    assert 0 < spread["range"][1] < 0.3
+    assert note.startswith("1 value is far off")
+    assert plots.window([-each for each in values])[0]["range"][0] > -0.3
+    assert plots.window(values[:4]) == plots.window([0.18, 0.2, 0.19, 0.5, 0.22]) == ({}, "")
+    trials = [curved(number, 2.3, 0.5, value) for number, value in enumerate(values)]
+    assert plots.curves(trials, Metric(name="val/loss", goal="minimize"), 0).layout["yaxis"]["range"][1] < 2.5
 
 
 def test_breaks_are_left_out_of_the_timeline() -> None:

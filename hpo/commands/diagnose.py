@@ -17,7 +17,7 @@ __all__ = ["diagnose"]
 
 def diagnose(
     name: Name,
-    trial: Annotated[int | None, typer.Option(min=0, help="Number of a trial; by default the best.")] = None,
+    trial: Annotated[int | None, typer.Option(min=0, help="Number of a trial; by default the winner.")] = None,
     diff: Annotated[bool, typer.Option("--diff", help="Print the diff alone, for `patch -p0`.")] = False,
     out: Annotated[
         Path | None, typer.Option(help="Write the changed space file there; nothing is overwritten.")

@@ -48,7 +48,11 @@ def report(
     quiet: Quiet = False,
 ) -> None:
     """Write what there is to see of a study into one HTML file that opens without a network."""
+    from hpo.errors import SpecError
     from hpo.study import Study
+
+    if csv is not None and csv == json:
+        raise SpecError(f"--csv and --json would both go to {csv}: give one of them a file of its own, or run it twice")
 
     def say(text: str) -> None:
         if not quiet:
@@ -78,7 +82,7 @@ def _tables(study: Study, csv: Path | None, json: Path | None) -> None:
         elif path is not None:
             with _writing(path):
                 path.write_text(table(study), encoding="utf-8")
-            typer.echo(path)
+            typer.echo(path, err=Path("-") in (csv, json))  # standard output is a table then
 
 
 @contextmanager

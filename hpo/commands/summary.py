@@ -14,6 +14,7 @@ from rich.text import Text
 
 from hpo.errors import HpoError, NoUsableTrial
 from hpo.masking import masked
+from hpo.search import ahead
 from hpo.settings import Settings
 from hpo.store import history
 from hpo.store.lease import holder
@@ -84,10 +85,10 @@ def best(study: Study, *, as_json: bool) -> None:
         print(f"checkpoint  {plain(found['checkpoint'])}")
     if study.spec.sampler.caveat:
         print(f"mind        {study.spec.sampler.caveat}")
-    if confirmed is None and study.spec.confirms is None:
+    count = len(study.complete())
+    if confirmed is None and study.spec.confirms is None and count > 1:
         again = study.settings.command("confirm", study.name)
-        count = counted(len(study.complete()), "number")
-        print(f"            the best of {count} is too good by luck; `{plain(again)}` tells")
+        print(f"            the best of {count} numbers is too good by luck; `{plain(again)}` tells")
 
 
 def confirmed(found: Confirmation, *, metric: str, as_json: bool) -> None:
@@ -176,7 +177,8 @@ def closing(study: Study, *, as_json: bool) -> None:
     print(f"look        {plain(settings.command('ui', name))}")
     print(f"            {plain(settings.command('report', name))}")
     print(f"next        {settings.command('trials', name)}")
-    print(f"            {plain(settings.command('resume', name))} --set budget.trials=N")
+    if not ahead.is_whole(study.spec, study.frozen_trials()):
+        print(f"            {plain(settings.command('resume', name))} --set budget.trials=N")
     if "import" not in study.spec.trainer:
         print(f"            {settings.command('promote', name)}")
 

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 from hpo.drawing.calibration import calibration
-from hpo.drawing.images import gallery, heat, image
+from hpo.drawing.images import gallery, heat, image, strip
 from hpo.drawing.page import Page, facts, figure, prose, table
 from hpo.drawing.pictures import drawn, label, svg
 from hpo.wording import counted, number
@@ -97,10 +97,8 @@ def _saliency(found: Inspection) -> list[Markup]:
     for index, pixels in enumerate(found.pixels):
         row = found.probabilities[index]
         best = int(np.argmax(row))
-        cells.append((image(pixels, f"a {found.true[index]}"), f"true: {found.true[index]}"))
-        cells.append(
-            (image(heat(found.saliency[index]), "its gradient map"), f"says {found.classes[best]} {row[best]:.3f}")
-        )
+        pair = image(pixels, f"a {found.true[index]}"), image(heat(found.saliency[index]), "its gradient map")
+        cells.append((strip(pair), f"true: {found.true[index]}; says {found.classes[best]} {row[best]:.3f}"))
     return [prose(said), gallery(cells)]
 
 

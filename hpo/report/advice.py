@@ -178,7 +178,7 @@ def _epochs(space: SearchSpec, factor: float, why: str) -> Iterator[Edit]:
 
 
 def _edges(space: SearchSpec, trials: Sequence[Judged], subject: Judged) -> Iterator[Edit]:
-    """Widen what the best trial lies at the edge of; 0 is no edge."""
+    """Widen what the trial lies at the edge of; 0 is no edge."""
     if sum(each.value is not None for each in trials) < ENOUGH or subject.value is None:
         return
     for name, parameter in space.parameters.items():
@@ -186,12 +186,12 @@ def _edges(space: SearchSpec, trials: Sequence[Judged], subject: Judged) -> Iter
         if not isinstance(value, float | int) or isinstance(value, bool):
             continue
         if isinstance(parameter, Choice):
-            yield from _more_values(name, parameter, value)
+            yield from _more_values(name, parameter, value, subject.number)
         else:
-            yield from _wider(name, parameter, value)
+            yield from _wider(name, parameter, value, subject.number)
 
 
-def _more_values(name: str, parameter: Choice, value: float) -> Iterator[Edit]:
+def _more_values(name: str, parameter: Choice, value: float, number: int) -> Iterator[Edit]:
     numbers = [each for each in parameter.options if isinstance(each, int | float) and not isinstance(each, bool)]
     if len(numbers) < max(2, len(parameter.options)):
         return
@@ -205,11 +205,11 @@ def _more_values(name: str, parameter: Choice, value: float) -> Iterator[Edit]:
     if new in numbers or new <= 0:
         return
     longer = [*parameter.options, new] if (numbers[-1] == end) else [new, *parameter.options]
-    why = f"the best trial has {name} {value:g}, the {'largest' if at_top else 'smallest'} of its values"
+    why = f"trial {number} has {name} {value:g}, the {'largest' if at_top else 'smallest'} of its values"
     yield Edit(trail=("parameters", name, "values"), value=longer, why=why)
 
 
-def _wider(name: str, parameter: FloatRange | IntRange, value: float) -> Iterator[Edit]:
+def _wider(name: str, parameter: FloatRange | IntRange, value: float, number: int) -> Iterator[Edit]:
     place = _place(parameter, value)
     if EDGE < place < 1 - EDGE:
         return
@@ -228,7 +228,7 @@ def _wider(name: str, parameter: FloatRange | IntRange, value: float) -> Iterato
     new = max(1, round(new)) if isinstance(parameter, IntRange) else _round(new)
     if new == end:
         return
-    why = f"the best trial has {name} {value:.4g}, at the {'upper' if top else 'lower'} edge of its range"
+    why = f"trial {number} has {name} {value:.4g}, at the {'upper' if top else 'lower'} edge of its range"
     yield Edit(trail=("parameters", name, "max" if top else "min"), value=new, why=why)
 
 

@@ -21,7 +21,7 @@ CELLS = 40  # of a contour, in each direction
 def slices(trials: Sequence[Trial], axes: Sequence[Axis], metric: Metric) -> list[Figure]:
     """The objective of complete trials over each parameter; later trials have more colour."""
     complete = [each for each in trials if each.state == "COMPLETE" and each.value is not None]
-    spread, _ = window([each.value for each in complete if each.value is not None])
+    spread, note = window([each.value for each in complete if each.value is not None])
     found = []
     for axis in axes:
         here = [(each, at) for each in complete if (at := axis.position(each.params)) is not None]
@@ -45,7 +45,7 @@ def slices(trials: Sequence[Trial], axes: Sequence[Axis], metric: Metric) -> lis
         }
         y = {"title": {"text": label(metric.name)}, **spread}
         says = f"{metric.name} over {axis.name}"
-        found.append(figure([trace], says=says, x=axis.layout(), y=y, height=260))
+        found.append(figure([trace], says=says, x=axis.layout(), y=y, note=note, height=260))
     return found
 
 
@@ -59,10 +59,13 @@ def contour(trials: Sequence[Trial], x: Axis, y: Axis, metric: Metric) -> Figure
     if len(places) < 2:
         return None
     values = {at: fmean(each) for at, each in places.items()}
+    low, high = window(list(values.values()))[0].get("range", (None, None))  # None: of all values
     scale = [[0, "$card"], [1, "$accent"]] if metric.sign > 0 else [[0, "$accent"], [1, "$card"]]
     marker: dict[str, Any] = {
         "color": [short(each) for each in values.values()],
         "colorscale": scale,
+        "cmin": low,
+        "cmax": high,
         "size": 7,
         "line": {"color": "$ink", "width": 0.5},
     }
@@ -81,10 +84,13 @@ def contour(trials: Sequence[Trial], x: Axis, y: Axis, metric: Metric) -> Figure
         "showlegend": False,
     }
     shape = {"type": "contour", "colorscale": scale, "colorbar": bar, "hoverinfo": "skip", "ncontours": 12}
+    shape |= {"zmin": low, "zmax": high, "zauto": low is None}
     between = [{**surface, **shape, "line": {"width": 0.5, "color": "$line"}}] if surface is not None else []
     note = (
         "" if surface is not None else "The trials lie too thin, or the values are choices, to draw anything between."
     )
+    if low is not None:
+        note = f"{note} Values far off have the colour of the scale's end.".strip()
     says = f"{metric.name} over {x.name} and {y.name}"
     wanted: dict[str, Any] = {"x": x.layout(), "y": y.layout(), "note": note, "height": 400}
     return figure([*between, points], says=says, **wanted, showlegend=False)

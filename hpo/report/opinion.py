@@ -14,6 +14,7 @@ from hpo.report.diagnosis import Curve, Judged, counted_verdicts, diagnose
 from hpo.report.proposal import Proposal, propose, shown_folder
 from hpo.store import columns
 from hpo.study import Study
+from hpo.winner import confirmation
 from hpo.wording import assignments, literal, number, plain
 
 __all__ = ["Opinion", "form", "judged", "show"]
@@ -31,6 +32,8 @@ class Opinion:
 
     study: Study
     subject: Judged
+    role: str  # "the winner by fresh seeds", "the best of the search"; "" for another trial
+    other: int | None  # the best of the search, where the subject is the winner and another trial
     counts: dict[str, int]  # verdict -> trials
     proposal: Proposal | None  # None: the file cannot be read any more
     trouble: str | None = None  # why not
@@ -41,6 +44,8 @@ class Opinion:
         return {
             "study": self.study.name,
             "trial": found.number,
+            "role": self.role or None,
+            "best_of_the_search": self.other if self.other is not None else next(iter(self.study.best_first()), None),
             "verdict": found.verdict,
             "findings": [{"verdict": each.verdict, "reason": each.reason} for each in found.findings],
             "params": dict(found.params),
@@ -55,6 +60,7 @@ class Opinion:
             "how": made.how if made else "none",
             "file": made.file if made else None,
             "diff": made.diff if made else "",
+            "target": made.target if made and made.edits else None,
             "command": self.study.settings.command(*made.command) if made and made.command else None,
             "trouble": self.trouble,
         }
@@ -88,38 +94,53 @@ def judged(study: Study) -> list[Judged]:
 
 
 def form(study: Study, trial: int | None) -> Opinion:
-    """Judge a trial, by default the best one, where none is complete the first that has ended; propose what to change.
+    """Judge a trial and propose what to change; by default the winner by fresh seeds.
+
+    Where none is confirmed it is the best of the search, and where none is complete the first that has ended.
 
     Raises:
         SpecError: there is no such trial.
         NoUsableTrial: no trial has ended.
     """
     trials = judged(study)
-    subject = _subject(study, trials, trial)
+    winner, best = _usual(study)
+    subject = _subject(study, trials, trial, winner if winner is not None else best)
+    known: dict[str, Any] = {
+        "subject": subject,
+        "role": {best: "the best of the search", winner: "the winner by fresh seeds"}.get(subject.number, ""),
+        "other": best if subject.number == winner != best else None,
+        "counts": counted_verdicts(trials),
+    }
     edits = advise(study.spec, trials, subject, of_study=trial is None)
     names = [row["name"] for row in study.ledger.studies()]
     made, trouble = None, None
     if study.spec.confirms is not None:
-        other = study.settings.command("diagnose", study.spec.confirms.study)
-        trouble = f"this study trains the best of another again, whose space file is the one to change: `{other}`"
-        return Opinion(study=study, subject=subject, counts=counted_verdicts(trials), proposal=None, trouble=trouble)
+        search = study.settings.command("diagnose", study.spec.confirms.study)
+        trouble = f"this study trains the best of another again, whose space file is the one to change: `{search}`"
+        return Opinion(study=study, **known, proposal=None, trouble=trouble)
     try:
         made = propose(study.spec, study.row["text"], edits, names=names)
     except SpecError as error:
         trouble = f"the space file of the study does not load any more, so that no change is proposed: {error}"
-    return Opinion(study=study, subject=subject, counts=counted_verdicts(trials), proposal=made, trouble=trouble)
+    return Opinion(study=study, **known, proposal=made, trouble=trouble)
 
 
-def _subject(study: Study, trials: list[Judged], number: int | None) -> Judged:
+def _usual(study: Study) -> tuple[int | None, int | None]:
+    """The winner by fresh seeds, and the best of the search; None where there is none."""
+    found = confirmation.find(study)
+    winner = found.winner.trial if found is not None and found.winner is not None else None
+    return winner, next(iter(study.best_first()), None)
+
+
+def _subject(study: Study, trials: list[Judged], number: int | None, usual: int | None) -> Judged:
     by_number = {each.number: each for each in trials}
     if number is not None:
         if number not in by_number:
             last = f"0 to {len(trials) - 1}" if trials else "none yet"
             raise SpecError(f"study {study.name!r} has no trial {number}; there are: {last}")
         return by_number[number]
-    best = study.best_first()
-    if best:
-        return by_number[best[0]]
+    if usual is not None:
+        return by_number[usual]
     ended = next((each for each in trials if each.verdict != "unfinished"), None)
     if ended is None:
         raise NoUsableTrial(f"no trial of study {study.name!r} has ended yet: there is no curve to read")
@@ -129,11 +150,15 @@ def _subject(study: Study, trials: list[Judged], number: int | None) -> Judged:
 def show(opinion: Opinion) -> None:
     """Print it for people."""
     found, study, made = opinion.subject, opinion.study, opinion.proposal
-    print(f"trial       {found.number} of {plain(study.name)}: {found.verdict}")
+    role = f", {opinion.role}" if opinion.role else ""
+    print(f"trial       {found.number} of {plain(study.name)}{role}: {found.verdict}")
     for each in found.findings:
         print(plain(f"            {each.verdict}: {each.reason}"))
     print(plain(f"parameters  {assignments(dict(found.params))}"))
     print(plain(f"value       {study.spec.metric.name} {number(found.value)}, {len(found.curve.objective)} epochs"))
+    if opinion.other is not None:
+        again = study.settings.command("diagnose", study.name, "--trial", str(opinion.other))
+        print(plain(f"            the search's best is trial {opinion.other}: {again}"))
     print(f"all trials  {', '.join(f'{count} {verdict}' for verdict, count in opinion.counts.items())}")
     print("            read from one training a trial: another seed may look otherwise")
     if made is None:
@@ -151,19 +176,20 @@ def show(opinion: Opinion) -> None:
     print(plain(made.diff), end="")
     print()
     print(plain(f"so          {HOW[made.how]}"))
-    if made.there:
-        apply = study.settings.command("diagnose", study.name, *_again(opinion), "--diff")
-        print(plain(f"next        {apply} | patch -p0{shown_folder(made.folder)}"))
-    else:
-        again = study.settings.command("diagnose", study.name, *_again(opinion), "--out", made.target)
-        print(plain(f"next        {again}  # the file as the study read it is not there any more"))
+    ask = ("diagnose", study.name, *_again(opinion))
+    print(plain(f"next        {study.settings.command(*ask, '--out', made.target)}"))
     print(plain(f"            {study.settings.command(*made.command)}"))
+    if made.there:
+        patch = f"{study.settings.command(*ask, '--diff')} | patch -p0{shown_folder(made.folder)}"
+        print(plain(f"or          {patch}  # changes {made.file} itself"))
+    else:
+        print(plain(f"            {made.file} as the study read it is not there any more"))
 
 
 def _again(opinion: Opinion) -> list[str]:
     """The trial, where it is not the one that is taken without a word."""
-    best = opinion.study.best_first()
-    usual = best[0] if best else None
+    winner, best = _usual(opinion.study)
+    usual = winner if winner is not None else best
     return [] if opinion.subject.number == usual or usual is None else ["--trial", str(opinion.subject.number)]
 
 

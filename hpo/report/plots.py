@@ -12,12 +12,13 @@ from typing import Any
 from hpo.report.axes import label
 from hpo.report.rows import Trial
 from hpo.space.sections import Metric
-from hpo.wording import assignments, number
+from hpo.wording import assignments, counted, number
 
 __all__ = ["COLOURS", "Figure", "best_so_far", "curves", "figure", "history", "short", "window"]
 
 COLOURS = {"COMPLETE": "$accent", "PRUNED": "$soft", "FAIL": "$bad", "RUNNING": "$good", "WAITING": "$line"}
 WINNER = "$warn"
+CURVES = {"fewest": 10, "share": 20}  # a first epoch may well be far off
 MOST_POINTS = 40_000  # of all learning curves, which a browser draws in half a second
 
 
@@ -114,7 +115,7 @@ def curves(trials: Sequence[Trial], metric: Metric, winner: int | None) -> Figur
         traces.append({**_curve(chosen, "winner", 1), "line": {"color": WINNER, "width": 3}})
     if not traces:
         return None
-    spread, note = window([value for each in with_curves for _, value in each.curve if value is not None])
+    spread, note = _window_of_curves(with_curves)
     if stride > 1:
         note = f"{note} Of each curve every {stride}th epoch and the last is drawn.".strip()
     says = f"learning curves: {metric.name} by epoch of all trials, the winner in its own colour, pruned ones dashed"
@@ -124,15 +125,44 @@ def curves(trials: Sequence[Trial], metric: Metric, winner: int | None) -> Figur
 
 def window(values: Sequence[float]) -> tuple[dict[str, Any], str]:
     """The range of an axis where a few values are far off all others, with a word on it; empty where all fit."""
-    ranked = sorted(values)
-    low, high = (ranked[int(share * (len(ranked) - 1))] for share in (0.05, 0.95)) if ranked else (0.0, 0.0)
-    if len(ranked) < 10 or high <= low or ranked[-1] - ranked[0] <= 20 * (high - low):
+    return _shown(_near(values), values)
+
+
+def _window_of_curves(trials: Sequence[Trial]) -> tuple[dict[str, Any], str]:
+    """The same for whole curves: where some end far off all others, the axis is that of the others."""
+    curves = [values for each in trials if (values := [value for _, value in each.curve if value is not None])]
+    every = [value for values in curves for value in values]
+    span = _near([values[-1] for values in curves])
+    if span is None:
+        return _shown(_near(every, **CURVES), every)
+    sound = [value for values in curves if span[0] <= values[-1] <= span[1] for value in values]
+    low, high = _near(sound, **CURVES) or (min(sound), max(sound))
+    gap = 0.05 * (high - low)
+    return _shown((low - gap, high + gap), every)
+
+
+def _shown(span: tuple[float, float] | None, values: Sequence[float]) -> tuple[dict[str, Any], str]:
+    out = sum(not span[0] <= each <= span[1] for each in values) if span is not None else 0
+    if span is None or not out:
         return {}, ""
+    said = f"{counted(out, 'value')} {'is' if out == 1 else 'are'} far off and out of the picture"
+    return {"range": list(span)}, f"{said}; a double click shows all."
+
+
+def _near(values: Sequence[float], *, fewest: int = 5, share: int = 10) -> tuple[float, float] | None:
+    """The narrowest span of all values but one in `share`, one at least, and half as much again on either side.
+
+    None of fewer than `fewest` values, and where all of them lie within 20 times that span.
+    """
+    ranked = sorted(values)
+    kept = len(ranked) - max(1, len(ranked) // share)
+    if len(ranked) < fewest:
+        return None
+    low, high = min(zip(ranked, ranked[kept - 1 :], strict=False), key=lambda span: span[1] - span[0])
+    if high <= low or ranked[-1] - ranked[0] <= 20 * (high - low):
+        return None
     gap = 0.5 * (high - low)
-    out = sum(not low - gap <= each <= high + gap for each in ranked)
-    return {
-        "range": [low - gap, high + gap]
-    }, f"{out} values are far off and out of the picture; double-click shows all."
+    return low - gap, high + gap
 
 
 def _points(trials: Sequence[Trial], *, name: str, color: str, size: int, symbol: str = "circle") -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import json
 import re
 import shlex
@@ -35,7 +36,7 @@ class Proposal:
     file: str  # its name, as in the diff
     folder: Path | None  # where it stands; None: not known
     there: bool  # whether it still stands there as the study read it
-    target: str  # path of the changed file to be typed: of the same one, or where it is not there of a new one
+    target: str  # path of a new file for the change, to be typed: beside the file where that is known
     edits: tuple[Edit, ...]  # those that the file takes
     refused: tuple[str, ...]  # those that it does not, with the reason
     before: str
@@ -69,7 +70,7 @@ def propose(space: SearchSpec, text: str, edits: Sequence[Edit], *, names: Seque
         after = rewritten(after, ("name",), name)
         typed.pop("name", None)
     file, there = _file(space, text)
-    target = _typed_path(space.folder, file) if there else f"{name}.yaml"
+    target = _new_file(space.folder if there else None, Path(file).stem if there else name)
     return Proposal(
         file=file,
         folder=space.folder,
@@ -169,8 +170,11 @@ def _lines(text: str) -> list[str]:
     return re.findall(r"[^\n]*\n|[^\n]+\Z", text)
 
 
-def _typed_path(folder: Path | None, file: str) -> str:
-    return file if folder is None or _is_here(folder) else str(folder / file)
+def _new_file(folder: Path | None, stem: str) -> str:
+    """Path of a file that is not there yet, in that folder or here."""
+    where = Path() if folder is None or _is_here(folder) else folder
+    free = (where / f"{stem}-{number}.yaml" for number in itertools.count(2))
+    return str(next(each for each in free if not each.exists()))
 
 
 def _is_here(folder: Path) -> bool:

@@ -17,9 +17,8 @@
   const drawFigure = (plot) => {
     const { data, layout } = told(plot);
     const style = coloured({ ...layout, height: plot.clientHeight, dragmode: coarse ? false : "zoom" });
-    const config = { responsive: true, displaylogo: false, displayModeBar: coarse ? false : "hover",
-      modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
-    return Plotly.react(plot.querySelector(".canvas"), coloured(data), style, config);
+    // no tool bar, which would lie over the data: dragging zooms, a double click shows all again
+    return Plotly.react(plot.querySelector(".canvas"), coloured(data), style, { responsive: true, displayModeBar: false });
   };
 
   // Parallel coordinates on a canvas: plotly's need WebGL, which a machine without a graphics card draws in seconds.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import queue
+import re
 import signal
 import socket
 import subprocess
@@ -34,6 +35,7 @@ PATIENCE = 180.0  # seconds that a server may take to answer: MLflow's takes 10 
 TRAINING = "?workflowType=machine_learning"  # its UI shows what is for language models else
 PAUSE = 0.1  # seconds between two tries
 GRACE = 5.0  # seconds from asking a server to end to ending it
+_REQUEST = re.compile(r'"[A-Z]+ \S+ HTTP/')  # a line of an access log
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,11 +90,12 @@ class _Server:
         raise Unavailable(f"{self.name} does not answer after {PATIENCE:g} s; see {self._path}")
 
     def ended(self) -> Unavailable:
-        """The error to raise when it has ended by itself, with its last words."""
-        lines = self._path.read_text(errors="replace").strip().splitlines()
-        return Unavailable(
-            f"{self.name} has ended: {redacted(lines[-1]) if lines else 'without a word'}; see {self._path}"
-        )
+        """The error to raise when it has ended by itself: how, and its last words unless they are of a request."""
+        code = self.process.wait()
+        how = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
+        last = self._path.read_text(errors="replace").strip().rpartition("\n")[2]
+        words = f": {redacted(last)}" if last and not _REQUEST.search(last) else ""
+        return Unavailable(f"{self.name} has ended {how}{words}; see {self._path}")
 
     def stop(self) -> None:
         """End it with all that it has started."""

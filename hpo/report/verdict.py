@@ -30,10 +30,9 @@ def confirmed(study: Study, found: Confirmation | None) -> Iterator[Markup]:
     if found is None:
         count = len(study.complete())
         if study.spec.confirms is None and count:
-            yield page.prose(
-                "No trial was trained again with fresh seeds. The best of so many numbers "
-                f"({count}) is too good by luck; by how much, this command tells:"
-            )
+            luck = f"The best of so many numbers ({count}) is too good by luck; by how much, this command tells:"
+            alone = "By how much its value varies with the seed, this command tells:"
+            yield page.prose(f"No trial was trained again with fresh seeds. {luck if count > 1 else alone}")
             yield page.command(study.settings.command("confirm", study.name))
         return
     rows = [
@@ -74,13 +73,16 @@ def _judged(found: Confirmation) -> str:
 
 
 def diagnosed(study: Study) -> Iterator[Markup]:
-    """What the curves of the best trial say, how many trials fare how, and what to change; nothing before one ended."""
+    """What the curves of the winner say, how many trials fare how, and what to change; nothing before one ended."""
     try:
         opinion = form(study, None)
     except NoUsableTrial:
         return
     found, made = opinion.subject, opinion.proposal
-    yield page.prose(f"Trial {found.number}: {found.verdict}. Read from one training: another seed may look otherwise.")
+    who = ", ".join(filter(None, (f"Trial {found.number}", opinion.role)))
+    yield page.prose(f"{who}: {found.verdict}. Read from one training: another seed may look otherwise.")
+    if opinion.other is not None:
+        yield page.prose(f"The search's best is trial {opinion.other}.", "soft")
     if found.findings:
         yield page.table(("verdict", "because"), [[each.verdict, each.reason] for each in found.findings])
     counted_ = ", ".join(f"{count} {verdict}" for verdict, count in opinion.counts.items())

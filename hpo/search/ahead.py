@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from hpo.search.staged import is_over
@@ -9,9 +10,11 @@ from hpo.spec import SearchSpec
 from hpo.store.history import retried
 
 if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
     from hpo.study import Study
 
-__all__ = ["is_spent", "seconds_left", "trials_left"]
+__all__ = ["is_spent", "is_whole", "seconds_left", "trials_left"]
 
 
 def trials_left(space: SearchSpec, study: Study | None) -> int | None:
@@ -34,6 +37,14 @@ def trials_left(space: SearchSpec, study: Study | None) -> int | None:
         total += retried(trials)
     begun = len(states) - states.count("WAITING") - again
     return None if total is None else max(states.count("WAITING"), total - begun)
+
+
+def is_whole(space: SearchSpec, trials: Sequence[FrozenTrial]) -> bool:
+    """Whether there is nothing more to try, whatever the budget: all stages, or all cells of a grid, are done."""
+    if space.sampler.type != "grid":
+        return is_over(space, trials)
+    failed = sum(trial.state.name == "FAIL" for trial in trials)  # which a next run tries anew
+    return all(trial.state.is_finished() for trial in trials) and failed <= retried(trials)
 
 
 def is_spent(space: SearchSpec, study: Study) -> bool:

@@ -17,7 +17,7 @@ from hpo.cluster.sharing import Sharing
 from hpo.errors import HpoError, Interrupted, NoUsableTrial, Unavailable
 from hpo.masking import masked, redacted
 from hpo.search import staged
-from hpo.search.ahead import seconds_left
+from hpo.search.ahead import is_whole, seconds_left
 from hpo.search.progress import Progress
 from hpo.search.recovery import recover
 from hpo.search.scheduler import Event, Scheduler
@@ -104,12 +104,14 @@ class Driver:
         best = self._study.best_trial  # or there is none, which is an error
         if self._study.spec.confirms is not None:  # one seed may not be better than another
             return "finished"
-        return self._spent or f"finished, best trial {best.number}"
+        return self._spent or f"finished, trial {best.number} is the best of the search"
 
     def _run(self) -> None:
         searcher = self._searcher
         if searcher.exhausted:
-            self._progress.note(f"study {self._study.name} is finished; --set budget.trials=N gives it more")
+            whole = is_whole(self._study.spec, self._study.frozen_trials())
+            more = "there is nothing more to try" if whole else "--set budget.trials=N gives it more"
+            self._progress.note(f"study {self._study.name} is finished; {more}")
         else:
             self._look_at_budgets()
         if searcher.exhausted or self._ending:

@@ -8,6 +8,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -17,8 +18,8 @@ from damage import COMPLETE, send
 from waiting import wait_until
 
 from hpo import settings
-from hpo.errors import SpecError
-from hpo.report.ui import serve
+from hpo.errors import SpecError, Unavailable
+from hpo.report.ui import Pages, serve
 from hpo.study import Study
 
 if TYPE_CHECKING:
@@ -93,6 +94,18 @@ def test_a_port_that_is_taken_and_a_home_without_studies_are_told(settled: Study
             serve(settled.settings, settled, print, print, dashboard_port=taken.getsockname()[1])
     with pytest.raises(SpecError, match="there are no studies"):
         serve(settings.resolve(home=tmp_path / "nowhere"), None, print, print)
+
+
+def test_the_reason_of_an_end_is_no_line_of_an_access_log(settled: Study) -> None:
+    def kill(pages: Pages) -> None:
+        with (settled.settings.home / "ui-dashboard.log").open("a") as log:
+            log.write('INFO: 127.0.0.1:4 - "GET /api HTTP/1.1" 200 OK\n')
+        (child,) = [each for each in psutil.Process().children() if each.cmdline() == CHILD]
+        child.kill()
+
+    remote = replace(settled.settings, mlflow="http://mlflow.invalid:5000")
+    with pytest.raises(Unavailable, match="dashboard has ended by SIGKILL; see "):
+        serve(remote, None, print, kill, browser=False)
 
 
 def runs(process: psutil.Process) -> bool:
