@@ -150,7 +150,7 @@ def _problems(found: Outlook, space: SearchSpec) -> list[tuple[Any, str, str]]:
             verdict = "fail" if one > MARGIN * left else "warn"
             parts = f"about {duration(start)} to start, and " if start else ""
             said = f"not even one trial can end within {name} of {duration(limit)}: {parts}it takes {duration(one)}"
-            problems.append((verdict, said, _more(name, start + MARGIN * one, space)))
+            problems.append((verdict, said, _more(name, MARGIN * (start + one), space)))
         elif everything is not None and everything > left:
             count = found.trials or 0
             about = min(count - 1, max(1, int(count * left / everything)))
@@ -158,7 +158,11 @@ def _problems(found: Outlook, space: SearchSpec) -> list[tuple[Any, str, str]]:
                 verdict = "fail" if everything > MARGIN * left else "warn"
                 said = f"{name} of {duration(limit)} suffices for about {about} of {count} grid points"
                 problems.append(
-                    (verdict, said, _more(name, start + MARGIN * everything, space) + ", fewer values, or sampler: tpe")
+                    (
+                        verdict,
+                        said,
+                        _more(name, MARGIN * (start + everything), space) + ", fewer values, or sampler: tpe",
+                    )
                 )
             else:
                 said = f"{name} of {duration(limit)} ends it after about {about} of {counted(count, 'trial')}"

@@ -44,7 +44,7 @@ def task_of(
     except SpecError as error:
         if not _is_open(space):
             return Finding(
-                name="trainer", verdict="fail", said=str(error), do="a path that is there: no trial would be"
+                name="trainer", verdict="fail", said=str(error), do="correct the path: every trial would end like this"
             )
         said = f"{error}; network, pictures and pace are looked at then"
         return Finding(name="trainer", verdict="skip", said=said)
