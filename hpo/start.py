@@ -56,14 +56,20 @@ def run(
         if known.ledger.trials(known.id):  # what has begun was checked
             return go(known, concurrency=concurrency, progress=progress)
     shown.note("starting Ray")
-    sharing = space.resources.may_share
+    sharing, checked = space.resources.may_share, False
+    made: list[Study] = []
+
+    def prepared() -> Study:
+        made.append(known or _open(space, settings, first))
+        return made[0]
+
     try:
         with (
             _listening() as heard,
             Gate(space, settings, concurrency=concurrency, skip=skip, say=shown.note) as gate,
             cluster(
                 settings.ray,
-                lambda: known or _open(space, settings, first),
+                prepared,
                 insecure=settings.insecure_cluster,
                 sharing=sharing,
                 say=shown.note,
@@ -72,10 +78,15 @@ def run(
             if heard:
                 raise KeyboardInterrupt
             _check(gate, study, there, given=skip_checks, new=new)
+            checked = True
             if heard:
                 raise KeyboardInterrupt
             return go(study, concurrency=concurrency, progress=progress)
     except KeyboardInterrupt as error:  # before the driver took over Ctrl-C
+        if new and not checked:
+            for each in made:
+                _forget(each)
+            raise Interrupted("interrupted before its checks had ended: type the same again") from error
         raise Interrupted(
             f"interrupted before the first trial; go on with: {settings.command('resume', space.name)}"
         ) from error

@@ -27,9 +27,9 @@ def line(number: int, epoch: int, **more: object) -> Line:
     return Line(number=number, epoch=epoch, **{**values, **more})  # type: ignore[arg-type]
 
 
-def shown(board: Board, *, height: int | None = None) -> str:
+def shown(board: Board, *, height: int | None = None, width: int = 120) -> str:
     screen = io.StringIO()
-    Console(file=screen, width=120, color_system=None).print(draw(board, height=height))
+    Console(file=screen, width=width, color_system=None).print(draw(board, height=height))
     return screen.getvalue()
 
 
@@ -78,6 +78,14 @@ def test_the_board_says_where_the_search_stands() -> None:
     assert "2 trials at a time, 1 CPU each   CPU 93%" in text
     assert "8      2/4    0.9           ▁█" in text
     assert "at work: 8 at epoch 2, 9 at epoch 1" in told(board)
+
+
+def test_on_a_narrow_terminal_the_parameters_give_way() -> None:
+    params = {"lr": 0.1563, "weight_decay": 2.004e-05, "dropout": 0.3, "batch_size": 32}
+    lines = [line(4, 2, params=params, curve=[0.5] * 20)]
+    text = shown(Board(study="study", metric="val/accuracy", counts={}, total=None, lines=lines), width=80)
+    assert "4      2/4    0.5           ▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁  lr=0.1563 weight_decay=2.0" in text
+    assert "…" in text
 
 
 def test_trials_that_do_not_fit_the_terminal_are_counted() -> None:
@@ -155,7 +163,7 @@ def test_a_search_is_watched_from_elsewhere_until_it_ends(home: Path) -> None:
             lease.__exit__(None, None, None)
             rest = watching.stdout.read()
     assert watching.returncode == 0
-    assert "study study finished: 4 complete" in rest
+    assert "study: finished; 4 complete" in rest
 
 
 def test_watching_needs_to_know_which(home: Path) -> None:

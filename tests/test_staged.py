@@ -148,6 +148,13 @@ def test_budget_failures_and_what_is_left(home: Path) -> None:
     assert Searcher(lost).exhausted
 
 
+def test_a_default_of_null_is_a_default() -> None:
+    trainer = {"model": "linear", "dataset": "digits", "epochs": 1}
+    searched = {"batch_size": {"values": [32, 64]}, "grad_clip": {"values": [1.0, None, 0.1]}}
+    space = spec.from_mapping({**TREE, **sections(), "sampler": "staged", "parameters": searched, "trainer": trainer})
+    assert space.start() == {"batch_size": 64, "grad_clip": None}
+
+
 def test_a_parameter_is_passed_over_where_its_condition_does_not_hold(home: Path) -> None:
     parameters = {
         "optimizer": {"values": ["sgd", "adam"]},

@@ -37,9 +37,10 @@ class Usage:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._process is not None:
-            self._process.terminate()
-            self._reader.join()
-            self._process.__exit__(kind, error, trace)
+            self._process.kill()
+            self._reader.join(timeout=5)  # a driver in trouble holds nvidia-smi where no signal reaches it
+            if not self._reader.is_alive():
+                self._process.__exit__(kind, error, trace)
             self._process = None
 
     def _read(self, process: subprocess.Popen[str]) -> None:

@@ -27,6 +27,7 @@ __all__ = ["watch"]
 
 EVERY = 2.0  # seconds between two looks
 GRACE = 5.0  # seconds without a driver, of the search or of what confirms it, after which it is over
+BEGINNING = 60.0  # the same before the first trial: its checks hold no lease
 
 
 def watch(name: str | None, settings: Settings) -> None:
@@ -47,8 +48,15 @@ def watch(name: str | None, settings: Settings) -> None:
                 elif (news := (board.study, board.counts, [each.epoch for each in board.lines])) != said:
                     said = news
                     print(told(board), flush=True)
+    print(plain(f"{study.name}: {_stands(study)}; {words(study.counts())}"))
+
+
+def _stands(study: Study) -> str:
+    """Whether it still runs, or how it ended."""
+    if _is_running(study):
+        return "still running"
     row = study.ledger.study(study.name)
-    print(plain(f"study {study.name} {(row and row['outcome']) or 'is not running'}: {words(study.counts())}"))
+    return (row and row["outcome"]) or "not running"
 
 
 def _only_one(settings: Settings) -> str:
@@ -69,7 +77,7 @@ def _boards(study: Study, usage: Usage) -> Iterator[Board]:
         if at_work is not None and _is_running(at_work):
             alive = time.monotonic()
             yield _board(at_work, usage)
-        elif time.monotonic() - alive > GRACE or _is_over(study):
+        elif time.monotonic() - alive > (GRACE if study.frozen_trials() else BEGINNING) or _is_over(study):
             return
         time.sleep(EVERY)
 
@@ -91,9 +99,7 @@ def _is_over(study: Study) -> bool:
 
 
 def _board(study: Study, usage: Usage) -> Board:
-    row = study.ledger.study(study.name)
-    assert row is not None
-    study.row = row
+    study.row = row = study.ledger.study(study.name) or study.row  # deleted meanwhile: the next look says so
     trials = study.frozen_trials()
     ours = {each["number"]: each for each in study.ledger.trials(study.id)}
     attempts = [each for each in study.ledger.attempts(study.id) if each["started"] >= (row["owned_since"] or 0)]

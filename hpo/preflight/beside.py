@@ -9,9 +9,11 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import os
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,8 +52,9 @@ class Beside:
             "skip": sorted(skip),
         }
         assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError), self._process.stdin as pipe:
-            pipe.write(json.dumps(wish).encode())
+        with contextlib.suppress(BrokenPipeError):  # it stays open: its end is that of whoever wants to know
+            self._process.stdin.write(json.dumps(wish).encode() + b"\n")
+            self._process.stdin.flush()
 
     def __iter__(self) -> Iterator[Finding | Measured]:
         """Yield what `carry_out` does; the loss of the process is a finding too."""
@@ -72,8 +75,10 @@ class Beside:
         if self._process.poll() is None:
             self._process.kill()
         self._process.wait()
-        assert self._process.stdout is not None
-        self._process.stdout.close()
+        for pipe in (self._process.stdin, self._process.stdout):
+            assert pipe is not None
+            with contextlib.suppress(BrokenPipeError):
+                pipe.close()
         self._errors.close()
 
 
@@ -109,11 +114,18 @@ def _main() -> None:
     """Look at the search on standard input, a line for each finding on standard output."""
     from hpo.preflight.battery import carry_out
 
-    wish = json.load(sys.stdin.buffer)
+    wish = json.loads(sys.stdin.buffer.readline())
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     tell, sys.stdout = sys.stdout, sys.stderr  # whatever a library prints is no finding
     task = _task(wish)
     for found in (task,) if isinstance(task, Finding) else carry_out(task):
         print(json.dumps(_written(found)), file=tell, flush=True)
+
+
+def _end_with_parent() -> None:
+    """However the driver ends: nobody is to fetch pictures for hours whom nobody waits for."""
+    sys.stdin.buffer.read()
+    os._exit(1)
 
 
 def _task(wish: Mapping[str, Any]) -> Task | Finding:

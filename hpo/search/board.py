@@ -97,12 +97,14 @@ def draw(board: Board, *, height: int | None = None) -> Group:
     """The board for a terminal of `height` lines; trials that do not fit are counted."""
     shown = board.lines if height is None else board.lines[: max(1, height - 7)]
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for column in ("trial", "epoch", board.metric, "", "parameters"):
+    for column in ("trial", "epoch", board.metric, ""):
         table.add_column(Text(column), no_wrap=True)
+    table.add_column(Text("parameters"))  # the one that gives way on a narrow terminal
     for each in shown:
         value = each.curve[-1] if each.curve else None
         epoch = f"{each.epoch}/{each.epochs}" if each.epochs else str(each.epoch)
-        table.add_row(str(each.number), epoch, number(value), spark(each.curve), Text(plain(assignments(each.params))))
+        params = Text(plain(assignments(each.params)), no_wrap=True, overflow="ellipsis")
+        table.add_row(str(each.number), epoch, number(value), spark(each.curve), params)
     hidden = len(board.lines) - len(shown)
     more = [Text(f"and {counted(hidden, 'trial')} more at work")] if hidden else []
     return Group(Text(_head(board), style="bold"), *map(Text, _facts(board)), table, *more)

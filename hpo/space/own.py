@@ -47,9 +47,9 @@ def find(target: str, folder: Path | None = None) -> Callable[..., Any]:
 
 
 def default(target: str, folder: Path | None, name: str) -> Any:
-    """What an argument of the trainer is where nobody gives it; None where it has to be given. Raises as `find`."""
+    """What an argument of the trainer is where nobody gives it, `empty` where it has to be given. Raises as `find`."""
     found = inspect.signature(find(target, folder)).parameters.get(name)
-    return None if found is None or found.default is found.empty else found.default
+    return inspect.Parameter.empty if found is None else found.default
 
 
 def check(document: Document, parameters: Mapping[str, Parameter], folder: Path | None) -> dict[str, Parameter]:

@@ -56,15 +56,14 @@ def base(
 ) -> dict[str, Any]:
     """What parameters are before their stage: the trainer's default where they may have it, else their middle.
 
-    `default` gives that of a path, beside the values so far, None where there is none. A parameter whose condition does
-    not hold is left out.
+    `default` gives that of a path, beside the values so far; where there is none, what no parameter may have. One whose
+    condition does not hold is left out.
     """
     found: dict[str, Any] = {}
     for name, parameter in parameters.items():
         if parameter.active({**trainer, **found}):
             value = default(name, found)
-            allowed = value is not None and parameter.contains(value)
-            found[name] = _own(parameter, value) if allowed else middle_of(parameter)
+            found[name] = _own(parameter, value) if parameter.contains(value) else middle_of(parameter)
     return found
 
 
