@@ -79,7 +79,7 @@ def memory(bench: Bench, most: Largest, *, room: int, at_once: int, folder: Path
     config = most.config
     what = f"{config.model} at batch_size {config.batch_size}"
     if (pictures := len(bench.split.train_labels)) < config.batch_size:
-        what += f", of which there are {pictures} pictures"
+        what += f" (all {pictures} pictures)"
     need = most.need + PROCESS
     details = {"need": need, "room": room, "at_once": at_once, "batch_size": config.batch_size}
     if bench.device.type == "cuda":
