@@ -5,6 +5,7 @@ Flag beats environment, which beats the space file, which beats the default unde
 
 from __future__ import annotations
 
+import errno
 import getpass
 import os
 import re
@@ -113,8 +114,18 @@ class Settings:
         return place.replace("{home}", str(self.home)) if place and "***" not in place else None
 
     def make_home(self) -> None:
-        """Create the folder for this user only (0700)."""
-        private(self.home)
+        """Create the folder for this user only (0700).
+
+        Raises SpecError where it is none and cannot be made.
+        """
+        try:
+            private(self.home)
+            if not self.home.is_dir():
+                raise NotADirectoryError(errno.ENOTDIR, "a file is there")
+        except OSError as error:
+            raise SpecError(
+                f"home {str(self.home)!r} cannot be made: {error.strerror or error}; --home or HPO_HOME says where else"
+            ) from error
 
 
 def resolve(

@@ -37,6 +37,7 @@ def run(
 ) -> Study:
     """Create, open or extend the study and run it, a new one after its checks; arguments and errors: `hpo.run`."""
     skip = left_out(skip_checks)
+    settings.make_home()
     shown = Progress.on_stderr() if progress else Progress.silent()
     for line in _close_others(space, settings):
         shown.note(line)

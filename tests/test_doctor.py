@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import socket
 import sqlite3
@@ -103,10 +102,8 @@ def test_one_query_tells_that_there_is_no_orphan(home: Path, storage: str) -> No
 
 
 @pytest.fixture
-def killed(ray_cluster: str, home: Path, tmp_path: Path, empty_mlflow: Path) -> Path:
+def killed(ray_cluster: str, home: Path, tmp_path: Path) -> Path:
     """The home of a study whose driver was killed while trials ran that MLflow shows as RUNNING."""
-    home.mkdir()
-    shutil.copy(empty_mlflow, home / "mlflow.db")
     trainer = {"import": "synthetic:Resumable", "epochs": 500, "sleep": 0.2}
     space = {"name": "study", "metric": "val/accuracy", "sampler": "random", "budget": 2}
     space |= {"parameters": {"lr": {"min": 0.0, "max": 1.0}}, "trainer": trainer}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -22,6 +21,7 @@ from hpo.spec import SearchSpec
 from hpo.store import columns
 from hpo.store.ledger import Ledger
 from hpo.store.opening import difference
+from hpo.tables import printed
 from hpo.wording import literal, number, plain, size
 
 if TYPE_CHECKING:
@@ -105,13 +105,9 @@ def _show(
 
 
 def _print(space: SearchSpec, facts: Mapping[str, str]) -> None:
-    # a file or a pipe has no margin; a terminal's is kept by folding
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 10_000)
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     for key, value in facts.items():
         table.add_row(key, Text(plain(value)))
-    console.print(table)
-    console.print()
     varied = Table(box=None, padding=(0, 2, 0, 0))
     for column in ("parameter", "values"):
         varied.add_column(column)
@@ -120,7 +116,7 @@ def _print(space: SearchSpec, facts: Mapping[str, str]) -> None:
             f"{key} is {' or '.join(map(literal, values))}" for key, values in (parameter.when or {}).items()
         )
         varied.add_row(Text(plain(name)), Text(plain(_values(parameter) + (f", where {when}" if when else ""))))
-    console.print(varied)
+    printed(table, "", varied)
 
 
 def _stored(ahead: Forecast, verdict: Verdict | None) -> dict[str, str]:

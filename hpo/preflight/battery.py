@@ -73,7 +73,7 @@ def carry_out(task: Task) -> Iterator[Finding | Measured]:
     room, most = _room(trainer), None
     try:
         if "memory" not in task.skip:
-            most = _largest([_config(each, task) for each in task.corners], room)
+            most = _largest([_config(each, task) for each in task.corners], room, len(split.train_labels))
         yield from examine(trainer, skip=task.skip, most=most, room=(room, task.at_once, task.datasets))
         yield _measured(trainer, task)
     except Exception as error:  # noqa: BLE001 - likewise
@@ -109,10 +109,10 @@ def _room(trainer: Trainer) -> int:
     return int(psutil.virtual_memory().available)
 
 
-def _largest(configs: list[TrainConfig], room: int) -> Largest:
+def _largest(configs: list[TrainConfig], room: int, pictures: int) -> Largest:
     from trainers.checks.memory import largest
 
-    return largest(configs, room)
+    return largest(configs, room, pictures)
 
 
 def _measured(trainer: Trainer, task: Task) -> Measured:

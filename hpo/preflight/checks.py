@@ -28,6 +28,7 @@ class Checked:
     outlook: Outlook | None
     measured: Measured | None
     page: Path | None = None
+    unwritten: str | None = None  # why there is no page, where there should be one
 
     def of(self, verdict: str) -> list[Finding]:
         return [each for each in self.findings if each.verdict == verdict]

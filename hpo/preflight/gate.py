@@ -111,4 +111,6 @@ def _summary(checked: Checked) -> Iterator[str]:
     names = f" ({', '.join(each.name for each in warned)})" if warned else ""
     said = f"checks: {len(checked.of('pass'))} passed, {counted(len(warned), 'warning')}{names}"
     yield f"{said}; {checked.page}" if checked.page is not None else said
+    if checked.unwritten is not None:
+        yield f"the page of pictures and labels could not be written: {checked.unwritten}"
     yield from (f"forecast: {each.said}" for each in checked.of("pass") if each.name == "forecast")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 
@@ -16,11 +16,14 @@ from hpo.preflight.checks import Checked, Checks
 from hpo.preflight.work import machine, task_of
 from hpo.settings import Settings
 from hpo.spec import SearchSpec
+from hpo.tables import printed
 from hpo.wording import counted, plain
 from trainers.checks.finding import Finding
 
 __all__ = ["check", "show"]
 
+UNREAD = r"\d+ of \d+ pictures cannot be read"
+"""A warning of the reader, which `files` tells."""
 STYLES = {"pass": "green", "warn": "yellow", "fail": "red", "skip": "dim"}
 
 
@@ -73,12 +76,13 @@ def _at_work(work: Task | Finding, settings: Settings) -> Iterator[Iterable[Find
         with closing(Far(work)) as far:
             yield far
     else:
-        yield carry_out(work)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=UNREAD, category=UserWarning)
+            yield carry_out(work)
 
 
 def show(checked: Checked) -> None:
     """Print the table of findings, then what failed in a line."""
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 10_000)
     table = Table(box=None, padding=(0, 2, 0, 0))
     for column in ("check", "", "found"):
         table.add_column(column)
@@ -87,9 +91,10 @@ def show(checked: Checked) -> None:
         if each.do:
             said.append(plain(f"\nto do: {each.do}"), style="dim")
         table.add_row(each.name, Text(each.verdict, style=STYLES[each.verdict]), said)
-    console.print(table)
     passed, warned, failed = (checked.of(verdict) for verdict in ("pass", "warn", "fail"))
-    console.print()
-    console.print(f"{len(passed)} passed, {counted(len(warned), 'warning')}, {len(failed)} failed", style="bold")
+    counts = f"{len(passed)} passed, {counted(len(warned), 'warning')}, {len(failed)} failed"
+    printed(table, "", Text(counts, style="bold"))
     if checked.page is not None:
-        console.print(Text(f"pictures and labels: {plain(str(checked.page))}"), soft_wrap=True)
+        print(f"pictures and labels: {plain(str(checked.page))}")
+    if checked.unwritten is not None:
+        print(f"the page of pictures and labels could not be written: {plain(checked.unwritten)}")

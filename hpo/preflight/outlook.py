@@ -6,7 +6,7 @@ import math
 import time
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from hpo.search.ahead import trials_left
 from hpo.spec import SearchSpec
@@ -17,11 +17,18 @@ __all__ = ["Outlook", "expected_epochs", "judged", "outlook"]
 
 MARGIN = 1.5
 """Times that the forecast may be wrong by; what cannot end even then is refused."""
+START = 15.0
+"""Seconds from the driver's start, from which budget.time counts, to the first epoch: Ray and workers start, and those
+import PyTorch. 20 to 48 were measured on two processors that had other work too; less is counted, for what a quieter
+machine might keep is not to be refused.
+"""
+PER_TRIAL = 0.1
+"""Seconds that a trial takes beside its epochs, in a worker that is there: 0.084 measured."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outlook:
-    """Forecast of a new search. Times are seconds, None where nothing but another limit ends it."""
+    """Forecast of a new search. Times are seconds without START, None where nothing but another limit ends it."""
 
     epoch_seconds: float
     epochs: int  # of a trial that is not stopped early
@@ -38,11 +45,11 @@ class Outlook:
     @property
     def trial_seconds(self) -> float:
         """Of one that is not stopped early."""
-        return self.epoch_seconds * self.epochs
+        return self.epoch_seconds * self.epochs + PER_TRIAL
 
     @property
     def trials_per_hour(self) -> float:
-        return 3600 * self.slots / (self.epoch_seconds * self.epochs_expected)
+        return 3600 * self.slots / (self.epoch_seconds * self.epochs_expected + PER_TRIAL)
 
 
 def outlook(space: SearchSpec, *, epoch_seconds: float, epochs: int, slots: int, gpu: float) -> Outlook:
@@ -53,12 +60,12 @@ def outlook(space: SearchSpec, *, epoch_seconds: float, epochs: int, slots: int,
     expected = expected_epochs(space, epochs)
     trials = trials_left(space, None)
     width = slots if trials is None else min(slots, trials)
-    seconds = None if trials is None else math.ceil(trials / width) * expected * epoch_seconds
-    longest = None if trials is None else math.ceil(trials / width) * epochs * epoch_seconds
+    seconds = None if trials is None else math.ceil(trials / width) * (expected * epoch_seconds + PER_TRIAL)
+    longest = None if trials is None else math.ceil(trials / width) * (epochs * epoch_seconds + PER_TRIAL)
     winner, confirm = space.winner, 0.0
     if winner is not None:
         count = winner.top * winner.seeds
-        confirm = math.ceil(count / slots) * (winner.epochs or epochs) * epoch_seconds
+        confirm = math.ceil(count / slots) * ((winner.epochs or epochs) * epoch_seconds + PER_TRIAL)
     hours = None
     if trials is not None and gpu:
         again = winner.top * winner.seeds * (winner.epochs or epochs) if winner is not None else 0
@@ -114,6 +121,7 @@ def judged(found: Outlook, space: SearchSpec, *, measured: bool) -> Finding:
         "trials": found.trials,
         "trials_per_hour": found.trials_per_hour,
         "trials_at_once": found.slots,
+        "start_seconds": START,
         "search_seconds": found.search_seconds,
         "search_seconds_without_early_stopping": found.longest_seconds,
         "confirm_seconds": found.confirm_seconds,
@@ -136,31 +144,48 @@ def _problems(found: Outlook, space: SearchSpec) -> list[tuple[Any, str, str]]:
             f"an epoch takes about {duration(epoch)} and budget.epoch_time ends it after {duration(budget.epoch_time)}"
         )
         problems.append((verdict, said, f"budget.epoch_time above {duration(MARGIN * epoch)}"))
-    for name, limit, one, everything in _limits(found, space):
-        if one > limit:
-            verdict = "fail" if one > MARGIN * limit else "warn"
-            said = f"not even one trial can end within {name}: it takes about {duration(one)} of {duration(limit)}"
-            problems.append((verdict, said, _more(name, MARGIN * one, space)))
-        elif everything is not None and everything > limit:
+    for name, limit, start, one, everything in _limits(found, space):
+        left = limit - start
+        if one > left:
+            verdict = "fail" if one > MARGIN * left else "warn"
+            parts = f"about {duration(start)} to start, and " if start else ""
+            said = f"not even one trial can end within {name} of {duration(limit)}: {parts}it takes {duration(one)}"
+            problems.append((verdict, said, _more(name, MARGIN * (start + one), space)))
+        elif everything is not None and everything > left:
             count = found.trials or 0
-            about = min(count - 1, max(1, int(count * limit / everything)))
+            about = min(count - 1, max(1, int(count * left / everything)))
             if space.sampler.type == "grid":
-                verdict = "fail" if everything > MARGIN * limit else "warn"
+                verdict = "fail" if everything > MARGIN * left else "warn"
                 said = f"{name} of {duration(limit)} suffices for about {about} of {count} grid points"
                 problems.append(
-                    (verdict, said, _more(name, MARGIN * everything, space) + ", fewer values, or sampler: tpe")
+                    (
+                        verdict,
+                        said,
+                        _more(name, MARGIN * (start + everything), space) + ", fewer values, or sampler: tpe",
+                    )
                 )
             else:
                 said = f"{name} of {duration(limit)} ends it after about {about} of {counted(count, 'trial')}"
-                problems.append(("warn", said, f"nothing, if that is meant; else {_more(name, everything, space)}"))
+                problems.append(
+                    ("warn", said, f"nothing, if that is meant; else {_more(name, start + everything, space)}")
+                )
     return sorted(problems, key=lambda each: each[0] != "fail")
 
 
-def _limits(found: Outlook, space: SearchSpec) -> list[tuple[str, float, float, float | None]]:
-    """Budgets in seconds: name, limit, what a whole trial takes of it, what all trials are expected to."""
+class _Limit(NamedTuple):
+    """A budget in seconds."""
+
+    name: str
+    limit: float
+    start: float  # what is spent of it before the first epoch
+    one: float  # what a whole trial takes
+    everything: float | None  # what all trials are expected to take
+
+
+def _limits(found: Outlook, space: SearchSpec) -> list[_Limit]:
     budget, limits = space.budget, []
     if budget.time is not None:
-        limits.append(("budget.time", budget.time, found.trial_seconds, found.search_seconds))
+        limits.append(_Limit("budget.time", budget.time, START, found.trial_seconds, found.search_seconds))
     hours = [("budget.gpu_hours", budget.gpu_hours)]
     if budget.cost is not None and budget.price_per_gpu_hour is not None:
         hours.append(("budget.cost", budget.cost / budget.price_per_gpu_hour))
@@ -169,7 +194,7 @@ def _limits(found: Outlook, space: SearchSpec) -> list[tuple[str, float, float, 
             one, everything = found.epoch_seconds * found.gpu, None
             if found.trials is not None:
                 everything = found.trials * found.epochs_expected * one
-            limits.append((name, limit * 3600, found.epochs * one, everything))
+            limits.append(_Limit(name, limit * 3600, 0.0, found.epochs * one, everything))
     return limits
 
 
@@ -185,11 +210,12 @@ def _more(name: str, seconds: float, space: SearchSpec) -> str:
 def _said(found: Outlook, space: SearchSpec, *, measured: bool) -> str:
     roughly = "" if measured else ", by a few pictures"
     said = f"an epoch takes about {duration(found.epoch_seconds)}{roughly}, a trial {duration(found.trial_seconds)}"
-    said += f"; {_rate(found.trials_per_hour)} trials an hour, {found.slots} at a time"
+    rate = f"{_rate(found.trials_per_hour)} trials an hour, " if found.trial_seconds >= 1 else ""  # no use to anybody
+    said += f"; {rate}{found.slots} at a time"
     if found.search_seconds is not None:
         total = found.search_seconds + found.confirm_seconds
         said += f"; {counted(found.trials or 0, 'trial')}{_and_winner(space)} in about {duration(total)} of training"
-        said += f", until {_clock(total)}"
+        said += f" and about {duration(START)} to start, until {_clock(START + total)}"
         saved = (found.longest_seconds or 0.0) - found.search_seconds
         if saved > 0:
             rate = f"1 in {space.pruner.reduction} goes on at each rung"

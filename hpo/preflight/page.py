@@ -20,14 +20,17 @@ WIDEST = 12  # of a bar, in letters
 
 
 def write(checked: Checked, space: SearchSpec, settings: Settings) -> Checked:
-    """Write `checks/NAME/index.html` in the home folder; returns the same with its path."""
+    """Write `checks/NAME/index.html` in the home folder; returns the same with its path, or why it could not be."""
     assert checked.measured is not None
     page = Page(f"Checks of {space.name}", f"Before the search, on {checked.measured.device}.")
     page.section("What was found", _findings(checked))
     page.section("Pictures as the network sees them", *_pictures(checked.measured))
     page.section("Training pictures by class", _classes(checked.measured))
     path = settings.home / "checks" / space.name / "index.html"
-    page.write(path)
+    try:
+        page.write(path)
+    except OSError as error:  # the checks are worth telling all the same
+        return replace(checked, unwritten=f"{path.parent}: {error.strerror or error}")
     return replace(checked, page=path)
 
 

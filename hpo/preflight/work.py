@@ -16,6 +16,7 @@ from hpo.space.middle import middle
 from hpo.spec import SearchSpec
 from trainers.checks import names
 from trainers.checks.finding import Finding
+from trainers.config import NEED_ROOT
 
 __all__ = ["machine", "task_of"]
 
@@ -41,6 +42,10 @@ def task_of(
     try:
         space.require_sources()
     except SpecError as error:
+        if not _is_open(space):
+            return Finding(
+                name="trainer", verdict="fail", said=str(error), do="correct the path: every trial would end like this"
+            )
         said = f"{error}; network, pictures and pace are looked at then"
         return Finding(name="trainer", verdict="skip", said=said)
     return Task(
@@ -55,3 +60,9 @@ def task_of(
         skip=skip,
         fetch=fetch,
     )
+
+
+def _is_open(space: SearchSpec) -> bool:
+    """Whether the file leaves to the command where its pictures are, and nobody has said it."""
+    dataset = space.trainer.get("dataset") or {}
+    return dataset.get("name") in NEED_ROOT and dataset.get("root") is None

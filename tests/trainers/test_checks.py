@@ -12,12 +12,14 @@ from torch import Tensor, nn
 
 from trainers import TrainConfig, Trainer
 from trainers.checks.bench import Bench
+from trainers.checks.evidence import Evidence
 from trainers.checks.examine import examine
 from trainers.checks.finding import Finding
 from trainers.checks.learning import floor, overfit
 from trainers.checks.memory import estimate, largest, memory
 from trainers.checks.names import NAMES
 from trainers.checks.network import expected_loss
+from trainers.checks.signal import progress
 from trainers.checks.speed import speed
 
 
@@ -162,6 +164,30 @@ def test_everything_is_left_as_it_was() -> None:
     assert [each["train/loss"] for each in looked] == [each["train/loss"] for each in fresh]
 
 
+def test_what_luck_explains_of_few_pictures() -> None:
+    found = Evidence(train=1.0, val=0.6, guess=1 / 3, asked=45, asked_train=135)
+    assert (found.luck, found.carries_over) == (pytest.approx(29 / 45), False)
+    assert replace(found, val=found.luck).carries_over is False
+    assert replace(found, val=found.luck + 1 / 45).carries_over
+
+
+def test_better_than_a_guess_by_few_pictures_is_told_as_that() -> None:
+    taught, still = trainer_of(), trainer_of(lr=1e-12)
+    list(taught.fit())
+    still.model.load_state_dict(taught.model.state_dict())
+    split = taught.split
+    with torch.no_grad():
+        sure = taught.model.eval()(taught.normalise.stored(split.val_images)).softmax(1)
+    chosen, said = sure.argmax(0), torch.arange(10)  # of each class the picture that it is surest of
+    labels = torch.where(said < 4, said, (said + 1) % 10)
+    few = {"train_images": split.train_images[:200], "train_labels": split.train_labels[:200]}
+    still.split = replace(split, **few, val_images=split.val_images[chosen], val_labels=labels)
+    finding = progress(Bench(still), seconds=1.0)
+    assert (finding.verdict, finding.details["val"], finding.details["guess"]) == ("warn", 0.4, 0.2)
+    assert str(finding.do).startswith("more validation pictures")
+    assert "luck explains up to 0." in finding.said
+
+
 def test_the_loss_of_a_guess_and_its_floor() -> None:
     focal = Bench(trainer_of(loss={"name": "focal", "gamma": 2.0}))
     assert expected_loss(focal) == pytest.approx(2.3026 * 0.81, abs=1e-4)
@@ -213,4 +239,6 @@ def test_memory_is_counted_and_names_what_fits() -> None:
     finding = memory(bench, most, room=2**32, at_once=1, folder=Path("nowhere"))
     assert (finding.verdict, "batch_size 1000 fits" in str(finding.do)) == ("fail", True)
     tight = memory(bench, most, room=2 * needs[2], at_once=2, folder=Path("nowhere"))
+    enough = largest(sizes, 2**32, pictures=100)  # of which no batch has more
+    assert enough.need == estimate(sizes[1], pictures=100) == needs[0] + (estimate(config(batch_size=100)) - needs[0])
     assert (tight.verdict, tight.do) == ("warn", "--concurrency 1, or a smaller batch_size")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -46,6 +47,12 @@ class Evidence:
     asked: int
     """validation pictures"""
     asked_train: int
+
+    @property
+    def luck(self) -> float:
+        """The best accuracy on validation pictures that luck would explain."""
+        hits = bisect(range(self.asked + 1), False, key=lambda hits: tail(hits, self.asked, self.guess) < SURE)
+        return (hits - 1) / self.asked
 
     @property
     def carries_over(self) -> bool:

@@ -42,16 +42,18 @@ class Largest:
     """the largest batch of the same network that is sure to fit; None where the search has none"""
 
 
-def estimate(config: TrainConfig) -> int:
+def estimate(config: TrainConfig, pictures: int | None = None) -> int:
     """Bytes that a step of this training keeps at its most, counted without computing anything.
 
+    `pictures`: to train on, more than which no batch has; None: no batch asks for as many.
     Raises what `trainers.size.pictures_of` raises.
     """
     kept = _kept(config.model, config.depth, config.growth, config.width, *pictures_of(config.dataset))
     state = kept.adam_state if config.optimizer != "sgd" else kept.sgd_state if config.momentum else 0
     fixed = kept.weights * (1 + (config.ema is not None)) + kept.gradients + state
     half = 0.5 if config.precision in HALF else 1.0
-    return round(WORK * (fixed + half * kept.activations * config.batch_size / config.accumulate))
+    batch = config.batch_size if pictures is None else min(config.batch_size, pictures)
+    return round(WORK * (fixed + half * kept.activations * batch / config.accumulate))
 
 
 @lru_cache(maxsize=256)
@@ -60,9 +62,9 @@ def _kept(model: str, depth: int, growth: int, width: int, shape: tuple[int, int
         return describe(model, shape, classes, depth=depth, growth=growth, width=width).memory
 
 
-def largest(configs: Sequence[TrainConfig], room: int) -> Largest:
-    """The one that needs most of the `room` in bytes."""
-    needs = [(estimate(each), each) for each in configs]
+def largest(configs: Sequence[TrainConfig], room: int, pictures: int | None = None) -> Largest:
+    """The one that needs most of the `room` in bytes; `pictures` as for `estimate`."""
+    needs = [(estimate(each, pictures), each) for each in configs]
     need, most = max(needs, key=lambda pair: pair[0])
     same = [each.batch_size for size, each in needs if each.model == most.model and size + PROCESS <= FULL * room]
     return Largest(config=most, need=need, fitting=max(same, default=None))
@@ -76,6 +78,8 @@ def memory(bench: Bench, most: Largest, *, room: int, at_once: int, folder: Path
     """
     config = most.config
     what = f"{config.model} at batch_size {config.batch_size}"
+    if (pictures := len(bench.split.train_labels)) < config.batch_size:
+        what += f" (all {pictures} pictures)"
     need = most.need + PROCESS
     details = {"need": need, "room": room, "at_once": at_once, "batch_size": config.batch_size}
     if bench.device.type == "cuda":

@@ -127,7 +127,7 @@ def _passes(bench: Bench, count: int, passes: float) -> Iterator[tuple[Tensor, T
 
 def progress(bench: Bench, *, seconds: float) -> Finding:
     """The training as configured, with all that it does to pictures and labels, comes to know validation pictures."""
-    step = bench.seconds_per_picture * bench.config.batch_size
+    step = bench.seconds_per_picture * min(bench.config.batch_size, len(bench.split.train_labels))
     if bench.device.type == "cpu" and step > seconds / LOOKS:  # on a GPU a few pictures say little of many
         said = f"too slow here to tell: a step takes about {step:.1f} s"
         return Finding(name="progress", verdict="skip", said=said)
@@ -144,14 +144,20 @@ def progress(bench: Bench, *, seconds: float) -> Finding:
         found = quiz.ask(_answers(bench, twin.model.eval()))
         twin.epoch = min(twin.epoch + 1, twin.config.epochs - 1)  # its schedule knows no more epochs than it has
     passes = seen / len(bench.split.train_labels)
-    told = f"after {passes:.2g} passes it knows {found.val:.3f} of {found.asked} validation pictures"
+    rounded = f"{passes:.2g}"
+    told = (
+        f"after {rounded} pass{'es' * (rounded != '1')} it knows {found.val:.3f} of {found.asked} validation pictures"
+    )
     told += f", a guess {found.guess:.3f}"
-    details = {"passes": passes, "val": found.val, "train": found.train, "guess": found.guess}
+    details = {"passes": passes, "val": found.val, "train": found.train, "guess": found.guess, "luck": found.luck}
     if found.carries_over:
         return Finding(name="progress", verdict="pass", said=told, details=details)
     if passes < 1:
         return Finding(name="progress", verdict="skip", said=f"too slow here to tell: {told}", details=details)
+    told += f": luck explains up to {found.luck:.3f}"
     do = "other ranges, lr first: `hpo lr-find`; if none helps, look at what augmentation does to pictures and labels"
+    if found.val > found.guess and found.asked < ASKED // 2:
+        do = f"more validation pictures would tell more; then {do}"
     return Finding(name="progress", verdict="warn", said=told, do=do, details=details)
 
 
