@@ -10,6 +10,7 @@ from typing import Any
 import sqlalchemy as sql
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from mlflow.tracking._tracking_service.utils import _artifact_repos_cache
 from study_samples import open_study, report, scheduler_of
 
 from hpo import settings
@@ -54,6 +55,7 @@ def settle(home: Path, empty_mlflow: Path, storage: str | None = None) -> Study:
 def moved(template: Path, home: Path) -> Study:
     """The study of a home folder in a copy of it, which MLflow's records know as theirs."""
     shutil.copytree(template, home, dirs_exist_ok=True)
+    _artifact_repos_cache.clear()  # MLflow remembers by a run's id where its files are, and the copy has the same ids
     with contextlib.closing(sqlite3.connect(home / "mlflow.db")) as connection:
         for table, column in (("experiments", "artifact_location"), ("runs", "artifact_uri")):
             connection.execute(f"UPDATE {table} SET {column} = replace({column}, ?, ?)", (str(template), str(home)))

@@ -1,5 +1,6 @@
 """The checks before a search: of stores and budgets, what stops it, what stays on record."""
 
+import contextlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,8 @@ from hpo.cluster.placement import Placement
 from hpo.errors import CheckFailed, SpecError
 from hpo.model import lr_find
 from hpo.preflight import here, stores
-from hpo.preflight.battery import Task, carry_out
+from hpo.preflight.battery import Measured, Task, carry_out
+from hpo.preflight.beside import Beside
 from hpo.preflight.checks import Checks
 from hpo.preflight.names import NAMES, left_out
 from hpo.preflight.outlook import Outlook, expected_epochs, judged, outlook
@@ -164,6 +166,20 @@ def test_a_process_that_is_lost_fails_the_trainer_that_was_made(home: Path) -> N
     seen = [Finding(name="trainer", verdict=verdict, said=verdict) for verdict in ("pass", "fail", "skip")]
     assert [each.said for each in checks.run(seen, ask_mlflow=False).of("fail")] == ["fail"]
     assert [each.said for each in told[:2]] == ["pass", "fail"]
+
+
+def test_the_process_beside_ends_with_its_findings_and_with_its_driver(home: Path) -> None:
+    where, left = settings.resolve(home=home), frozenset({"labels", "overfit", "progress", "baseline"})
+    whole = Beside(space(), where, concurrency=1, skip=left)
+    with contextlib.closing(whole):
+        found = list(whole)
+    assert isinstance(found[-1], Measured)
+    assert not [each for each in found if isinstance(each, Finding) and each.verdict == "fail"]
+    begun = Beside(space(), where, concurrency=1, skip=left)
+    with contextlib.closing(begun):
+        assert begun._process.stdin is not None
+        begun._process.stdin.close()  # as when the driver is killed
+        assert begun._process.wait(timeout=30) == 1
 
 
 def test_trials_without_a_card_are_looked_at_without_one(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -123,8 +123,12 @@ def _main() -> None:
 
 
 def _end_with_parent() -> None:
-    """However the driver ends: nobody is to fetch pictures for hours whom nobody waits for."""
-    sys.stdin.buffer.read()
+    """However the driver ends: nobody is to fetch pictures for hours whom nobody waits for.
+
+    By the descriptor: Python's own stream is locked while it is read, and an interpreter that ends then aborts.
+    """
+    while os.read(sys.stdin.fileno(), 1):
+        pass
     os._exit(1)
 
 

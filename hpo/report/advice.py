@@ -169,7 +169,9 @@ def _plateaued(space: SearchSpec, subject: Judged) -> Iterator[Edit]:
 def _epochs(space: SearchSpec, factor: float, why: str) -> Iterator[Edit]:
     now = space.trainer.get("epochs")
     if now is None and "import" not in space.trainer and "epochs" not in space.parameters:
-        now = 3  # the built-in trainer's own
+        from hpo.space import builtin  # reads the trainer's keys
+
+        now = builtin.default(space.trainer, "epochs")
     if isinstance(now, int):
         yield Edit(trail=("trainer", "epochs"), value=math.ceil(now * factor), why=why)
 

@@ -37,7 +37,8 @@ def main() -> None:
 
 
 def _end_with_input() -> None:
-    sys.stdin.read()
+    while os.read(sys.stdin.fileno(), 1):  # Python's own stream would be locked, and an end of the interpreter abort
+        pass
     os.killpg(os.getpgrp(), signal.SIGKILL)  # it is the first of a group of its own
 
 

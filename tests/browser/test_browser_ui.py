@@ -100,7 +100,7 @@ def test_the_reason_of_an_end_is_no_line_of_an_access_log(settled: Study) -> Non
     def kill(pages: Pages) -> None:
         with (settled.settings.home / "ui-dashboard.log").open("a") as log:
             log.write('INFO: 127.0.0.1:4 - "GET /api HTTP/1.1" 200 OK\n')
-        (child,) = [each for each in psutil.Process().children() if each.cmdline() == CHILD]
+        (child,) = [each for each in psutil.Process().children() if runs(each) and each.cmdline() == CHILD]
         child.kill()
 
     remote = replace(settled.settings, mlflow="http://mlflow.invalid:5000")
