@@ -1,7 +1,8 @@
 # make demo   install into .venv and run a first search, about a minute after the install
 # make test   install what tests need and run them, but for the slow ones
 # make slow   those: CI runs them too
-# make faults  a short round of every fault, as CI does: kills, locks, servers that stop, a full disk
+# make long   those that CI leaves out, minutes
+# make faults  a short round of every fault: kills, locks, servers that stop, a full disk
 # make soak    faults at random, on larger studies, until Ctrl-C or for SOAK="--rounds N"; prints counts
 # make lint types   ruff and mypy, as CI does
 # make docs   write the references of docs/ from the code
@@ -13,7 +14,7 @@ BIN    := $(VENV)/bin
 # tests wait for processes most of the time; each worker has a Ray of its own
 WORKERS ?= 2
 
-.PHONY: demo test slow faults soak lint types docs screenshots audit clean
+.PHONY: demo test slow long faults soak lint types docs screenshots audit clean
 
 demo: $(VENV)/installed
 	$(BIN)/hpo run --space search_spaces/quickstart.yaml
@@ -22,10 +23,13 @@ test: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 slow: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -m slow -n $(WORKERS) --dist loadfile
+	$(BIN)/python -m pytest -m "slow and not long" -n $(WORKERS) --dist loadfile
+
+long: $(VENV)/installed-dev
+	$(BIN)/python -m pytest -m long
 
 faults: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -m slow tests/faults
+	$(BIN)/python -m pytest -m "slow or long" tests/faults
 
 soak: $(VENV)/installed-dev
 	PYTHONPATH=tests:. $(BIN)/python tests/faults/soak.py $(SOAK)

@@ -25,13 +25,14 @@ os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(HERE), str(HERE.par
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out slow tests, but in CI and where they are asked for by name or by `-m slow`; the longest come first."""
+    """Leave out slow tests, but in CI, and long ones everywhere; not where they are asked for by name or by `-m`."""
     items.sort(key=lambda item: item.path.stem != "test_walkthrough")  # begun last, it would run when all else is done
-    if os.environ.get("CI") or config.option.markexpr or any("::" in argument for argument in config.args):
+    if config.option.markexpr or any("::" in argument for argument in config.args):
         return
-    slow = [item for item in items if item.get_closest_marker("slow")]
-    config.hook.pytest_deselected(items=slow)
-    items[:] = [item for item in items if item not in slow]
+    out = ("long",) if os.environ.get("CI") else ("slow", "long")
+    left = [item for item in items if any(item.get_closest_marker(each) for each in out)]
+    config.hook.pytest_deselected(items=left)
+    items[:] = [item for item in items if item not in left]
 
 
 @pytest.fixture(scope="session")

@@ -58,6 +58,7 @@ def test_worker_killed(case: Case) -> None:
     check(case, redone=1)
 
 
+@pytest.mark.long  # test_resume has it too
 def test_interrupted(case: Case) -> None:
     faults.interrupted(case)
     check(case)
@@ -94,7 +95,7 @@ def test_postgres_stopped(case: Case, own_postgresql: Postgres, monkeypatch: pyt
     assert case.seconds < 5
 
 
-@pytest.mark.parametrize("fault", ["mlflow_hangs", "mlflow_stopped"])
+@pytest.mark.parametrize("fault", [pytest.param("mlflow_hangs", marks=pytest.mark.long), "mlflow_stopped"])
 def test_mlflow_server(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
     monkeypatch.setattr(faults, "HANGING_SECONDS", 5.0)
     server = MlflowServer(tmp_path)

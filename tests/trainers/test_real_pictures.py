@@ -69,7 +69,7 @@ def cut(file, place):
         picture.convert("RGB").crop((left, top, left + side, top + side)).save(place, quality=95)
 
 
-@pytest.mark.slow
+@pytest.mark.long  # a minute of training, measured in docs/log.md
 def test_painted_dirt_teaches_to_tell_real_dirt_on_plates_never_seen(tmp_path):
     """Three folds, whole plates in each; trained on clean ones and on dirt painted on these, scored on real pictures.
 
