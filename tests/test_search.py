@@ -182,6 +182,7 @@ def test_a_process_that_dies_between_two_trials_fails_neither(home: Path) -> Non
     assert disagreements(study) == []
 
 
+@pytest.mark.slow
 def test_built_in_trainer_leaves_a_checkpoint_that_mlflow_gets_too(home: Path) -> None:
     parameters = {"lr": {"values": [0.05, 0.1]}}
     trainer = {"model": "lightweight_cnn_gap", "dataset": {"name": "digits", "limit": 200}, "epochs": 2}
@@ -267,6 +268,7 @@ def test_a_budget_leaves_the_rest_in_the_queue_and_holds_after_a_restart(
     assert [row["attempt"] for row in study.ledger.attempts(study.id)] == [1, 1]
 
 
+@pytest.mark.slow
 def test_checkpoints_stay_within_their_disk_budget(home: Path) -> None:
     parameters = {"lr": {"values": [0.1, 0.2, 0.3, 0.4]}}
     trainer = own("Resumable", epochs=2, ballast=400_000)

@@ -35,6 +35,7 @@ def open_to_others(folder: Path) -> dict[str, str]:
     return {str(path.relative_to(folder)): oct(mode) for path, mode in found.items() if mode & 0o077}
 
 
+@pytest.mark.slow
 def test_a_search_a_training_and_an_evaluation_leave_nothing_for_others(ray_cluster: str, home: Path) -> None:
     home = home / "not" / "there"
     generator = np.random.default_rng(0)
