@@ -178,14 +178,17 @@ def worried(lr: float, epochs: int = 2) -> Iterator[Metrics]:
 
 
 def greedy(lr: float, marks: str, room: int, epochs: int = 3) -> Iterator[Metrics]:
-    """Run out of the card's memory where more than `room` of its kind are on it; the first wait for others to come."""
-    mine, met = Path(marks, os.environ["CUDA_VISIBLE_DEVICES"], str(os.getpid())), Path(marks, "met")
+    """Run out of the card's memory where more than `room` of its kind are on it; who shares a card waits for others."""
+    import ray
+
+    mine = Path(marks, os.environ["CUDA_VISIBLE_DEVICES"], str(os.getpid()))
     mine.parent.mkdir(exist_ok=True)
     mine.touch()
+    share = ray.get_runtime_context().get_assigned_resources().get("GPU", 1.0)
+    met, deadline = Path(marks, f"met-{share:g}"), time.monotonic() + 60 * (share < 1)
     try:
         for epoch in range(1, epochs + 1):
             time.sleep(0.3)
-            deadline = time.monotonic() + 20
             while not met.exists() and len(list(mine.parent.iterdir())) <= room and time.monotonic() < deadline:
                 time.sleep(0.05)
             if len(list(mine.parent.iterdir())) > room:
