@@ -48,8 +48,7 @@ def switches(config: TrainConfig, device: torch.device) -> Iterator[None]:
     try:
         torch.use_deterministic_algorithms(config.deterministic)
         if device.type == "cuda":
-            benchmark = config.cudnn_benchmark
-            torch.backends.cudnn.benchmark = not config.deterministic if benchmark is None else benchmark
+            torch.backends.cudnn.benchmark = config.cudnn_benchmark is True
             # the older switches: torch refuses a mixture of these and its newer ones
             torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = config.precision != "fp32"
         yield

@@ -246,3 +246,22 @@ def test_only_networks_of_torchvision_import_it():
     code = "import sys; from trainers.models import build; build('densenet_bc', input_shape=(1, 8, 8), classes=3, "
     code += "dropout=0, depth=10); sys.exit('torchvision' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+@pytest.mark.parametrize("name", model_names())
+def test_channels_stay_last_through_the_whole_network(name):
+    options = {"depth": 10} if name == "densenet_bc" else {}
+    model = build(name, input_shape=(3, 32, 32), classes=10, dropout=0.3, **options)
+    model = model.to(memory_format=torch.channels_last).train()
+    turned = []
+
+    def note(module, _, output):
+        if output.ndim == 4 and output.shape[1] > 1 and output.shape[2] > 1:
+            turned.extend([] if output.is_contiguous(memory_format=torch.channels_last) else [module])
+
+    for module in model.modules():
+        module.register_forward_hook(note)
+    images = torch.rand(2, 3, 32, 32).contiguous(memory_format=torch.channels_last)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        model(images)
+    assert not turned

@@ -141,7 +141,10 @@ def progress(bench: Bench, *, seconds: float) -> Finding:
     if bench.device.type == "cpu" and step > seconds / LOOKS:  # on a GPU a few pictures say little of many
         said = f"too slow here to tell: a step takes about {step:.1f} s"
         return Finding(name="progress", verdict="skip", said=said)
-    twin, quiz, began = bench.copy(), Quiz(bench.split, most=ASKED // 2), time.perf_counter()
+    twin, quiz = bench.copy(), Quiz(bench.split, most=ASKED // 2)
+    if bench.device.type == "cuda":
+        _warm_up(bench, quiz)
+    began = time.perf_counter()
     seen = looks = 0
     found = None
     while found is None or not (found.carries_over or looks >= LOOKS):
@@ -169,6 +172,14 @@ def progress(bench: Bench, *, seconds: float) -> Finding:
     if found.val > found.guess and found.asked < ASKED // 2:
         do = f"more validation pictures would tell more; then {do}"
     return Finding(name="progress", verdict="warn", said=told, do=do, details=details)
+
+
+def _warm_up(bench: Bench, quiz: Quiz) -> None:
+    """Let libraries choose algorithms, which takes a GPU longer than all that is looked at here."""
+    twin = bench.copy()
+    next(twin.steps())
+    quiz.ask(_answers(bench, twin.model.eval()))
+    bench.wait()
 
 
 def _answers(bench: Bench, model: nn.Module) -> Callable[[Tensor], Tensor]:

@@ -100,7 +100,9 @@ class TrainConfig(Section):
         default="auto", description="torch.compile for training; auto: on a GPU, once what is to come makes up for it"
     )
     cudnn_benchmark: bool | None = Field(
-        default=None, description="let cuDNN time its algorithms; null: unless deterministic"
+        default=None,
+        description="let cuDNN time its algorithms: steps 0 to 4% faster, 2 to 22 s for each batch size that a process "
+        "meets; null: no",
     )
 
     @model_validator(mode="before")

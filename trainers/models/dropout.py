@@ -30,7 +30,8 @@ class Dropout(nn.Module):
     def forward(self, values: Tensor) -> Tensor:
         if not (self.training and self.active):
             return values
-        return (values / (1 - self.rate)).masked_fill(self._draw(values) < self.rate, 0.0)
+        # not masked_fill, whose result forgets that channels come last, and with it everything after it would
+        return torch.where(self._draw(values) < self.rate, 0.0, values / (1 - self.rate))
 
     def _draw(self, values: Tensor) -> Tensor:
         # bfloat16 has 256 steps in [0, 1), too few to compare with a rate
