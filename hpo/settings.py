@@ -56,6 +56,11 @@ class Settings:
     insecure_cluster: bool = False  # whether a running cluster may be one that anybody may enter
 
     @property
+    def joins(self) -> bool:
+        """Whether trials run in a cluster that runs already; "local" is Ray's word for one that starts here."""
+        return self.ray not in (None, "local")
+
+    @property
     def checkpoints(self) -> Path:
         return self.home / "checkpoints"
 
@@ -240,6 +245,20 @@ def open_environment() -> dict[str, str]:
 def _secrets() -> list[str]:
     stay = {name.strip() for name in os.environ.get(SHARED, "").split(",")}
     return [name for name, value in os.environ.items() if name not in stay and is_secret(name, value)]
+
+
+def drop_secrets() -> None:
+    """Take addresses and passwords out of this process's environment for good, but what HPO_WORKER_ENV names.
+
+    The machine of a cluster that runs already may have them in its own.
+    """
+    for name in _secrets():
+        del os.environ[name]
+
+
+def is_ray_job() -> bool:
+    """Whether Ray started this process as a job, whose code and libraries came with it."""
+    return "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
 
 
 @contextmanager

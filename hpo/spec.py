@@ -9,7 +9,6 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -23,7 +22,19 @@ from hpo.space.overrides import apply, write_out
 from hpo.space.parameters import Parameter, grid
 from hpo.space.plain import plain
 from hpo.space.reader import MAX_BYTES, read
-from hpo.space.sections import READ_BY, URLS, Budget, Confirms, Gate, Metric, Pruner, Resources, Sampler, Winner
+from hpo.space.sections import (
+    READ_BY,
+    Budget,
+    Cluster,
+    Confirms,
+    Gate,
+    Metric,
+    Pruner,
+    Resources,
+    Sampler,
+    Winner,
+    without_password,
+)
 from hpo.space.tree import leaves, place, without
 
 __all__ = ["SearchSpec", "changes", "checked_name", "differing", "from_mapping", "load", "parse"]
@@ -57,12 +68,11 @@ class SearchSpec(BaseModel):
     """URL of the studies' database; no password stands in a file."""
     mlflow: str | None = None
     """MLflow tracking URI."""
-    ray: str | None = None
-    """Address of a Ray cluster that runs."""
+    ray: Cluster | None = None
     confirms: Confirms | None = None
     """Of the study that confirms another; no file has it."""
     insecure_cluster: bool = False
-    """Whether the cluster at `ray` may be one that asks for no token."""
+    """Whether the cluster of `ray` may be one that asks for no token."""
     text: str = Field(default="", repr=False, exclude=True)
     """The file as read, without overrides."""
     overrides: tuple[str, ...] = Field(default=(), exclude=True)
@@ -77,14 +87,15 @@ class SearchSpec(BaseModel):
             raise ValueError("`Default` is MLflow's own experiment; choose another name")
         return name
 
-    @field_validator(*URLS)
+    @field_validator("storage", "mlflow")
     @classmethod
     def _keeps_no_secret(cls, url: str | None) -> str | None:
-        if url and (urlsplit(url).password or "password=" in url.lower()):
-            raise ValueError(
-                "a space file holds no password; set the URL in the environment (OPTUNA_STORAGE and so on)"
-            )
-        return url
+        return without_password(url)
+
+    @property
+    def ray_address(self) -> str | None:
+        """Of the cluster that the file names."""
+        return self.ray.address if self.ray is not None else None
 
     def canonical(self) -> dict[str, Any]:
         """Return the whole search as plain, JSON-able data; from_mapping() makes the same search of it."""
@@ -103,7 +114,9 @@ class SearchSpec(BaseModel):
             tree["confirms"] = self.confirms.model_dump()
         if self.insecure_cluster:
             tree["insecure_cluster"] = True
-        return tree | {key: getattr(self, key) for key in URLS if getattr(self, key) is not None}
+        if self.ray is not None:
+            tree["ray"] = self.ray.model_dump(exclude_defaults=True)
+        return tree | {key: getattr(self, key) for key in ("storage", "mlflow") if getattr(self, key) is not None}
 
     def identity(self) -> dict[str, Any]:
         """Return the part of canonical() that may not change within a study."""

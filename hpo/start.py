@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from hpo.cluster.resources import cluster
+from hpo.cluster.resources import cluster, joining
 from hpo.errors import CheckFailed, Interrupted, SpecError, StudyOwned
 from hpo.preflight.gate import Gate
 from hpo.preflight.names import left_out
@@ -55,8 +55,8 @@ def run(
         known = _open(space, settings, first)
         if known.ledger.trials(known.id):  # what has begun was checked
             return go(known, concurrency=concurrency, progress=progress)
-    shown.note("starting Ray")
-    sharing, checked = space.resources.may_share, False
+    shown.note(joining(settings))
+    checked = False
     made: list[Study] = []
 
     def prepared() -> Study:
@@ -67,13 +67,7 @@ def run(
         with (
             _listening() as heard,
             Gate(space, settings, concurrency=concurrency, skip=skip, say=shown.note) as gate,
-            cluster(
-                settings.ray,
-                prepared,
-                insecure=settings.insecure_cluster,
-                sharing=sharing,
-                say=shown.note,
-            ) as (there, study),
+            cluster(space, settings, prepared, say=shown.note) as (there, study),
         ):
             if heard:
                 raise KeyboardInterrupt

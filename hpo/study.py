@@ -125,7 +125,7 @@ class Study:
         if space.hash() != row["hash"]:
             raise SpecError(difference(space, stored))
         mlflow = settings.mlflow_at(row["mlflow"]) or space.mlflow
-        settings = settings.filled(mlflow=mlflow, ray=space.ray, insecure_cluster=space.insecure_cluster)
+        settings = settings.filled(mlflow=mlflow, ray=space.ray_address, insecure_cluster=space.insecure_cluster)
         storage = PatientStorage.open(settings.storage, reading=reading)
         return cls(space, settings, ledger, storage, reading=reading)
 

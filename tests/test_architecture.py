@@ -57,6 +57,7 @@ ALLOWED = {
     "hpo.study": {"optuna"},
     "hpo.model.training": {"torch", "trainers"},
     "hpo.workers.trial": {"torch", "trainers"},
+    "hpo.cluster.nodes": {"ray"},
     "hpo.search.tuner": {"ray"},
     "hpo.workers.worker": {"ray"},
     "hpo.space.builtin": {"trainers"},

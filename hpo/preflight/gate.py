@@ -39,7 +39,7 @@ class Gate:
         self._concurrency = concurrency
         self._open = ExitStack()
         self._early: Beside | None = None
-        local = settings.ray in (None, "local") and not is_up()
+        local = not settings.joins and not is_up()
         if local and "import" not in space.trainer and not skip >= set(NAMES):
             early = Beside(space, settings, concurrency=concurrency, skip=skip)
             self._early = self._open.enter_context(closing(early))

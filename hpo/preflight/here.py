@@ -57,10 +57,10 @@ def check(space: SearchSpec, settings: Settings, *, skip: frozenset[str], concur
 @contextmanager
 def _machine(space: SearchSpec, settings: Settings) -> Iterator[Mapping[str, float]]:
     """What there is to run trials on."""
-    if settings.ray:
+    if settings.joins:
         from hpo.cluster.resources import cluster  # imports Ray
 
-        with cluster(settings.ray, lambda: None, insecure=settings.insecure_cluster) as (there, _):
+        with cluster(space, settings, lambda: None) as (there, _):
             yield there
         return
     yield machine(space)
@@ -70,7 +70,7 @@ def _machine(space: SearchSpec, settings: Settings) -> Iterator[Mapping[str, flo
 def _at_work(work: Task | Finding, settings: Settings) -> Iterator[Iterable[Finding | Measured]]:
     if isinstance(work, Finding):
         yield (work,)
-    elif settings.ray:
+    elif settings.joins:
         from hpo.preflight.remote import Far
 
         with closing(Far(work)) as far:

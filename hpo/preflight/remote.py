@@ -8,6 +8,7 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from hpo.preflight.battery import Measured, Task, carry_out
+from hpo.settings import drop_secrets
 from trainers.checks.finding import Finding
 
 __all__ = ["Far"]
@@ -17,7 +18,7 @@ class Far:
     """The checks at work in the cluster."""
 
     def __init__(self, task: Task) -> None:
-        work = ray.remote(carry_out).options(
+        work = ray.remote(_carry_out).options(
             num_cpus=task.cpu, num_gpus=task.gpu, max_retries=0, num_returns="streaming"
         )
         self._stream = work.remote(task)
@@ -39,3 +40,8 @@ class Far:
     def close(self) -> None:
         """End what is still at work."""
         ray.cancel(self._stream, force=True)
+
+
+def _carry_out(task: Task) -> Iterator[Finding | Measured]:
+    drop_secrets()
+    yield from carry_out(task)

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from hpo.cluster.resources import cluster, is_up
+from hpo.cluster.resources import cluster, is_up, joining
 from hpo.cluster.sharing import Sharing
 from hpo.errors import HpoError, Interrupted, NoUsableTrial, Unavailable
 from hpo.masking import masked, redacted
@@ -118,11 +118,9 @@ class Driver:
             self._close()
             return
         if not is_up():
-            self._progress.note("starting Ray")
-        settings, may_share = self._study.settings, self._study.spec.resources.may_share
-        with cluster(
-            settings.ray, _search, insecure=settings.insecure_cluster, sharing=may_share, say=self._progress.note
-        ) as (there, search):
+            self._progress.note(joining(self._study.settings))
+        study = self._study
+        with cluster(study.spec, study.settings, _search, say=self._progress.note) as (there, search):
             sharing = Sharing(self._study, there, self._concurrency)
             self._progress.begin(self._study, sharing.placement)
             self._study.ledger.post(self._study.id, None, "start", {})

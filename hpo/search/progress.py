@@ -82,7 +82,7 @@ class Progress:
 
     def __enter__(self) -> Progress:
         if self._console is not None and self._console.is_terminal:
-            if self._study.settings.ray is None:  # else the trials may be on other machines
+            if not self._study.settings.joins:  # else the trials may be on other machines
                 self._usage = Usage().__enter__()
             self._live = Live(console=self._console, auto_refresh=False, transient=True)
             self._live.start()

@@ -9,6 +9,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from hpo.settings import drop_secrets
 from hpo.workers.imports import uncollected
 from hpo.workers.runner import Runner
 from hpo.workers.trial import Assignment
@@ -23,6 +24,7 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
     """Trials follow each other in one process and one thread, so that what they import or decode is done once."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
+        drop_secrets()
         # set here and not by the driver, see hpo.search.tuner
         os.environ.update(RAY_CHDIR_TO_TRIAL_DIR="0", PL_DISABLE_FORK="1")
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="training")
