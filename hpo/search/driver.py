@@ -170,7 +170,7 @@ class Driver:
             if sharing.unsettled and self._search is not None:
                 self._search.stop()
 
-        folder = self._study.settings.home / ".tune" / str(self._study.id)
+        folder = self._study.settings.home / ".tune" / self._study.folder_name
         self._search = search(
             searcher, self._scheduler, sharing.placement, folder=folder, on_tick=self._tick, on_report=on_report
         )

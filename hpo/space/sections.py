@@ -209,6 +209,13 @@ class Resources(Section):
         return self
 
     @property
+    def quota(self) -> str | None:
+        """What all trials together hold at most, in words; None: no limit is set."""
+        limits = {"GPU": self.max_gpus, "CPU": self.max_cpus}
+        said = [f"{limit:g} {what}" for what, limit in limits.items() if limit is not None]
+        return f"{' and '.join(said)} at most" if said else None
+
+    @property
     def may_share(self) -> bool:
         """Whether trials may come to train on one card together."""
         return self.gpu == "auto" or 0 < self.gpu <= 0.5
