@@ -241,7 +241,8 @@ class Driver:
             self._end(reason=self._interrupted("stopped by `hpo stop`"))
         self._look_at_budgets()
         self._notices.tick()
-        self._progress.tick(to_start=self._searcher.left, budget=self._seconds_left())
+        waits = self._search.room.waits if self._search is not None else None
+        self._progress.tick(to_start=self._searcher.left, budget=self._seconds_left(), waits=waits)
 
     def _look_at_budgets(self) -> None:
         budget, scheduler = self._study.spec.budget, self._scheduler
