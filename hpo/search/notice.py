@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 from hpo.errors import Interrupted
 from hpo.masking import host_alone, redacted
 from hpo.search.messenger import Message, Messenger, run_command, send
-from hpo.search.scheduler import Event
 from hpo.settings import webhook
 from hpo.space.sections import Notify
 from hpo.spec import SearchSpec
 from hpo.wording import assignments, number, plain, words
 
 if TYPE_CHECKING:
+    from hpo.search.scheduler import Event
     from hpo.study import Study
 
 __all__ = ["Notices", "receivers"]
