@@ -12,9 +12,11 @@ import pytest
 import synthetic
 import yaml
 from audit import disagreements
+from typer.testing import CliRunner
 
 import hpo
 from hpo import settings, spec
+from hpo.cli import app
 from hpo.cluster.placement import place
 from hpo.cluster.sharing import Sharing
 from hpo.errors import SpecError
@@ -133,3 +135,25 @@ def test_two_searches_share_a_cluster_and_a_database(
         assert disagreements(study) == []
     assert [at_once(each) for each in spans.values()] == [2, 2]
     assert at_once([*spans["one"], *spans["two"]]) > 2, "they ran one after the other"
+
+
+def test_a_quota_is_shown_and_may_change_with_a_resume(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HPO_WEBHOOK", "https://hooks.slack.com/services/quite-a-secret")
+    tree = {
+        "name": "limited",
+        "metric": "val/accuracy",
+        "sampler": "grid",
+        "parameters": {"lr": [0.1]},
+        "trainer": {"import": "synthetic:curve"},
+        "resources": {"max_cpus": 2, "max_gpus": 1},
+        "notify": {"webhook": "$HPO_WEBHOOK", "command": ["sh"], "on": ["end"]},
+    }
+    Study.open(spec.from_mapping(tree), settings.resolve(home=home))
+    again = ["resume", "limited", "--home", str(home), "--dry-run", "--set", "resources.max_gpus=2"]
+    plan = CliRunner().invoke(app, [*again, "--set", "resources.max_cpus=null"])
+    assert plan.exit_code == 0, plan.output
+    assert "2 GPU at most" in plan.stdout
+    assert "CPU at most" not in plan.stdout
+    assert "end: command sh; webhook $HPO_WEBHOOK: https://hooks.slack.com/***" in plan.stdout
+    assert "quite-a-secret" not in plan.output
+    assert "1 GPU and 2 CPU at most" in CliRunner().invoke(app, ["status", "limited", "--home", str(home)]).stdout

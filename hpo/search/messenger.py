@@ -119,7 +119,7 @@ class Messenger:
     def _next(self) -> Message | None:
         """Wait for a message that is due; None: there will be none."""
         with self._changed:
-            while True:
+            while self._deadline is None or time.monotonic() < self._deadline:
                 if self._waiting:
                     kind, wait = min(((each, self._due(each)) for each in self._waiting), key=lambda pair: pair[1])
                     if wait <= 0:
@@ -128,6 +128,7 @@ class Messenger:
                 elif self._deadline is not None:
                     return None
                 self._changed.wait(wait if self._waiting else None)
+            return None
 
     def _due(self, kind: str) -> float:
         """Seconds until a message of the kind may be told."""
