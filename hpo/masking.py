@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from urllib.parse import parse_qs, quote, quote_plus, unquote, unquote_plus, urlsplit
 
-__all__ = ["masked", "redacted", "remember", "unreadable"]
+__all__ = ["host_alone", "masked", "redacted", "remember", "remember_whole", "unreadable"]
 
 ENCODE = "percent-encoded: @ as %40, : as %3A, / as %2F, ? as %3F, # as %23"
+
+SHORTEST = 8  # letters of a path that is a secret; `hook` would be hidden wherever somebody says it
 
 _known: set[str] = set()  # the passwords that this process was given, in every spelling
 
@@ -24,6 +26,18 @@ def remember(*secrets: str | None) -> None:
         for each in _passwords(secret) if "://" in secret else [secret]:
             plain = unquote(each)
             _known.update({each, plain, unquote_plus(each), quote(plain), quote(plain, safe=""), quote_plus(plain)})
+
+
+def remember_whole(address: str) -> None:
+    """Keep an address out of it that is a secret as a whole, and what follows its host."""
+    path = address.partition("://")[2].partition("/")[2]
+    _known.update({address} | ({path} if len(path) >= SHORTEST else set()))
+
+
+def host_alone(address: str) -> str:
+    """Such an address, fit for a screen or a log."""
+    parts = urlsplit(address)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}/***"
 
 
 def _passwords(url: str) -> list[str]:

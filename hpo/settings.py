@@ -20,7 +20,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from hpo.errors import SpecError
-from hpo.masking import masked, remember, unreadable
+from hpo.masking import masked, remember, remember_whole, unreadable
+from hpo.space.sections import variable_of
 from trainers.folders import private
 
 __all__ = ["Settings", "hide", "resolve"]
@@ -31,7 +32,7 @@ MPS_FOLDER = "CUDA_MPS_PIPE_DIRECTORY"
 ADDRESSES = frozenset({"OPTUNA_STORAGE", "MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME"})
 """What only the driver and the sender to MLflow have business with."""
 SECRET_NAME = re.compile(
-    r"PASSWORD|PASSWD|PASSPHRASE|SECRET|CREDENTIAL|TOKENS?(_|$)|(API|ACCESS|PRIVATE|ACCOUNT)_?KEY|_KEY(_ID)?$",
+    r"PASSWORD|PASSWD|PASSPHRASE|SECRET|CREDENTIAL|WEBHOOK|TOKENS?(_|$)|(API|ACCESS|PRIVATE|ACCOUNT)_?KEY|_KEY(_ID)?$",
     re.IGNORECASE,
 )
 SECRET_VALUE = re.compile(r"://[^/@\s]*:[^/@\s]+@")
@@ -274,6 +275,18 @@ def environment(**values: str) -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+def webhook(address: str) -> str | None:
+    """The address of a webhook as a space file has it, or what the variable holds that it names; None: not set.
+
+    It is kept out of what is told of errors from now on.
+    """
+    name = variable_of(address)
+    found = os.environ.get(name) if name is not None else address
+    if found:
+        remember_whole(found)
+    return found or None
 
 
 def mps_is_chosen() -> bool:

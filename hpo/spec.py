@@ -22,6 +22,7 @@ from hpo.space.overrides import apply, write_out
 from hpo.space.parameters import Parameter, grid
 from hpo.space.plain import plain
 from hpo.space.reader import MAX_BYTES, read
+from hpo.space.secrets import UNKEPT, without_webhook
 from hpo.space.sections import (
     READ_BY,
     Budget,
@@ -29,6 +30,7 @@ from hpo.space.sections import (
     Confirms,
     Gate,
     Metric,
+    Notify,
     Pruner,
     Resources,
     Sampler,
@@ -64,6 +66,7 @@ class SearchSpec(BaseModel):
     resources: Resources = Resources()
     winner: Winner | None = None
     gate: Gate = Gate()
+    notify: Notify | None = None
     storage: str | None = None
     """URL of the studies' database; no password stands in a file."""
     mlflow: str | None = None
@@ -98,18 +101,25 @@ class SearchSpec(BaseModel):
         return self.ray.address if self.ray is not None else None
 
     def canonical(self) -> dict[str, Any]:
-        """Return the whole search as plain, JSON-able data; from_mapping() makes the same search of it."""
+        """Return the whole search as plain, JSON-able data; from_mapping() makes the same search of it.
+
+        A webhook that stands in the file has become the variable UNKEPT.
+        """
         tree: dict[str, Any] = {"name": self.name, "metric": self.metric.model_dump()}
         tree["sampler"] = _read_options("sampler", self.sampler)
         tree["parameters"] = {name: _plain_parameter(each) for name, each in self.parameters.items()}
         tree["trainer"] = copy.deepcopy(self.trainer)
         tree["pruner"] = _read_options("pruner", self.pruner)
         tree["budget"] = self.budget.model_dump(exclude_none=True)
-        tree["resources"] = self.resources.model_dump()
+        tree["resources"] = self.resources.model_dump(exclude_none=True)
         if self.winner:
             tree["winner"] = self.winner.model_dump(exclude_none=True)
         if gate := self.gate.model_dump(exclude_defaults=True):
             tree["gate"] = gate
+        if self.notify:
+            tree["notify"] = self.notify.model_dump(exclude_defaults=True)
+            if self.notify.secret:
+                tree["notify"]["webhook"] = UNKEPT
         if self.confirms:
             tree["confirms"] = self.confirms.model_dump()
         if self.insecure_cluster:
@@ -289,7 +299,8 @@ def _build(document: Document, overrides: Sequence[str], folder: Path | None, tr
         parameters = _check_trainer(document, parameters, folder)
     coherence.check(document, parameters)
     fields = {**document.tree, "parameters": parameters}
-    fields |= {"text": document.text, "overrides": tuple(overrides), "folder": folder}
+    kept = tuple(each for each in overrides if not each.startswith("notify"))  # it may hold the address of a webhook
+    fields |= {"text": without_webhook(document), "overrides": kept, "folder": folder}
     try:
         spec = SearchSpec.model_validate(fields)
     except ValidationError as error:

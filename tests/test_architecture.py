@@ -50,6 +50,7 @@ ALLOWED = {
     "hpo.promotion.served": {"mlflow", "torch", "trainers"},  # read by MLflow as code, imported by nobody
     "hpo.search.recovery": {"optuna"},
     "hpo.cluster.resources": {"ray"},
+    "hpo.cluster.room": {"ray"},
     "hpo.tracking.runs": {"mlflow"},  # an audit by the code that wrote would see no mistake
     "hpo.search.scheduler": {"optuna"},
     "hpo.search.searcher": {"optuna"},

@@ -210,6 +210,7 @@ def _status(study: Study) -> dict[str, Any]:
         "wall_seconds": round(row["seconds"], 1),
         **_spent(study),
         **_packing(study),
+        "quota": study.spec.resources.quota,
         "waiting_for_mlflow": study.ledger.pending_count(study.id),
         "storage": masked(study.settings.storage),
         "mlflow": masked(study.settings.mlflow),

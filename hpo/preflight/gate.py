@@ -91,7 +91,7 @@ class Gate:
             return (work,)
         from hpo.preflight.remote import Far  # imports Ray, which is up
 
-        return self._open.enter_context(closing(Far(work)))
+        return self._open.enter_context(closing(Far(work, self._say)))
 
     def _tell(self, finding: Finding) -> None:
         if finding.verdict == "warn":

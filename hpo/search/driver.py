@@ -18,6 +18,7 @@ from hpo.errors import HpoError, Interrupted, NoUsableTrial, Unavailable
 from hpo.masking import masked, redacted
 from hpo.search import staged
 from hpo.search.ahead import is_whole, seconds_left
+from hpo.search.notice import Notices
 from hpo.search.progress import Progress
 from hpo.search.recovery import recover
 from hpo.search.scheduler import Event, Scheduler
@@ -50,21 +51,26 @@ def run(study: Study, *, concurrency: int | None = None, progress: bool = True) 
     """
     shown = Progress.on_stderr() if progress else Progress.silent()
     study.patience.seconds, study.patience.say = patience.SECONDS, shown.note
+    notices = Notices(study.spec, shown.note)
     try:
         with Lease(study) as lease:
             study.begin()
             recover(study)
             history.enqueue(study)
             try:
-                lease.outcome = Driver(study, concurrency, shown, lease).run()
+                lease.outcome = Driver(study, concurrency, shown, lease, notices).run()
             except BaseException as error:
                 lease.outcome = (
                     str(error) if isinstance(error, HpoError) else f"{type(error).__name__}: {redacted(error)}"
                 )
+                notices.broke_off(lease.outcome, error)
                 raise
+            notices.ended(study, lease.outcome)
     except STORAGE_ERRORS as error:
         where, again = masked(study.settings.storage), study.settings.command("resume", study.name)
         raise Unavailable(f"{where} went away: {patience.reason(error)}; go on with: {again}") from error
+    finally:
+        notices.close()
     return study
 
 
@@ -75,11 +81,14 @@ class _Ended(Exception):
 class Driver:
     """Holds together searcher, scheduler, Ray Tune and the sender to MLflow for one run."""
 
-    def __init__(self, study: Study, concurrency: int | None, progress: Progress, lease: Lease) -> None:
+    def __init__(
+        self, study: Study, concurrency: int | None, progress: Progress, lease: Lease, notices: Notices
+    ) -> None:
         self._study = study
         self._concurrency = concurrency
         self._progress = progress
         self._lease = lease
+        self._notices = notices
         self._tracking = Tracking(study)
         self._search: Search | None = None  # while trials run
         self._reason: HpoError | None = None  # the error that the search ends with
@@ -159,7 +168,7 @@ class Driver:
             if sharing.unsettled and self._search is not None:
                 self._search.stop()
 
-        folder = self._study.settings.home / ".tune" / str(self._study.id)
+        folder = self._study.settings.home / ".tune" / self._study.folder_name
         self._search = search(
             searcher, self._scheduler, sharing.placement, folder=folder, on_tick=self._tick, on_report=on_report
         )
@@ -229,7 +238,9 @@ class Driver:
         if self._lease.renew():
             self._end(reason=self._interrupted("stopped by `hpo stop`"))
         self._look_at_budgets()
-        self._progress.tick(to_start=self._searcher.left, budget=self._seconds_left())
+        self._notices.tick()
+        waits = self._search.room.waits if self._search is not None else None
+        self._progress.tick(to_start=self._searcher.left, budget=self._seconds_left(), waits=waits)
 
     def _look_at_budgets(self) -> None:
         budget, scheduler = self._study.spec.budget, self._scheduler
@@ -267,6 +278,7 @@ class Driver:
 
     def _notify(self, event: Event) -> None:
         self._progress.show(event)
+        self._notices.show(event)
         if event.kind != "start":  # the first record is worth a process only when there is an epoch to show
             self._tracking.wake()
 
