@@ -18,6 +18,7 @@ from hpo.commands import inspect as cli_inspect
 from hpo.commands import models as cli_models
 from hpo.commands import promote as cli_promote
 from hpo.commands import report as cli_report
+from hpo.commands import submit as cli_submit
 from hpo.commands import train as cli_train
 from hpo.commands import winner as cli_winner
 from hpo.commands.options import (
@@ -252,6 +253,7 @@ def _delete(study: Study) -> None:
 
 app.command("lr-find")(cli_check.lr_find)
 for command in (
+    cli_submit.submit,
     cli_check.check,
     cli_winner.best,
     cli_winner.confirm,

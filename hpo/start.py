@@ -10,7 +10,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from hpo.cluster.resources import cluster, joining
-from hpo.errors import CheckFailed, Interrupted, SpecError, StudyOwned
+from hpo.errors import Interrupted, SpecError, StudyOwned
 from hpo.preflight.gate import Gate
 from hpo.preflight.names import left_out
 from hpo.search.progress import Progress
@@ -71,32 +71,30 @@ def run(
         ):
             if heard:
                 raise KeyboardInterrupt
-            _check(gate, study, there, given=skip_checks, new=new)
+            _check(gate, study, there, given=skip_checks)
             checked = True
             if heard:
                 raise KeyboardInterrupt
             return go(study, concurrency=concurrency, progress=progress)
-    except KeyboardInterrupt as error:  # before the driver took over Ctrl-C
+    except BaseException as error:
         if new and not checked:
             for each in made:
                 _forget(each)
+        if not isinstance(error, KeyboardInterrupt):  # before the driver took over Ctrl-C
+            raise
+        if new and not checked:
             raise Interrupted("interrupted before its checks had ended: type the same again") from error
         raise Interrupted(
             f"interrupted before the first trial; go on with: {settings.command('resume', space.name)}"
         ) from error
 
 
-def _check(gate: Gate, study: Study, there: Mapping[str, float], *, given: Sequence[str], new: bool) -> None:
-    """Check a study before its first trial; one that was made just now is removed where that fails."""
+def _check(gate: Gate, study: Study, there: Mapping[str, float], *, given: Sequence[str]) -> None:
+    """Check a study before its first trial."""
     from hpo.store import history
     from hpo.store.lease import Lease
 
-    try:
-        gate.check(there)
-    except CheckFailed:
-        if new:
-            _forget(study)
-        raise
+    gate.check(there)
     if given:
         with Lease(study) as lease:
             entry = history.Entry(what="ran without checks", changes=sorted(set(given)))

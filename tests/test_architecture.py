@@ -58,6 +58,7 @@ ALLOWED = {
     "hpo.study": {"optuna"},
     "hpo.model.training": {"torch", "trainers"},
     "hpo.workers.trial": {"torch", "trainers"},
+    "hpo.cluster.jobs": {"ray"},
     "hpo.cluster.nodes": {"ray"},
     "hpo.search.tuner": {"ray"},
     "hpo.workers.worker": {"ray"},

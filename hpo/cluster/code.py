@@ -22,14 +22,16 @@ def environment(space: SearchSpec, settings: Settings) -> dict[str, Any]:
     Libraries have to be on the machines, or in `runtime_env.pip`. Raises SpecError as `folder_of` does.
     """
     wished = dict(space.ray.runtime_env) if space.ray is not None else {}
-    found: dict[str, Any] = {**wished, "py_modules": [*wished.get("py_modules", []), *PACKAGES]}
+    found: dict[str, Any] = {
+        **wished,
+        "py_modules": [*wished.get("py_modules", []), *PACKAGES],
+        "excludes": [*wished.get("excludes", []), *STAYS],
+    }
     folder = folder_of(space)
     if folder is not None and "working_dir" not in wished:
         found["working_dir"] = str(folder)
-    if "working_dir" in found:
-        inside = settings.home.is_relative_to(found["working_dir"])
-        home = [str(settings.home.relative_to(found["working_dir"]))] if inside else []
-        found["excludes"] = [*wished.get("excludes", []), *STAYS, *home]
+        if settings.home.is_relative_to(folder):
+            found["excludes"].append(f"/{settings.home.relative_to(folder)}")
     return found
 
 
