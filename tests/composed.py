@@ -1,9 +1,9 @@
 """The services of docker-compose.yml as plain processes on loopback: what they are told, without an engine."""
 
+import contextlib
 import os
 import re
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -80,7 +80,7 @@ class Composed:
     def here(self, text: str, service: str) -> str:
         """A line of the file, or of a file that is mounted: hosts, ports and mounted paths are those of here."""
         hosts = "|".join([*self.services, r"0\.0\.0\.0"])
-        text = re.sub(rf"(?<![\w./-])(?:{hosts})(?=:\d)|0\.0\.0\.0", "127.0.0.1", text)
+        text = re.sub(rf"(?<![\w.-])(?:{hosts})(?=:\d)|0\.0\.0\.0", "127.0.0.1", text)
         text = text.replace("listen ", "listen 127.0.0.1:")
         text = re.sub(rf"(?<![\w.])(?:{'|'.join(self._ports)})(?![\w.])", lambda found: self._ports[found[0]], text)
         for target, path in self._mounted(service).items():
@@ -101,7 +101,9 @@ class Composed:
         """Nothing but what the file gives, and what an image has."""
         given = self.services[service].get("environment", {})
         return {
-            "PATH": os.pathsep.join([str(Path(sys.executable).parent), str(self._programs), os.environ["PATH"], "/usr/sbin"]),
+            "PATH": os.pathsep.join(
+                [str(Path(sys.executable).parent), str(self._programs), os.environ["PATH"], "/usr/sbin"]
+            ),
             "HOME": str(self.folder),
             "PYTHONPATH": os.environ["PYTHONPATH"],
             "OMP_NUM_THREADS": "1",
@@ -200,18 +202,17 @@ class Composed:
         return self.folder / f"{service}.log"
 
     def close(self) -> None:
-        """End all, the last first, with whatever they have started."""
-        for process in reversed(self._processes.values()):
-            mine = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-            for each in mine:
-                if each.is_running():
-                    each.kill()
+        """End all with whatever they have started."""
+        running = [psutil.Process(each.pid) for each in self._processes.values() if each.poll() is None]
+        family = [child for each in running for child in each.children(recursive=True)]
+        for each in running:
+            each.terminate()
+        psutil.wait_procs([*running, *family], timeout=20)
+        for each in [*running, *family]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                each.kill()
+        for process in self._processes.values():
+            process.wait()
         if self._database is not None:
             self._database.close()
         lines = [" ".join(each.info["cmdline"] or []) for each in psutil.process_iter(["cmdline"])]

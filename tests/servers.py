@@ -26,7 +26,9 @@ def free_port() -> int:
 class Postgres:
     """A PostgreSQL server on loopback, with a folder of its own."""
 
-    def __init__(self, programs: Path, *, owner: str = "hpo", password: str | None = None, port: int | None = None) -> None:
+    def __init__(
+        self, programs: Path, *, owner: str = "hpo", password: str | None = None, port: int | None = None
+    ) -> None:
         """`password`: what whoever comes by TCP has to give; else nobody is asked."""
         self._programs = programs
         self._owner = owner

@@ -11,7 +11,6 @@ import pytest
 import yaml
 from composed import FILE, ROOT, interpolate, load, secrets
 
-DRAWN = "make .env"
 CREDENTIALS = {"OPTUNA_STORAGE", "PGPASSWORD", "MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_PASSWORD", "POSTGRES_PASSWORD"}
 
 
@@ -84,6 +83,13 @@ def test_workers_and_the_proxy_hold_no_credentials(services: dict[str, Any]) -> 
     for name in ("ray", "worker", "proxy"):
         assert not CREDENTIALS & services[name].get("environment", {}).keys()
     assert CREDENTIALS - {"POSTGRES_PASSWORD"} <= services["hpo"]["environment"].keys()
+
+
+def test_no_trial_reaches_the_dashboard_which_has_no_login(services: dict[str, Any]) -> None:
+    networks = {name: set(told.get("networks", ["default"])) for name, told in services.items()}
+    assert not networks["dashboard"] & (networks["worker"] | networks["ray"])
+    assert networks["dashboard"] == networks["proxy"] <= networks["mlflow"] & networks["postgres"]
+    assert "ports" not in services["dashboard"]
 
 
 def test_drivers_and_workers_see_one_home_under_one_path(services: dict[str, Any]) -> None:

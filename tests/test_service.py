@@ -128,7 +128,8 @@ def test_mlflow_shows_the_runs_and_serves_their_files_to_who_logs_in(team: Team)
     assert uri.startswith("mlflow-artifacts:/"), "the server writes files, not who runs the search"
     file = f"/api/2.0/mlflow-artifacts/artifacts{uri.removeprefix('mlflow-artifacts:')}/config.yaml"
     status, body = team.ask(5000, file, login=team.admin)
-    assert (status, yaml.safe_load(body)["lr"]) == (200, 0.3)
+    assert status == 200
+    assert b"lr: 0.3" in body
     for path in (file, f"{search}", "/"):
         assert team.ask(5000, path)[0] == 401
         assert team.ask(5000, path, login="admin:password1234")[0] == 401
