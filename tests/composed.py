@@ -100,10 +100,9 @@ class Composed:
     def environment(self, service: str) -> dict[str, str]:
         """Nothing but what the file gives, and what an image has."""
         given = self.services[service].get("environment", {})
+        path = [str(Path(sys.executable).parent), str(self._programs), os.environ["PATH"], "/usr/sbin"]
         return {
-            "PATH": os.pathsep.join(
-                [str(Path(sys.executable).parent), str(self._programs), os.environ["PATH"], "/usr/sbin"]
-            ),
+            "PATH": os.pathsep.join(path),
             "HOME": str(self.folder),
             "PYTHONPATH": os.environ["PYTHONPATH"],
             "OMP_NUM_THREADS": "1",
@@ -192,9 +191,10 @@ class Composed:
         assert kind == "CMD"
         return [self.here(word, service) for word in words]
 
-    def run(self, service: str, command: list[str]) -> subprocess.CompletedProcess[str]:
-        """A command in what would be the service's container."""
-        options: dict[str, Any] = {"env": self.environment(service), "cwd": self.folder, "timeout": PATIENCE}
+    def run(self, service: str, command: list[str], **variables: str) -> subprocess.CompletedProcess[str]:
+        """A command in what would be the service's container, with more variables or others."""
+        new = {**self.environment(service), **variables}
+        options: dict[str, Any] = {"env": new, "cwd": self.folder, "timeout": PATIENCE}
         return subprocess.run(command, capture_output=True, text=True, check=False, **options)
 
     def log(self, service: str) -> Path:

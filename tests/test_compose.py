@@ -110,6 +110,13 @@ def test_what_the_image_is_made_of_is_there_and_no_more_is_sent() -> None:
     assert not any(fnmatch(".env", line[1:]) for line in said[1:])
 
 
+def test_the_page_names_every_secret_port_and_choice(drawn: dict[str, str]) -> None:
+    page = (ROOT / "docs/service.md").read_text()
+    for name in [*drawn, "BIND=", "MLFLOW_NAME=", "TORCH=", "WORKER_CPUS=", "docker-compose.cuda.yml"]:
+        assert f"`{name}" in page or f":{name}`" in page, name
+    assert set(re.findall(r"^\| (\d{4}) \|", page, re.MULTILINE)) == {"5000", "5432", "8080", "8265"}
+
+
 def test_gpus_are_the_workers_alone() -> None:
     over = yaml.safe_load((ROOT / "docker-compose.cuda.yml").read_text())
     assert over == {"services": {"worker": {"gpus": "all"}}}
