@@ -117,6 +117,10 @@ def test_the_page_names_every_secret_port_and_choice(drawn: dict[str, str]) -> N
     assert set(re.findall(r"^\| (\d{4}) \|", page, re.MULTILINE)) == {"5000", "5432", "8080", "8265"}
 
 
+def test_workers_may_be_many(services: dict[str, Any]) -> None:
+    assert not {"ports", "container_name", "hostname", "network_mode"} & services["worker"].keys()
+
+
 def test_gpus_are_the_workers_alone() -> None:
     over = yaml.safe_load((ROOT / "docker-compose.cuda.yml").read_text())
     assert over == {"services": {"worker": {"gpus": "all"}}}
