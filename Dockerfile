@@ -4,7 +4,7 @@ ARG TORCH=cpu
 # torch.compile has a C++ compiler at work
 RUN apt-get update && apt-get install -y --no-install-recommends g++ && rm -rf /var/lib/apt/lists/*
 # what changes seldom comes first: a new version of hpo is one small layer
-RUN pip install --no-cache-dir torch torchvision --index-url "https://download.pytorch.org/whl/$TORCH"
+RUN pip install --no-cache-dir uv && uv pip install --system --no-cache --torch-backend="$TORCH" torch torchvision
 WORKDIR /src
 COPY pyproject.toml ./
 RUN python -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; \

@@ -80,8 +80,9 @@ def test_services_come_back_say_how_they_are_and_wait_for_each_other(services: d
 
 
 def test_workers_and_the_proxy_hold_no_credentials(services: dict[str, Any]) -> None:
-    for name in ("ray", "worker", "proxy"):
+    for name in ("worker", "proxy"):
         assert not CREDENTIALS & services[name].get("environment", {}).keys()
+    assert "--num-cpus=0" in services["ray"]["command"], "drivers run there, which log in, and no trials"
     assert CREDENTIALS - {"POSTGRES_PASSWORD"} <= services["hpo"]["environment"].keys()
 
 

@@ -20,6 +20,7 @@ import synthetic
 import yaml
 from composed import ROOT, Composed, secrets
 from servers import Postgres
+from waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -58,6 +59,15 @@ class Team:
     @property
     def admin(self) -> str:
         return f"{self.secrets['MLFLOW_TRACKING_USERNAME']}:{self.secrets['MLFLOW_TRACKING_PASSWORD']}"
+
+    def laptop(self, *command: str) -> subprocess.CompletedProcess[str]:
+        """A command with the variables that docs/service.md exports, and no others."""
+        lines = re.findall(r"^export (.+)$", (ROOT / "docs/service.md").read_text(), re.MULTILINE)
+        said = dict(word.split("=", 1) for line in lines for word in shlex.split(line))
+        assert {"OPTUNA_STORAGE", "MLFLOW_TRACKING_URI", "RAY_ADDRESS"} < said.keys()
+        filled = {name: self.secrets.get(name, value) for name, value in said.items()}
+        here = {name: self.composed.here(value, "ray") for name, value in filled.items()}
+        return self.composed.run("proxy", list(command), **here)  # which has no variables of its own
 
     def rows(self, user: str, database: str, query: str) -> list[tuple[Any, ...]]:
         password = {"hpo": "PGPASSWORD", "mlflow": "POSTGRES_PASSWORD"}[user]
@@ -114,14 +124,17 @@ def test_the_study_is_in_postgresql_for_its_own_role(team: Team) -> None:
 
 
 def test_a_laptop_sees_the_study_with_the_variables_of_the_page(team: Team) -> None:
-    lines = re.findall(r"^export (.+)$", (ROOT / "docs/service.md").read_text(), re.MULTILINE)
-    said = dict(word.split("=", 1) for line in lines for word in shlex.split(line))
-    assert {"OPTUNA_STORAGE", "MLFLOW_TRACKING_URI", "RAY_ADDRESS"} < said.keys()
-    filled = {name: team.secrets.get(name, value) for name, value in said.items()}
-    here = {name: team.composed.here(value, "ray") for name, value in filled.items()}
-    done = team.composed.run("proxy", ["hpo", "status", "together"], **here)  # the proxy has no variables of its own
+    done = team.laptop("hpo", "status", "together")
     assert done.returncode == 0, done.stderr
     assert "2 complete" in done.stdout
+
+
+def test_a_laptop_hands_a_search_over(team: Team, tmp_path: Path) -> None:
+    trainer = {"import": "synthetic:curve", "epochs": 1}
+    (tmp_path / "space.yaml").write_text(yaml.safe_dump({**SPACE, "name": "handed", "trainer": trainer}))
+    done = team.laptop("hpo", "submit", "--space", str(tmp_path / "space.yaml"))
+    assert done.returncode == 0, done.stderr
+    wait_until(lambda: "2 complete" in team.laptop("hpo", "status", "handed").stdout)
 
 
 def test_mlflow_shows_the_runs_and_serves_their_files_to_who_logs_in(team: Team) -> None:
@@ -151,7 +164,7 @@ def test_the_dashboard_shows_the_study_to_mlflows_users(team: Team) -> None:
     assert team.ask(5000, create, login=team.admin, body=anna)[0] == 200
     status, body = team.ask(8080, "/api/studies", login="anna:a long password")
     assert status == 200
-    assert [each["study_name"] for each in json.loads(body)["study_summaries"]] == ["together"]
+    assert sorted(each["study_name"] for each in json.loads(body)["study_summaries"]) == ["handed", "together"]
     assert team.ask(8080, "/dashboard", login=team.admin)[0] == 200
     for path in ("/api/studies", "/dashboard", "/", "/static/bundle.js", "/csv/1"):
         assert team.ask(8080, path)[0] == 401, path
