@@ -9,6 +9,7 @@ import optuna
 import psycopg
 import pytest
 import sqlalchemy as sql
+from earlier import without_revisions
 from damage import COMPLETE
 from servers import Postgres
 from study_samples import open_study
@@ -65,6 +66,7 @@ def test_a_database_of_an_earlier_version_is_looked_at_as_it_is(settled: Study) 
         for column in ("hpo_trial DROP COLUMN gpu_seconds", "hpo_study DROP COLUMN home"):
             connection.execute(sql.text(f"ALTER TABLE {column}"))
         connection.execute(sql.text("DROP TABLE hpo_packing"))
+        without_revisions(connection)
     settled.ledger.engine.dispose()
     settled.storage.remove_session()
     settled.storage._backend.engine.dispose()  # type: ignore[attr-defined]
