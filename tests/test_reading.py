@@ -9,8 +9,8 @@ import optuna
 import psycopg
 import pytest
 import sqlalchemy as sql
-from earlier import without_revisions
 from damage import COMPLETE
+from earlier import without_revisions
 from servers import Postgres
 from study_samples import open_study
 from typed import typed

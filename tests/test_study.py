@@ -9,8 +9,8 @@ from typing import Any
 
 import optuna
 import pytest
-from optuna.trial import TrialState
 from earlier import without_revisions
+from optuna.trial import TrialState
 from study_samples import TREE, open_study, report, scheduler_of
 
 from hpo import settings

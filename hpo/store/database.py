@@ -73,11 +73,22 @@ def prepare(url: str) -> None:
 
 @contextmanager
 def creating(url: str) -> Iterator[None]:
-    """Let one process at a time create tables: two that find none would both, and one would fail."""
+    """Let one process at a time create tables: two that find none would both, and one would fail.
+
+    Raises:
+        Unavailable: nothing can be written beside the file.
+    """
     path = make_url(url).database
     if url.startswith("sqlite"):
-        with FileLock(f"{path}.lock", mode=0o600):
+        lock = FileLock(f"{path}.lock", mode=0o600)
+        try:
+            lock.acquire()
+        except OSError as error:
+            raise Unavailable(f"the database {masked(url)} cannot be written to: {error}") from error
+        try:
             yield
+        finally:
+            lock.release()
         return
     engine = open_engine(url)
     try:
