@@ -15,6 +15,7 @@ from hpo.commands import doctor as cli_doctor
 from hpo.commands import edit as cli_edit
 from hpo.commands import export as cli_export
 from hpo.commands import inspect as cli_inspect
+from hpo.commands import listing as cli_listing
 from hpo.commands import models as cli_models
 from hpo.commands import promote as cli_promote
 from hpo.commands import report as cli_report
@@ -191,11 +192,14 @@ def status(
     storage: Storage = None,
     as_json: Json = False,
 ) -> None:
-    """Show where a study stands, or list all."""
+    """Show where a study stands; without a name as `hpo list`."""
     if watch:
         from hpo.commands.watch import watch as follow
 
         follow(name, opened(home, storage))
+        return
+    if name is None:
+        cli_listing.list_studies(home, storage, as_json)
         return
     from hpo.commands import summary
 
@@ -251,6 +255,7 @@ def _delete(study: Study) -> None:
 
 
 app.command("lr-find")(cli_check.lr_find)
+app.command("list")(cli_listing.list_studies)
 for command in (
     cli_check.check,
     cli_winner.best,

@@ -157,7 +157,8 @@ def test_public_names_are_these() -> None:
             ["check", "--space", "search_spaces/quickstart.yaml", "--plan-only"],
             {"torch"},
         ),  # the size of its checkpoints
-        (["status", "--home", "nowhere"], {"optuna"}),
+        (["list", "--home", "nowhere"], set()),
+        (["status", "study", "--home", "nowhere"], {"optuna"}),
         (["doctor", "--home", "nowhere"], {"optuna", "mlflow"}),
     ],
     ids=lambda each: each[0] if isinstance(each, list) else "",

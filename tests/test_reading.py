@@ -130,13 +130,13 @@ def test_a_database_that_cannot_be_written_to_ends_with_4(home: Path, postgresql
     with psycopg.connect(url, autocommit=True) as connection:
         name = url.rsplit("/", 1)[-1]
         connection.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
-    done = typed("status", home=home, OPTUNA_STORAGE=url)
+    done = typed("status", "study", home=home, OPTUNA_STORAGE=url)
     assert (done.returncode, "read-only" in done.stderr) == (4, True), done.stderr
     assert typed("doctor", home=home, OPTUNA_STORAGE=url).returncode == 0
     open_study(home)
     (home / "studies.db.lock").unlink(missing_ok=True)
     (home / "studies.db.lock").mkdir()  # as in a folder that is not to be written to, which root always is
-    done = typed("status", home=home)
+    done = typed("status", "study", home=home)
     assert (done.returncode, "cannot be written to" in done.stderr) == (4, True), done.stderr
 
 

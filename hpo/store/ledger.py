@@ -308,9 +308,14 @@ class Ledger:
 
     # -- inside a transaction -----------------------------------------------------------------------------------------
 
-    def _select(self, table: sql.Table) -> sql.Select[Any]:
+    def without(self, table: sql.Table, *names: str) -> sql.Select[Any]:
+        """A query of all columns but these, which may be long."""
+        return self._select(table, names)
+
+    def _select(self, table: sql.Table, but: Sequence[str] = ()) -> sql.Select[Any]:
+        wanted = [column for column in table.columns if column.name not in but]
         lacks = {column for column in table.columns if f"{table.name}.{column.name}" in self._lacks}
-        return sql.select(*(sql.null().label(each.name) if each in lacks else each for each in table.columns))
+        return sql.select(*(sql.null().label(each.name) if each in lacks else each for each in wanted))
 
     def _one(self, query: sql.Select[Any]) -> RowMapping | None:
         with self.engine.connect() as connection:
