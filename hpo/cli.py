@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hpo.commands import archive as cli_archive
 from hpo.commands import check as cli_check
 from hpo.commands import data as cli_data
 from hpo.commands import diagnose as cli_diagnose
@@ -256,6 +257,8 @@ def _delete(study: Study) -> None:
 
 app.command("lr-find")(cli_check.lr_find)
 app.command("list")(cli_listing.list_studies)
+app.command("export-study")(cli_archive.export_study)
+app.command("import-study")(cli_archive.import_study)
 for command in (
     cli_check.check,
     cli_winner.best,

@@ -54,6 +54,10 @@ ALLOWED = {
     "hpo.search.scheduler": {"optuna"},
     "hpo.search.searcher": {"optuna"},
     "hpo.store.storage": {"optuna"},
+    "hpo.archive.export": {"trainers"},
+    "hpo.archive.part": {"optuna"},
+    "hpo.archive.trials": {"optuna"},
+    "hpo.archive.restore": {"optuna"},
     "hpo.study": {"optuna"},
     "hpo.model.training": {"torch", "trainers"},
     "hpo.workers.trial": {"torch", "trainers"},
@@ -77,6 +81,7 @@ ORDER = (
     "promotion",
     "report",
     "audit",
+    "archive",
     "preflight",
     "commands",
 )

@@ -43,7 +43,7 @@ class Point:
 class Entry:
     """Something done to a study."""
 
-    what: Literal["extended", "retried", "warm start", "ran without checks"]
+    what: Literal["extended", "retried", "warm start", "ran without checks", "imported"]
     changes: Sequence[str]  # lines for people
     points: Sequence[Point] = field(default=())
 

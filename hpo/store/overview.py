@@ -103,4 +103,4 @@ def _times() -> sql.Select[Any]:
 
 def _updated(row: RowMapping, times: Any) -> float:
     seen = row["expires"] - SECONDS if row["expires"] is not None else row["created"]
-    return float(max(seen, row["owned_since"] or seen, times.last if times is not None else seen))
+    return float(max(seen, times.last if times is not None else seen))
