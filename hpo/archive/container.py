@@ -27,7 +27,7 @@ TABLES = ("study", "trial", "attempt", "epoch", "packing", "history", "promotion
 """Members of a study, one a table: ours without their `hpo_`, then Optuna's."""
 MEMBER = re.compile(rf"[01]/(({'|'.join(TABLES)})\.jsonl|checkpoints/\d{{6,9}}/[A-Za-z0-9][A-Za-z0-9._-]{{0,99}})")
 LONGEST = 2**25  # bytes of a line, and of the manifest
-MOST = 2**32  # bytes of all lines: more is for the database's own tools
+MOST = 2**30  # bytes of all lines: more is for the database's own tools
 CHUNK = 2**20
 FAULTS = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, ValueError, EOFError, KeyError, TypeError)
 """What reading a damaged zip or manifest raises."""
@@ -89,14 +89,13 @@ class Reader:
         for name in self.members:
             self._check(name)
 
-    def lines(self, name: str) -> Iterator[dict[str, Any]]:
+    def lines(self, name: str) -> list[dict[str, Any]]:
         """The values of a member of JSON lines, each a mapping."""
         with self._file.open(name) as member:
-            while line := member.readline(LONGEST):
-                value = json.loads(line)
-                if not isinstance(value, dict):
-                    raise ValueError(f"{name} holds a line that is no mapping")
-                yield value
+            found = [json.loads(line) for line in iter(lambda: member.readline(LONGEST), b"")]
+        if not all(isinstance(each, dict) for each in found):
+            raise ValueError(f"{name} holds a line that is no mapping")
+        return found
 
     def copy(self, name: str, target: IO[bytes]) -> None:
         """Write the content of a member."""

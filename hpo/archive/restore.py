@@ -7,7 +7,6 @@ import of that name removes it.
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -25,8 +24,8 @@ from hpo.archive import rows
 from hpo.archive.container import Reader, reading
 from hpo.archive.part import OURS, Part, parts
 from hpo.audit import rebuild
-from hpo.audit.orphans import put_back
 from hpo.errors import SpecError, Unavailable
+from hpo.search.recovery import recover
 from hpo.settings import Settings, person
 from hpo.store import database, tables
 from hpo.store.history import Entry
@@ -35,9 +34,8 @@ from hpo.store.ledger import Ledger
 from hpo.store.opening import home_on_record
 from hpo.store.storage import PatientStorage
 from hpo.study import Study
-from hpo.tracking.process import Tracking
 from hpo.wording import size
-from trainers.folders import private
+from trainers.folders import private, replaced
 
 __all__ = ["Imported", "restore"]
 
@@ -45,7 +43,6 @@ MARK = "hpo:import"
 """Attribute of Optuna's study: it came out of a file; where we have no study of the name it did not come whole."""
 UNPACKING = ".import-"
 BATCH = 1000
-CLOSING_SECONDS = 30.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,11 +51,12 @@ class Imported:
 
     studies: tuple[Study, ...]
     checkpoints: int
-    waiting: int  # records that MLflow did not take yet
 
 
 def restore(path: Path, settings: Settings, name: str | None) -> Imported:
     """Put the study of a file, and what confirms its winner, into the database; `name` instead of its own.
+
+    Its records wait for MLflow then, as those of a search do.
 
     Raises:
         SpecError: the file is damaged, hostile or of a newer hpo, or there is a study of the name.
@@ -75,11 +73,9 @@ def restore(path: Path, settings: Settings, name: str | None) -> Imported:
         finally:
             storage.close()
     studies = tuple(Study.load(each.name, settings) for each in found)
-    return Imported(
-        studies=studies,
-        checkpoints=sum(len(reader.checkpoints(each.index)) for each in found),
-        waiting=sum(map(_tell_mlflow, studies)),
-    )
+    for study in studies:
+        _post(study)
+    return Imported(studies=studies, checkpoints=sum(len(reader.checkpoints(each.index)) for each in found))
 
 
 def _require_free(ledger: Ledger, storage: PatientStorage, found: Sequence[Part], path: Path) -> None:
@@ -131,11 +127,8 @@ def _unpacked(reader: Reader, found: Sequence[Part], settings: Settings) -> Iter
 
 
 def _unpack(reader: Reader, member: str, path: Path) -> None:
-    private(path.parent)
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+    with replaced(path) as beside, beside.open("wb") as file:
         reader.copy(member, file)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _write(ledger: Ledger, storage: PatientStorage, found: Sequence[Part], folder: Path, settings: Settings) -> None:
@@ -211,14 +204,12 @@ def _placed(row: dict[str, Any], place: Path) -> dict[str, Any]:
     return row if row["checkpoint"] is None else {**row, "checkpoint": f"{place.name}/{row['checkpoint']}"}
 
 
-def _tell_mlflow(study: Study) -> int:
-    """Send the records of a study that MLflow here has none of; returns how many it did not take yet."""
-    trials = {each.number: each for each in study.frozen_trials()}
+def _post(study: Study) -> None:
+    """Put what the study lacks in order, as its next driver would, and queue its records for MLflow, all of them."""
     with Lease(study, spends=False):
+        recover(study)
+        trials = {each.number: each for each in study.frozen_trials()}
         for row in study.ledger.trials(study.id):
-            records = rebuild.of_trial(study, trials[row["number"]], row)
-            study.ledger.post_all(study.id, row["number"], records)
+            study.ledger.post_all(study.id, row["number"], rebuild.of_trial(study, trials[row["number"]], row))
         best = [("epoch", point) for point in rebuild.best_points(study)]
         study.ledger.post_all(study.id, None, [*best, *rebuild.of_study(study)])
-        put_back(study)
-    return Tracking(study).close(CLOSING_SECONDS)

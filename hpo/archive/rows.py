@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sql
+from sqlalchemy.engine import RowMapping
 
 from hpo.masking import masked, without_passwords
 from hpo.promotion.journal import Promotions
@@ -39,22 +40,25 @@ def table_of(name: str) -> sql.Table:
 
 
 def of_study(study: Study, outcome: str | None, kept: Mapping[int, str]) -> Iterator[Table]:
-    """The name and the rows of each table; `kept`: the checkpoint of each trial that goes along, below the study's folder."""
+    """The name and the rows of each table.
+
+    `kept`: the checkpoint of each trial that goes along, below the study's folder.
+    """
     ledger, where = study.ledger, study.settings
     row = ledger.study(study.name)
     assert row is not None
-    rows: dict[str, Iterable[Mapping[str, Any]]] = {
-        "study": [{**row, "outcome": outcome}],
-        "trial": [_with_checkpoint(each, kept.get(each["number"])) for each in ledger.trials(study.id)],
+    found: dict[str, Sequence[RowMapping]] = {
+        "trial": ledger.trials(study.id),
         "attempt": ledger.attempts(study.id),
         "epoch": ledger.epochs(study.id),
         "packing": ledger.packings(study.id),
         "history": ledger.history(study.id),
         "promotion": Promotions(ledger).all(study.id),
     }
-    for name, found in rows.items():
-        stays = _stays(f"hpo_{name}")
-        yield name, [{key: _told(key, each[key], where) for key in each if key not in stays} for each in found]
+    yield "study", [_told("study", {**row, "outcome": outcome}, where)]
+    for name, rows in found.items():
+        told = (_told(name, dict(each), where) for each in rows)
+        yield name, (_with_checkpoint(each, kept) if name == "trial" else each for each in told)
 
 
 def checked(name: str, row: Mapping[str, Any]) -> dict[str, Any]:
@@ -75,22 +79,25 @@ def _stays(table: str) -> list[str]:
     return STAYS.get(table, ["study", "id"])
 
 
-def _with_checkpoint(row: Mapping[str, Any], path: str | None) -> dict[str, Any]:
+def _with_checkpoint(row: dict[str, Any], kept: Mapping[int, str]) -> dict[str, Any]:
     """The row of a trial; without its checkpoint it starts over, as where the file was lost."""
-    if path is not None:
-        return {**row, "checkpoint": path}
+    if row["number"] in kept:
+        return {**row, "checkpoint": kept[row["number"]]}
     return {**row, "checkpoint": None, "sha256": None, "checkpoint_epoch": None}
 
 
-def _told(column: str, value: Any, where: Settings) -> Any:
-    """A value without passwords; the words of errors name no database of here either."""
-    if not isinstance(value, str):
+def _told(name: str, row: Mapping[str, Any], where: Settings) -> dict[str, Any]:
+    """A row as it goes along, without passwords; the words of errors name no database of here either."""
+    stays = _stays(f"hpo_{name}")
+    return {key: _words(key, value, where) for key, value in row.items() if key not in stays}
+
+
+def _words(column: str, value: Any, where: Settings) -> Any:
+    if not isinstance(value, str) or column in VERBATIM:
         return value
-    if column not in VERBATIM:
-        for url, word in ((where.storage, "{storage}"), (where.mlflow, "{mlflow}")):
-            value = value.replace(url, word).replace(masked(url), word)
-        return without_passwords(value)
-    return value
+    for url, word in ((where.storage, "{storage}"), (where.mlflow, "{mlflow}")):
+        value = value.replace(url, word).replace(masked(url), word)
+    return without_passwords(value)
 
 
 def _check(column: sql.Column[Any], value: Any) -> None:

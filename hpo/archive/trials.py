@@ -18,7 +18,9 @@ __all__ = ["of_study", "of_trial", "trial"]
 
 def of_study(study: Study) -> dict[str, Any]:
     """What Optuna knows of the study itself."""
-    return {"user_attrs": study.optuna.user_attrs, "system_attrs": study.storage.get_study_system_attrs(_id(study))}
+    number = study.storage.get_study_id_from_name(study.name)
+    system = study.storage.get_study_system_attrs(number)
+    return {"user_attrs": _told(study.optuna.user_attrs), "system_attrs": _told(system)}
 
 
 def of_trial(each: FrozenTrial) -> dict[str, Any]:
@@ -75,10 +77,6 @@ def _told(value: Any) -> Any:
     if isinstance(value, list):
         return [_told(inner) for inner in value]
     return without_passwords(value) if isinstance(value, str) else value
-
-
-def _id(study: Study) -> int:
-    return study.storage.get_study_id_from_name(study.name)
 
 
 def _utc(when: datetime | None) -> str | None:

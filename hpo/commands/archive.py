@@ -13,6 +13,8 @@ from hpo.wording import counted, plain, size
 
 __all__ = ["export_study", "import_study"]
 
+CLOSING_SECONDS = 30.0  # for MLflow to take the records
+
 
 def export_study(
     name: Name,
@@ -47,13 +49,14 @@ def import_study(
 ) -> None:
     """Put the study of a file into this database and MLflow; `hpo resume` goes on with it."""
     from hpo.archive.restore import restore
+    from hpo.tracking.process import Tracking
 
     found = restore(file, opened(home, storage, mlflow), name)
     search = found.studies[0]
     for study in found.studies:
         print(plain(f"imported study {study.name}: {counted(len(study.frozen_trials()), 'trial')}"))
     print(f"            {counted(found.checkpoints, 'checkpoint')}")
-    if found.waiting:
+    if waiting := sum(Tracking(study).close(CLOSING_SECONDS) for study in found.studies):
         again = search.settings.command("doctor", search.name, "--fix")
-        print(plain(f"{found.waiting} records wait for MLflow; {again} sends them"), file=sys.stderr)
+        print(plain(f"{waiting} records wait for MLflow; {again} sends them"), file=sys.stderr)
     print(f"next        {plain(search.settings.command('resume', search.name))}")
