@@ -118,7 +118,9 @@ def _write(
     for name, found in rows.of_study(study, leases[index].outcome, kept):
         writer.lines(f"{index}/{name}.jsonl", found)
     writer.lines(f"{index}/optuna_study.jsonl", [trials.of_study(study)])
-    writer.lines(f"{index}/optuna_trial.jsonl", map(trials.of_trial, study.frozen_trials()))
+    writer.lines(
+        f"{index}/optuna_trial.jsonl", (trials.of_trial(each, study.settings) for each in study.frozen_trials())
+    )
     return len(kept)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sql
 from sqlalchemy.engine import RowMapping
 
-from hpo.masking import masked, without_passwords
+from hpo.archive.words import told
 from hpo.promotion.journal import Promotions
 from hpo.settings import Settings
 from hpo.store import tables
@@ -55,10 +55,10 @@ def of_study(study: Study, outcome: str | None, kept: Mapping[int, str]) -> Iter
         "history": ledger.history(study.id),
         "promotion": Promotions(ledger).all(study.id),
     }
-    yield "study", [_told("study", {**row, "outcome": outcome}, where)]
+    yield "study", [_row("study", {**row, "outcome": outcome}, where)]
     for name, rows in found.items():
-        told = (_told(name, dict(each), where) for each in rows)
-        yield name, (_with_checkpoint(each, kept) if name == "trial" else each for each in told)
+        plain = (_row(name, dict(each), where) for each in rows)
+        yield name, (_with_checkpoint(each, kept) if name == "trial" else each for each in plain)
 
 
 def checked(name: str, row: Mapping[str, Any]) -> dict[str, Any]:
@@ -86,18 +86,10 @@ def _with_checkpoint(row: dict[str, Any], kept: Mapping[int, str]) -> dict[str, 
     return {**row, "checkpoint": None, "sha256": None, "checkpoint_epoch": None}
 
 
-def _told(name: str, row: Mapping[str, Any], where: Settings) -> dict[str, Any]:
-    """A row as it goes along, without passwords; the words of errors name no database of here either."""
+def _row(name: str, row: Mapping[str, Any], where: Settings) -> dict[str, Any]:
+    """A row as it goes along."""
     stays = _stays(f"hpo_{name}")
-    return {key: _words(key, value, where) for key, value in row.items() if key not in stays}
-
-
-def _words(column: str, value: Any, where: Settings) -> Any:
-    if not isinstance(value, str) or column in VERBATIM:
-        return value
-    for url, word in ((where.storage, "{storage}"), (where.mlflow, "{mlflow}")):
-        value = value.replace(url, word).replace(masked(url), word)
-    return without_passwords(value)
+    return {key: value if key in VERBATIM else told(value, where) for key, value in row.items() if key not in stays}
 
 
 def _check(column: sql.Column[Any], value: Any) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 from optuna.distributions import distribution_to_json, json_to_distribution
 from optuna.trial import FrozenTrial, TrialState
 
-from hpo.masking import without_passwords
+from hpo.archive.words import told
+from hpo.settings import Settings
 from hpo.study import Study
 
 __all__ = ["of_study", "of_trial", "trial"]
@@ -19,11 +20,11 @@ __all__ = ["of_study", "of_trial", "trial"]
 def of_study(study: Study) -> dict[str, Any]:
     """What Optuna knows of the study itself."""
     number = study.storage.get_study_id_from_name(study.name)
-    system = study.storage.get_study_system_attrs(number)
-    return {"user_attrs": _told(study.optuna.user_attrs), "system_attrs": _told(system)}
+    found = {"user_attrs": study.optuna.user_attrs, "system_attrs": study.storage.get_study_system_attrs(number)}
+    return {key: told(value, study.settings) for key, value in found.items()}
 
 
-def of_trial(each: FrozenTrial) -> dict[str, Any]:
+def of_trial(each: FrozenTrial, where: Settings) -> dict[str, Any]:
     """A trial, finished or not, as plain values."""
     return {
         "number": each.number,
@@ -31,7 +32,7 @@ def of_trial(each: FrozenTrial) -> dict[str, Any]:
         "values": each.values,
         "params": each.params,
         "distributions": {name: json.loads(distribution_to_json(kind)) for name, kind in each.distributions.items()},
-        "user_attrs": _told(each.user_attrs),
+        "user_attrs": told(each.user_attrs, where),
         "system_attrs": each.system_attrs,
         "intermediate_values": each.intermediate_values,
         "datetime_start": _utc(each.datetime_start),
@@ -68,15 +69,6 @@ def trial(number: int, row: Mapping[str, Any]) -> FrozenTrial:
     )
     found._validate()
     return found
-
-
-def _told(value: Any) -> Any:
-    """A value without passwords, as in the reason of a failure."""
-    if isinstance(value, dict):
-        return {key: _told(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_told(inner) for inner in value]
-    return without_passwords(value) if isinstance(value, str) else value
 
 
 def _utc(when: datetime | None) -> str | None:

@@ -159,7 +159,7 @@ def test_damage_is_found_wherever_it_is(file: Path, tmp_path: Path) -> None:
     assert taken <= 3
     for length in (0, 10, len(content) // 2, len(content) - 1):
         (tmp_path / "short.zip").write_bytes(content[:length])
-        refused(tmp_path / "short.zip", tmp_path, "damaged or was not made by")
+        refused(tmp_path / "short.zip", tmp_path / "short", "damaged or was not made by")
 
 
 def test_a_newer_format_says_what_to_do(file: Path, tmp_path: Path) -> None:
