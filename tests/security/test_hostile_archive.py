@@ -5,7 +5,6 @@ import json
 import stat
 import zipfile
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -145,21 +144,23 @@ def test_a_checkpoint_that_would_unfold_is_refused(file: Path, tmp_path: Path) -
     refused(tmp_path / "bomb.zip", tmp_path, "which no export does")
 
 
-def test_damage_is_found_wherever_it_is(file: Path, tmp_path: Path) -> None:
-    content, taken = file.read_bytes(), 0
-    for place in range(40, len(content), len(content) // 20):
+def test_damage_is_found_in_every_member(file: Path, tmp_path: Path) -> None:
+    content = file.read_bytes()
+    with zipfile.ZipFile(file) as opened:
+        members = [each for each in opened.infolist() if each.file_size]
+    assert len(members) > 5
+    for each in members:
+        header = content[each.header_offset : each.header_offset + 30]
+        start = (
+            each.header_offset + 30 + int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:], "little")
+        )
         damaged = bytearray(content)
-        damaged[place] ^= 0xFF
+        damaged[start + each.compress_size // 2] ^= 0xFF
         (tmp_path / "damaged.zip").write_bytes(damaged)
-        where = settings.resolve(home=tmp_path / "other", storage=f"sqlite:///{tmp_path}/other/{place}.db")
-        with suppress(SpecError):
-            copy = restore(tmp_path / "damaged.zip", where, None).studies[0]
-            assert copy.rows()[1]["value"] == 0.25, "a byte that says nothing, as of a time in a header"
-            taken += 1
-    assert taken <= 3
+        refused(tmp_path / "damaged.zip", tmp_path, "damaged or was not made by")
     for length in (0, 10, len(content) // 2, len(content) - 1):
         (tmp_path / "short.zip").write_bytes(content[:length])
-        refused(tmp_path / "short.zip", tmp_path / "short", "damaged or was not made by")
+        refused(tmp_path / "short.zip", tmp_path, "damaged or was not made by")
 
 
 def test_a_newer_format_says_what_to_do(file: Path, tmp_path: Path) -> None:
