@@ -126,7 +126,7 @@ def test_a_newer_one_is_left_alone_with_the_way_out(home: Path, storage: str) ->
     with ledger.begin() as connection:
         connection.exec_driver_sql(f"UPDATE {VERSION_TABLE} SET version_num = '9999'")
     for reading in (True, False):
-        with pytest.raises(Unavailable, match=r"at revision 9999.*upgrade hpo here"):
+        with pytest.raises(Unavailable, match=r"at revision 9999.*update hpo here"):
             Study.load("study", settings.resolve(home=home, storage=storage), reading=reading)
     with ledger.begin() as connection:
         assert connection.exec_driver_sql(f"SELECT version_num FROM {VERSION_TABLE}").scalar() == "9999"
@@ -143,3 +143,11 @@ assert "alembic" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
     assert not (home / "studies.db.lock").exists()
+
+
+def test_tables_of_an_older_optuna_are_said_with_its_command(home: Path) -> None:
+    ledger = open_study(home).ledger
+    with ledger.begin() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = 'v3.0.0.d'")
+    with pytest.raises(Unavailable, match=r"execute `\$ optuna storage upgrade .*Take a backup first"):
+        Study.load("study", settings.resolve(home=home))

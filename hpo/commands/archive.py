@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from hpo.commands.options import Home, Mlflow, Name, Storage, opened
-from hpo.wording import counted, plain, size
+from hpo.wording import counted, plain
 
 __all__ = ["export_study", "import_study"]
 
@@ -35,7 +35,7 @@ def export_study(
     if not checkpoints:
         print("without checkpoints: trials that wait to go on will start over", file=sys.stderr)
     what = f"{counted(found.trials, 'trial')}, {counted(found.checkpoints, 'checkpoint')}"
-    print(plain(f"{found.path}  {' and '.join(found.studies)}: {what}, {size(found.path.stat().st_size)}"))
+    print(plain(f"{found.path}  {' and '.join(found.studies)}: {what}, {found.path.stat().st_size:,} bytes"))
 
 
 def import_study(

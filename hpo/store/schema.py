@@ -70,6 +70,6 @@ def _is_newest(found: str | None, url: str) -> bool:
         return found == REVISIONS[-1]
     raise Unavailable(
         f"the tables of {masked(url)} are at revision {found}, made by a newer hpo; this one knows them up to "
-        f"{REVISIONS[-1]}: upgrade hpo here (`pip install --upgrade hpo-service`), or name another database with "
+        f"{REVISIONS[-1]}: update hpo here (`hpo --version`) to the one that made them, or name another database with "
         "--storage or OPTUNA_STORAGE. Nothing was changed"
     )
