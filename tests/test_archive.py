@@ -2,6 +2,9 @@
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -217,3 +220,26 @@ def test_as_typed_with_its_runs_in_the_new_mlflow(settled: Study, tmp_path: Path
     assert copy.checkpoint(WAITING) is not None
     done = typed("list", "--json", home=other)
     assert json.loads(done.stdout)[0]["trials"] == settled.counts()
+
+
+@pytest.mark.slow
+def test_killed_at_its_last_step_it_leaves_no_study_and_may_be_typed_again(home: Path, tmp_path: Path) -> None:
+    study = run(open_study(home), [0.5])
+    file = export(study, tmp_path / "study.zip", checkpoints=True).path
+    where = settings.resolve(home=tmp_path / "other")
+    program = f"""
+import os, signal, pathlib
+from hpo import settings
+from hpo.archive import restore
+original = restore._into_ours
+def dying(*arguments):
+    original(*arguments)
+    os.kill(os.getpid(), signal.SIGKILL)
+restore._into_ours = dying
+restore.restore(pathlib.Path({str(file)!r}), settings.resolve(home={str(where.home)!r}), None)
+"""
+    assert subprocess.run([sys.executable, "-c", program], timeout=60).returncode == -signal.SIGKILL
+    assert Ledger.open(where.storage).studies() == []
+    copy = restore(file, where, None).studies[0]
+    assert picture(copy) == picture(study)
+    assert copy.checkpoint(0) is not None
