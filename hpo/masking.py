@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from urllib.parse import parse_qs, quote, quote_plus, unquote, unquote_plus, urlsplit
 
-__all__ = ["host_alone", "masked", "redacted", "remember", "remember_whole", "unreadable"]
+__all__ = ["host_alone", "masked", "redacted", "remember", "remember_whole", "unreadable", "without_passwords"]
 
 ENCODE = "percent-encoded: @ as %40, : as %3A, / as %2F, ? as %3F, # as %23"
 
@@ -53,6 +53,11 @@ def redacted(error: object) -> str:
     text = str(error)
     for secret in sorted(_known, key=len, reverse=True):
         text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", "***", text)
+    return without_passwords(text)
+
+
+def without_passwords(text: str) -> str:
+    """A text without what looks like the password of a URL."""
     text = re.sub(r"(://[^:/@\s]*:)[^\s'\"]*@", r"\1***@", text)
     return re.sub(r"(password=)[^&\s]*", r"\1***", text)
 

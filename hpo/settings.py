@@ -11,6 +11,7 @@ import os
 import re
 import shlex
 import shutil
+import socket
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -309,6 +310,11 @@ def user() -> str:
         return getpass.getuser()
     except (KeyError, OSError):  # a container may run as a user without a name
         return str(os.getuid())
+
+
+def person() -> str:
+    """Who is at work here, as user@host, in at most 255 letters."""
+    return f"{user()}@{socket.gethostname()}"[:255]
 
 
 def has_screen() -> bool:

@@ -55,6 +55,10 @@ ALLOWED = {
     "hpo.search.scheduler": {"optuna"},
     "hpo.search.searcher": {"optuna"},
     "hpo.store.storage": {"optuna"},
+    "hpo.archive.export": {"trainers"},
+    "hpo.archive.part": {"optuna"},
+    "hpo.archive.trials": {"optuna"},
+    "hpo.archive.restore": {"optuna"},
     "hpo.study": {"optuna"},
     "hpo.model.training": {"torch", "trainers"},
     "hpo.workers.trial": {"torch", "trainers"},
@@ -80,6 +84,7 @@ ORDER = (
     "promotion",
     "report",
     "audit",
+    "archive",
     "preflight",
     "commands",
 )
@@ -160,7 +165,8 @@ def test_public_names_are_these() -> None:
             ["check", "--space", "search_spaces/quickstart.yaml", "--plan-only"],
             {"torch"},
         ),  # the size of its checkpoints
-        (["status", "--home", "nowhere"], {"optuna"}),
+        (["list", "--home", "nowhere"], set()),
+        (["status", "study", "--home", "nowhere"], {"optuna"}),
         (["doctor", "--home", "nowhere"], {"optuna", "mlflow"}),
     ],
     ids=lambda each: each[0] if isinstance(each, list) else "",
