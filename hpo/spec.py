@@ -22,7 +22,7 @@ from hpo.space.overrides import apply, write_out
 from hpo.space.parameters import Parameter, grid
 from hpo.space.plain import plain
 from hpo.space.reader import MAX_BYTES, read
-from hpo.space.secrets import UNKEPT, without_webhook
+from hpo.space.secrets import UNKEPT, is_secret_path, without_webhook
 from hpo.space.sections import (
     READ_BY,
     Budget,
@@ -286,6 +286,7 @@ def differing(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple
 def _build(document: Document, overrides: Sequence[str], folder: Path | None, trusted: bool = False) -> SearchSpec:
     if () in document.unreadable:
         document.check()
+    text = without_webhook(document)
     apply(document, overrides)
     write_out(document)
     for key in ("text", "overrides", "folder"):
@@ -299,8 +300,8 @@ def _build(document: Document, overrides: Sequence[str], folder: Path | None, tr
         parameters = _check_trainer(document, parameters, folder)
     coherence.check(document, parameters)
     fields = {**document.tree, "parameters": parameters}
-    kept = tuple(each for each in overrides if not each.startswith("notify"))  # it may hold the address of a webhook
-    fields |= {"text": without_webhook(document), "overrides": kept, "folder": folder}
+    kept = tuple(each for each in overrides if not is_secret_path(each.partition("=")[0]))
+    fields |= {"text": text, "overrides": kept, "folder": folder}
     try:
         spec = SearchSpec.model_validate(fields)
     except ValidationError as error:

@@ -20,9 +20,12 @@ def is_secret_path(path: str) -> bool:
 
 
 def without_webhook(document: Document) -> str:
-    """The document's text, with the variable UNKEPT where the address of its webhook stands, in comments too."""
+    """The document's text, with the variable UNKEPT where the address of its webhook stands, in comments too.
+
+    To be asked before overrides are applied: under one the address would stay in the text.
+    """
     section = document.tree.get("notify")
-    found = section.get(SHORTHAND["notify"]) if isinstance(section, dict) else None
+    found = section.get(SHORTHAND["notify"]) if isinstance(section, dict) else section
     if not isinstance(found, str) or variable_of(found):
         return document.text
     text = document.text
