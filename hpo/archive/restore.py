@@ -43,6 +43,8 @@ MARK = "hpo:import"
 """Attribute of Optuna's study: it came out of a file; where we have no study of the name it did not come whole."""
 UNPACKING = ".import-"
 BATCH = 1000
+UNFIT = (sql.exc.IntegrityError, sql.exc.DataError, optuna.exceptions.DuplicatedStudyError, OverflowError)
+"""What a database raises of values that are none of its own; SQLite's driver the last."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +148,7 @@ def _write(ledger: Ledger, storage: PatientStorage, found: Sequence[Part], folde
             shutil.rmtree(path, ignore_errors=True)
         for name in made:
             optuna.delete_study(study_name=name, storage=storage)
-        if isinstance(error, sql.exc.IntegrityError | sql.exc.DataError | optuna.exceptions.DuplicatedStudyError):
+        if isinstance(error, UNFIT):
             raise SpecError(f"the study does not fit into the database: {getattr(error, 'orig', error)}") from error
         raise
 
@@ -206,10 +208,11 @@ def _placed(row: dict[str, Any], place: Path) -> dict[str, Any]:
 
 def _post(study: Study) -> None:
     """Put what the study lacks in order, as its next driver would, and queue its records for MLflow, all of them."""
-    with Lease(study, spends=False):
+    with Lease(study, spends=False) as lease:
         recover(study)
         trials = {each.number: each for each in study.frozen_trials()}
         for row in study.ledger.trials(study.id):
+            lease.renew()  # thousands of trials take minutes
             study.ledger.post_all(study.id, row["number"], rebuild.of_trial(study, trials[row["number"]], row))
         best = [("epoch", point) for point in rebuild.best_points(study)]
         study.ledger.post_all(study.id, None, [*best, *rebuild.of_study(study)])
