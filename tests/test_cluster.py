@@ -17,7 +17,7 @@ from waiting import wait_until
 
 import hpo
 from hpo import spec
-from hpo.cluster import code, guard, jobs
+from hpo.cluster import code, guard, jobs, nodes
 from hpo.errors import SpecError, Unavailable
 from hpo.settings import resolve
 from hpo.store.ledger import Ledger
@@ -160,7 +160,7 @@ def test_what_travels_is_the_folder_of_the_trainer(work: Path, monkeypatch: pyte
     settings = resolve(home=work / "data")
     found = code.environment(spec.load(work / "space.yaml"), settings)
     assert found["working_dir"] == str(work)
-    assert "/data" in found["excludes"]
+    assert {"/data", ".env"} <= set(found["excludes"])
     assert [Path(each).name for each in found["py_modules"]] == ["hpo", "trainers"]
     asked = spec.load(work / "space.yaml", ["ray={address: 'h:6379', runtime_env: {pip: [timm], excludes: [big]}}"])
     assert asked.ray_address == "h:6379"
@@ -208,3 +208,20 @@ def test_a_cluster_that_asks_nobody_for_a_token_is_refused() -> None:
     finally:
         server.shutdown()
         server.server_close()
+
+
+def test_a_study_is_held_while_machines_are_asked(ray_cluster: str, work: Path) -> None:
+    data, ticks = work / "nowhere", list[None]()
+    space = spec.from_mapping(
+        {
+            "name": "asks",
+            "metric": "val/accuracy",
+            "sampler": "grid",
+            "parameters": {"lr": [0.1]},
+            "trainer": {"model": "lightweight_cnn", "dataset": {"name": "imagefolder", "root": str(data)}},
+        }
+    )
+    with pytest.raises(SpecError, match=f"1 machine .*\n.*{data} is not there"):
+        nodes.check(space, work / "checkpoints", lambda: ticks.append(None))
+    assert ticks
+    assert list((work / "checkpoints").iterdir()) == []

@@ -12,8 +12,8 @@ from hpo.spec import SearchSpec
 __all__ = ["environment", "folder_of"]
 
 PACKAGES = tuple(str(Path(__file__).parents[2] / name) for name in ("hpo", "trainers"))
-STAYS = (".git", "venv", ".venv", "__pycache__", "node_modules", "*.pt", "*.pth", "*.safetensors", "*.db")
-"""What lies beside a trainer and is no code; .gitignore and .rayignore may name more."""
+STAYS = (".git", ".env", "venv", ".venv", "__pycache__", "node_modules", "*.pt", "*.pth", "*.safetensors", "*.db")
+"""What lies beside a trainer and is no code, secrets above all; .gitignore and .rayignore may name more."""
 
 
 def environment(space: SearchSpec, settings: Settings) -> dict[str, Any]:
