@@ -132,7 +132,7 @@ def test_a_search_that_was_handed_over_outlives_the_laptop_and_a_machine(cluster
 
     for mark in work.glob("gate-*"):
         mark.unlink()
-    again = typed("submit", "--space", "space.yaml", work=work, **cluster.laptop)
+    again = typed("submit", "--space", "space.yaml", work=work, LOGNAME="anna", **cluster.laptop)
     assert again.returncode == 0, again.stderr
     assert "study far starts as job far-" in again.stdout
     wait_until(lambda: len(waiting()) == 4)
@@ -141,6 +141,7 @@ def test_a_search_that_was_handed_over_outlives_the_laptop_and_a_machine(cluster
     (work / "gate").touch()
     wait_until(lambda: "finished" in (ledger.study("far")["outcome"] or ""))
     assert "finished" in typed("status", "far", work=work, **cluster.laptop).stdout
+    assert ledger.study("far")["run_by"].startswith("anna@"), "who handed it over, not the user of the head"
 
     study = hpo.load("far", storage=cluster.laptop["OPTUNA_STORAGE"], home=cluster.home)
     assert study.counts() == {"COMPLETE": 8}
@@ -185,6 +186,9 @@ def test_nobody_takes_the_job(work: Path, monkeypatch: pytest.MonkeyPatch) -> No
     parsed, file = spec.load(work / "space.yaml"), work / "space.yaml"
     with pytest.raises(SpecError, match="no cluster is named"):
         jobs.submit(parsed, file, resolve(home=work), [])
+    own = spec.load(file, ["ray={address: 'h:1', runtime_env: {working_dir: x}}"])
+    with pytest.raises(SpecError, match="puts the space file there"), jobs._packed(own, file, resolve(home=work)):
+        raise AssertionError
     with pytest.raises(Unavailable, match="no Ray cluster takes jobs"):
         jobs.submit(parsed, file, resolve(home=work, ray="http://127.0.0.1:9"), [])
     with pytest.raises(SpecError, match="`hpo submit` hands a search to it"):

@@ -10,9 +10,10 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
-from urllib.error import HTTPError, URLError
+from urllib.error import HTTPError
 from urllib.request import urlopen
 
 from ray.job_submission import JobStatus, JobSubmissionClient
@@ -66,9 +67,14 @@ def submit(space: SearchSpec, file: Path, settings: Settings, words: Sequence[st
                 runtime_env=environment_,
                 metadata={"study": space.name, "owner": user()},
             )
+        except OSError as error:
+            raise Unavailable(f"the Ray cluster at {client.get_address()} went away: {redacted(error)}") from error
         except (RuntimeError, ValueError) as error:
             raise SpecError(f"the cluster does not take the job: {redacted(error)}") from error
-    _wait(client, identity)
+    try:
+        _wait(client, identity)
+    except (OSError, RuntimeError) as error:  # it has the job: typed again, there would be two
+        raise Unavailable(f"job {identity} was handed over and cannot be seen by now: {redacted(error)}") from error
     return Job(id=identity, address=client.get_address(), study=space.name)
 
 
@@ -89,7 +95,7 @@ def _require_token(address: str) -> None:
         if error.code in (401, 403):
             return
         raise Unavailable(f"the Ray cluster at {address} answers {error.code} {error.reason}") from error
-    except URLError as error:
+    except (OSError, HTTPException) as error:
         raise Unavailable(f"no Ray cluster takes jobs at {address!r}: {redacted(error)}") from error
     raise SpecError(
         f"the Ray cluster at {address} asks for no token: whoever reaches it can run code there. Start it with "
@@ -101,6 +107,8 @@ def _require_token(address: str) -> None:
 @contextmanager
 def _packed(space: SearchSpec, file: Path, settings: Settings) -> Iterator[tuple[dict[str, Any], str]]:
     """What travels, and where the space file is in it."""
+    if space.ray is not None and "working_dir" in space.ray.runtime_env:
+        raise SpecError("ray.runtime_env.working_dir: `hpo submit` puts the space file there; leave it out")
     found, folder = code.environment(space, settings), code.folder_of(space)
     if folder is not None:
         if not file.absolute().is_relative_to(folder):
