@@ -154,7 +154,10 @@ def resolve(
     Raises:
         SpecError: Optuna and MLflow would share a database, or a URL is of a kind that is not supported or is none.
     """
-    folder = Path(home or os.environ.get("HPO_HOME") or DEFAULT_HOME).expanduser().absolute()
+    named = home or os.environ.get("HPO_HOME")
+    if named is None and is_ray_job():  # whose folder Ray removes one day, with all checkpoints
+        raise SpecError("a search as a job needs a home of its own: `hpo submit --home`, or HPO_HOME for Ray's head")
+    folder = Path(named or DEFAULT_HOME).expanduser().absolute()
     settings = Settings(
         home=folder,
         storage=storage or os.environ.get("OPTUNA_STORAGE") or file_storage or default_storage(folder),

@@ -19,7 +19,7 @@ import hpo
 from hpo import spec
 from hpo.cluster import code, guard, jobs, nodes
 from hpo.errors import SpecError, Unavailable
-from hpo.settings import resolve
+from hpo.settings import resolve, user
 from hpo.store.ledger import Ledger
 
 TRAINER = """
@@ -193,6 +193,15 @@ def test_nobody_takes_the_job(work: Path, monkeypatch: pytest.MonkeyPatch) -> No
         jobs.submit(parsed, file, resolve(home=work, ray="http://127.0.0.1:9"), [])
     with pytest.raises(SpecError, match="`hpo submit` hands a search to it"):
         guard.check("http://127.0.0.1:8265", insecure=True)
+
+
+def test_a_job_keeps_nothing_in_a_folder_of_rays(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HPO_HOME", raising=False)
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", json.dumps({"metadata": {"owner": "anna"}}))
+    with pytest.raises(SpecError, match="hpo submit --home"):
+        resolve()
+    assert resolve(home=work).home == work
+    assert user() == "anna"
 
 
 def test_a_cluster_that_asks_nobody_for_a_token_is_refused() -> None:
