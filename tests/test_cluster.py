@@ -185,6 +185,9 @@ def test_nobody_takes_the_job(work: Path, monkeypatch: pytest.MonkeyPatch) -> No
     parsed, file = spec.load(work / "space.yaml"), work / "space.yaml"
     with pytest.raises(SpecError, match="no cluster is named"):
         jobs.submit(parsed, file, resolve(home=work), [])
+    telling = spec.load(file, ["notify=https://example.org/secret"])
+    with pytest.raises(SpecError, match=r"write \$HPO_WEBHOOK"):
+        jobs.submit(telling, file, resolve(home=work, ray="http://127.0.0.1:9"), [])
     with pytest.raises(Unavailable, match="no Ray cluster takes jobs"):
         jobs.submit(parsed, file, resolve(home=work, ray="http://127.0.0.1:9"), [])
     with pytest.raises(SpecError, match="`hpo submit` hands a search to it"):
