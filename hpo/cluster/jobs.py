@@ -55,7 +55,7 @@ def submit(space: SearchSpec, file: Path, settings: Settings, words: Sequence[st
         raise SpecError("no cluster is named: --ray or RAY_ADDRESS, http://HOST:8265 of its head")
     if space.notify is not None and space.notify.secret:
         raise SpecError(
-            "notify.webhook is an address, which Ray would show to everybody who may list jobs: write $HPO_WEBHOOK, and "
+            "notify.webhook is an address, which Ray would show to whoever may list jobs: write $HPO_WEBHOOK, and "
             "set that variable where the cluster's head is started"
         )
     client = _client(settings.ray)
