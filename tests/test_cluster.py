@@ -189,6 +189,9 @@ def test_nobody_takes_the_job(work: Path, monkeypatch: pytest.MonkeyPatch) -> No
     own = spec.load(file, ["ray={address: 'h:1', runtime_env: {working_dir: x}}"])
     with pytest.raises(SpecError, match="puts the space file there"), jobs._packed(own, file, resolve(home=work)):
         raise AssertionError
+    telling = spec.load(file, ["notify=https://example.org/secret"])
+    with pytest.raises(SpecError, match=r"write \$HPO_WEBHOOK"):
+        jobs.submit(telling, file, resolve(home=work, ray="http://127.0.0.1:9"), [])
     with pytest.raises(Unavailable, match="no Ray cluster takes jobs"):
         jobs.submit(parsed, file, resolve(home=work, ray="http://127.0.0.1:9"), [])
     with pytest.raises(SpecError, match="`hpo submit` hands a search to it"):

@@ -48,12 +48,17 @@ def submit(space: SearchSpec, file: Path, settings: Settings, words: Sequence[st
     machine that it runs on, the cluster's head: no password passes through Ray, whose list of jobs shows such things.
 
     Raises:
-        SpecError: no cluster is named, it asks for no token and is not to be insecure, or the file does not travel.
+        SpecError: no cluster is named, it asks for no token and is not to be insecure, or the file is not to travel.
         Unavailable: the cluster does not answer, or does not start the driver.
         HpoError: the driver has ended already; the message holds its last lines.
     """
     if not settings.joins or settings.ray is None:
         raise SpecError("no cluster is named: --ray or RAY_ADDRESS, http://HOST:8265 of its head")
+    if space.notify is not None and space.notify.secret:
+        raise SpecError(
+            "notify.webhook is an address, which Ray would show to whoever may list jobs: write $HPO_WEBHOOK, and "
+            "set that variable where the cluster's head is started"
+        )
     client = _client(settings.ray)
     if not settings.insecure_cluster:
         _require_token(client.get_address())
