@@ -310,8 +310,8 @@ def ray_folder() -> Path:
 
 
 def user() -> str:
-    """Name of the user that runs this process, or handed it to a cluster as a job."""
-    if owner := json.loads(os.environ.get(JOB, "{}")).get("metadata", {}).get("owner"):
+    """Name of the user that runs this process, or handed it to a cluster as a job; HPO_USER names another."""
+    if owner := json.loads(os.environ.get(JOB, "{}")).get("metadata", {}).get("owner") or os.environ.get("HPO_USER"):
         return str(owner)
     try:
         return getpass.getuser()

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from hpo.errors import SpecError
 from hpo.space import coherence, own, stages
+from hpo.space.cluster import Cluster, without_password
 from hpo.space.document import Document, near
 from hpo.space.entries import read_parameters
 from hpo.space.explain import refuse_all
@@ -22,11 +23,10 @@ from hpo.space.overrides import apply, write_out
 from hpo.space.parameters import Parameter, grid
 from hpo.space.plain import plain
 from hpo.space.reader import MAX_BYTES, read
-from hpo.space.secrets import UNKEPT, is_secret_path, without_webhook
+from hpo.space.secrets import UNKEPT, may_tell_a_webhook, without_webhook
 from hpo.space.sections import (
     READ_BY,
     Budget,
-    Cluster,
     Confirms,
     Gate,
     Metric,
@@ -35,7 +35,6 @@ from hpo.space.sections import (
     Resources,
     Sampler,
     Winner,
-    without_password,
 )
 from hpo.space.tree import leaves, place, without
 
@@ -300,7 +299,7 @@ def _build(document: Document, overrides: Sequence[str], folder: Path | None, tr
         parameters = _check_trainer(document, parameters, folder)
     coherence.check(document, parameters)
     fields = {**document.tree, "parameters": parameters}
-    kept = tuple(each for each in overrides if not is_secret_path(each.partition("=")[0]))
+    kept = tuple(each for each in overrides if not may_tell_a_webhook(each))
     fields |= {"text": text, "overrides": kept, "folder": folder}
     try:
         spec = SearchSpec.model_validate(fields)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
@@ -73,6 +73,11 @@ def work(tmp_path: Path) -> Path:
     return folder
 
 
+def seen(what: Callable[[], bool]) -> None:
+    """Wait for it: four machines' worth of processes share this one."""
+    wait_until(what, 180)
+
+
 def typed(*words: str, work: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """`hpo` on a laptop, from the folder of the space file."""
     command = [sys.executable, "-m", "hpo", *words]
@@ -84,7 +89,11 @@ class Cluster:
         self.home = home
         stores = {"OPTUNA_STORAGE": storage, "MLFLOW_TRACKING_URI": tracking, "HPO_HOME": str(home)}
         self.head = Head(cpus=2, **stores)
-        self.other = Machine(f"--address={self.head.address}", cpus=2)
+        try:
+            self.other = Machine(f"--address={self.head.address}", cpus=2)
+        except BaseException:
+            self.head.close()
+            raise
         self.laptop = {"OPTUNA_STORAGE": storage, "RAY_ADDRESS": self.head.jobs}
 
     def close(self) -> None:
@@ -126,20 +135,20 @@ def test_a_search_that_was_handed_over_outlives_the_laptop_and_a_machine(cluster
         """Files of the trainers at the gate: two on each machine."""
         return [file for mark in work.glob("gate-*") if (file := mark.read_text())]
 
-    wait_until(lambda: len(waiting()) == 4)
+    seen(lambda: len(waiting()) == 4)
     assert "asked" in typed("stop", "far", work=work, **cluster.laptop).stdout
-    wait_until(lambda: "stopped by" in (ledger.study("far")["outcome"] or ""))
+    seen(lambda: "stopped by" in (ledger.study("far")["outcome"] or ""))
 
     for mark in work.glob("gate-*"):
         mark.unlink()
     again = typed("submit", "--space", "space.yaml", work=work, LOGNAME="anna", **cluster.laptop)
     assert again.returncode == 0, again.stderr
     assert "study far starts as job far-" in again.stdout
-    wait_until(lambda: len(waiting()) == 4)
+    seen(lambda: len(waiting()) == 4)
     assert sum(str(cluster.other.folder) in file for file in waiting()) == 2
     cluster.other.kill()
     (work / "gate").touch()
-    wait_until(lambda: "finished" in (ledger.study("far")["outcome"] or ""))
+    seen(lambda: "finished" in (ledger.study("far")["outcome"] or ""))
     assert "finished" in typed("status", "far", work=work, **cluster.laptop).stdout
     assert ledger.study("far")["run_by"].startswith("anna@"), "who handed it over, not the user of the head"
 
@@ -159,17 +168,17 @@ def test_a_search_that_was_handed_over_outlives_the_laptop_and_a_machine(cluster
 def test_what_travels_is_the_folder_of_the_trainer(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(work)
     settings = resolve(home=work / "data")
-    found = code.environment(spec.load(work / "space.yaml"), settings)
+    found = code.runtime_env(spec.load(work / "space.yaml"), settings)
     assert found["working_dir"] == str(work)
     assert {"/data", ".env"} <= set(found["excludes"])
     assert [Path(each).name for each in found["py_modules"]] == ["hpo", "trainers"]
     asked = spec.load(work / "space.yaml", ["ray={address: 'h:6379', runtime_env: {pip: [timm], excludes: [big]}}"])
     assert asked.ray_address == "h:6379"
-    found = code.environment(asked, settings)
+    found = code.runtime_env(asked, settings)
     assert (found["pip"], found["excludes"][0]) == (["timm"], "big")
     monkeypatch.setattr(Path, "home", lambda: work)
     with pytest.raises(SpecError, match="all of which would travel"):
-        code.environment(asked, settings)
+        code.runtime_env(asked, settings)
 
 
 def test_a_file_beside_its_trainer_does_not_travel_alone(work: Path, tmp_path: Path, monkeypatch) -> None:
@@ -241,3 +250,18 @@ def test_a_study_is_held_while_machines_are_asked(ray_cluster: str, work: Path) 
         nodes.check(space, work / "checkpoints", lambda: ticks.append(None))
     assert ticks
     assert list((work / "checkpoints").iterdir()) == []
+
+
+@pytest.mark.parametrize("wished", ["{env_vars: {WANDB_API_KEY: x}}", "{pip: ['git+https://me:secret@example.org/x']}"])
+def test_a_secret_is_nothing_for_every_machine(work: Path, monkeypatch: pytest.MonkeyPatch, wished: str) -> None:
+    monkeypatch.chdir(work)
+    with pytest.raises(SpecError, match=r"looks like a secret.*HPO_WORKER_ENV"):
+        spec.load(work / "space.yaml", [f"ray={{address: 'h:6379', runtime_env: {wished}}}"])
+
+
+def test_an_address_in_the_file_is_found_under_an_override(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(work)
+    file = work / "space.yaml"
+    file.write_text(f"{file.read_text()}notify: https://example.org/secret\n")
+    with pytest.raises(SpecError, match=r"write \$HPO_WEBHOOK"):
+        jobs.submit(spec.load(file, ["notify=null"]), file, resolve(home=work, ray="http://127.0.0.1:9"), [])

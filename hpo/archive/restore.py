@@ -10,7 +10,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from hpo.store.history import Entry
 from hpo.store.lease import Lease
 from hpo.store.ledger import Ledger
 from hpo.store.opening import home_on_record
-from hpo.store.storage import PatientStorage
+from hpo.store.storage import STORAGE_ERRORS, PatientStorage
 from hpo.study import Study
 from hpo.wording import size
 from trainers.folders import private, replaced
@@ -144,10 +144,12 @@ def _write(ledger: Ledger, storage: PatientStorage, found: Sequence[Part], folde
             for part in found:
                 placed += _into_ours(connection, part, folder / str(part.index), settings)
     except BaseException as error:
-        for path in placed:
-            shutil.rmtree(path, ignore_errors=True)
-        for name in made:
-            optuna.delete_study(study_name=name, storage=storage)
+        with suppress(*STORAGE_ERRORS):  # the first error is the one to tell; the next import finds the mark
+            if not any(ledger.study(each.name) for each in found):  # the answer to a commit may be lost, and it be done
+                for path in placed:
+                    shutil.rmtree(path, ignore_errors=True)
+                for name in made:
+                    optuna.delete_study(study_name=name, storage=storage)
         if isinstance(error, UNFIT):
             raise SpecError(f"the study does not fit into the database: {getattr(error, 'orig', error)}") from error
         raise

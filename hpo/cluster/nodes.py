@@ -22,7 +22,7 @@ from trainers.folders import private
 
 __all__ = ["check"]
 
-PATIENCE = 90.0  # seconds for a machine to prepare the code and answer
+PATIENCE = 600.0  # seconds for a machine to prepare code and libraries and answer; one that is lost is told at once
 VISIBLE = 10.0  # seconds until a file that was just written may be seen elsewhere: network file systems keep lists
 LOOK = 0.5  # seconds between two looks whether all have answered
 MARK = ".seen-"

@@ -130,7 +130,7 @@ def _session(address: str | None) -> Iterator[str | None]:
 def _join(address: str, space: SearchSpec, settings: Settings) -> None:
     guard.check(address, insecure=settings.insecure_cluster)
     # a job's code came with it, and Ray takes no other beside it
-    travelling = {} if is_ray_job() else code.environment(space, settings)
+    travelling = {} if is_ray_job() else code.runtime_env(space, settings)
     _ray_environment()
     try:
         ray.init(address=address, runtime_env=travelling, **QUIET)

@@ -78,7 +78,8 @@ def submit(
     if as_json:
         print(json.dumps(asdict(job)))
         return
-    print(f"study {job.study} starts as job {job.id}; in some seconds it can be seen from here")
+    soon = "in some seconds it can be seen from here" if job.runs else "the cluster is preparing what it needs"
+    print(f"study {job.study} starts as job {job.id}; {soon}")
     if settings.storage == default_storage(settings.home):
         print("follow it: set OPTUNA_STORAGE here to the database that the cluster's driver writes")
     for what in ("status", "stop", "report"):
