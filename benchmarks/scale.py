@@ -32,6 +32,7 @@ from hpo.cluster.placement import Placement
 from hpo.settings import Settings, driver_url
 from hpo.store import history
 from hpo.store.lease import Lease
+from hpo.store.storage import alone
 from hpo.study import Study
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def _again(arguments: argparse.Namespace) -> list[str]:
     return words
 
 
-# -- the search ---------------------------------------------------------------------------------------------------------
+# -- the search -------------------------------------------------------------------------------------------------------
 
 
 def _where(arguments: argparse.Namespace) -> Settings:
@@ -99,10 +100,12 @@ def _search(arguments: argparse.Namespace) -> None:
     from benchmarks.slots import Slots
     from hpo.search.progress import Progress
 
-    overrides = [f"sampler.type={arguments.sampler}", *({"asha": []}.get(arguments.pruner, [f"pruner={arguments.pruner}"]))]
-    overrides += [f"trainer.epochs={arguments.epochs}", f"budget.trials={arguments.sizes[-1]}"]
+    overrides = [f"sampler.type={arguments.sampler}", f"trainer.epochs={arguments.epochs}"]
+    overrides += [f"budget.trials={arguments.sizes[-1]}"]
+    if arguments.pruner != "asha":  # which is the file's
+        overrides.append(f"pruner={arguments.pruner}")
     study = Study.open(spec.load(SPACE, overrides), _where(arguments))
-    with Path(os.devnull).open("w") as nowhere, Lease(study) as lease:
+    with Path(os.devnull).open("w") as nowhere, Lease(study) as lease, alone(study.storage):
         study.begin()
         progress = Progress(Console(file=nowhere))
         progress.begin(study, Placement(cpu=1, gpu=0, slots=arguments.slots))
@@ -131,7 +134,7 @@ def _figures(times: Times, slots: int) -> dict[str, Any]:
     }
 
 
-# -- what stands beside it ----------------------------------------------------------------------------------------------
+# -- what stands beside it --------------------------------------------------------------------------------------------
 
 
 def _commands(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -193,7 +196,7 @@ def _database(url: str) -> dict[str, Any]:
     return {"database_mb": round(whole / 2**20, 1), "largest_mb": largest}
 
 
-# -- what is printed ----------------------------------------------------------------------------------------------------
+# -- what is printed --------------------------------------------------------------------------------------------------
 
 
 def _table(rows: Sequence[dict[str, Any]]) -> str:
