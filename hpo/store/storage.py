@@ -160,11 +160,12 @@ class PatientStorage(RDBStorage):
         """Write a value as Optuna does, in one statement for three; returns whether the trial takes it and had none."""
         new = TrialIntermediateValueModel.__table__.columns
         stored, kind = TrialIntermediateValueModel.intermediate_value_to_stored_repr(value)
-        row = [(new.trial_id, trial_id), (new.step, step), (new.intermediate_value, stored)]
+        row: list[tuple[Any, Any]] = [(new.trial_id, trial_id), (new.step, step), (new.intermediate_value, stored)]
         row += [(new.intermediate_value_type, kind)]
         running = sql.exists().where(TrialModel.trial_id == trial_id, TrialModel.state == TrialState.RUNNING)
         values = sql.select(*(sql.literal(value, column.type) for column, value in row)).where(running)
         statement = sql.insert(TrialIntermediateValueModel).from_select([column for column, _ in row], values)
+        statement = statement.execution_options(preserve_rowcount=True)
 
         def write() -> bool:
             with self.engine.begin() as connection:
