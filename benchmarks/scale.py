@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,7 +66,8 @@ def _measure(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
         assert child.stdin is not None
         assert child.stdout is not None
         for line in child.stdout:
-            row = {**vars(arguments), **json.loads(line), **_commands(arguments), **_database(arguments.storage)}
+            row = {**vars(arguments), "server_processor": _server_seconds(arguments.storage), **json.loads(line)}
+            row |= _commands(arguments) | _database(arguments.storage)
             row |= {"at": time.strftime("%F %T"), "load": os.getloadavg()[0]}
             with arguments.out.open("a") as file:
                 file.write(json.dumps(row, default=str) + "\n")
@@ -101,7 +102,7 @@ def _search(arguments: argparse.Namespace) -> None:
     from hpo.search.progress import Progress
 
     overrides = [f"sampler.type={arguments.sampler}", f"trainer.epochs={arguments.epochs}"]
-    overrides += [f"budget.trials={arguments.sizes[-1]}"]
+    overrides += [f"budget.trials={arguments.sizes[-1] + arguments.slots}"]  # so that slots have work to the end
     if arguments.pruner != "asha":  # which is the file's
         overrides.append(f"pruner={arguments.pruner}")
     study = Study.open(spec.load(SPACE, overrides), _where(arguments))
@@ -117,21 +118,27 @@ def _search(arguments: argparse.Namespace) -> None:
 
 
 def _figures(times: Times, slots: int) -> dict[str, Any]:
-    """What the driver took. A trial's seconds are put together from its calls: at the window's ends trials are cut."""
-    mean = {what: statistics.fmean(each) for what, each in times.wall.items()}
-    epochs = times.epochs / times.ended
-    trial = mean["ask and start"] + epochs * mean["turn"] + (epochs - 1) * mean["report"] + mean["end"]
+    """What the driver took. A trial is put together from its calls: at the window's ends trials are cut."""
+    wall = {name: statistics.fmean(each) for name, each in times.wall.items()}
+    processor = {name: seconds / len(times.wall[name]) for name, seconds in times.cpu.items()}
     memory = psutil.Process().memory_info().rss
+    epochs = times.epochs / times.ended
     return {
-        "milliseconds": {what: round(1000 * each, 3) for what, each in mean.items()},
-        "milliseconds_median": {what: round(1000 * statistics.median(each), 3) for what, each in times.wall.items()},
-        "seconds_a_trial": round(trial, 5),
-        "trials_a_minute": round(60 / trial, 1),
-        "processor_share": round(times.cpu / times.seconds, 3),
+        "milliseconds": {name: round(1000 * each, 3) for name, each in wall.items()},
+        "milliseconds_median": {name: round(1000 * statistics.median(each), 3) for name, each in times.wall.items()},
+        "milliseconds_processor": {name: round(1000 * each, 3) for name, each in processor.items()},
+        "trial_wall": round(_trial(wall, epochs), 5),
+        "trial_processor": round(_trial(processor, epochs), 5),
+        "trials_a_minute": round(60 / _trial(wall, epochs), 1),
         "busy": round(times.busy / (slots * (times.clock - times.began)), 4),
         "epochs_a_trial": round(epochs, 2),
         "driver_mb": round(memory / 2**20, 1),
     }
+
+
+def _trial(mean: Mapping[str, float], epochs: float) -> float:
+    """Seconds that the driver has to do for a trial of so many epochs."""
+    return mean["ask and start"] + epochs * mean["turn"] + (epochs - 1) * mean["report"] + mean["end"]
 
 
 # -- what stands beside it --------------------------------------------------------------------------------------------
@@ -185,6 +192,15 @@ def _reopen(arguments: argparse.Namespace) -> None:
     print(json.dumps({"opening": round(time.perf_counter() - began, 2)}))
 
 
+def _server_seconds(url: str) -> float:
+    """Processor time so far of the server's processes that live, the driver's connections among them."""
+    engine = sql.create_engine(driver_url(url))
+    with engine.connect() as connection:
+        pids = list(connection.exec_driver_sql("SELECT pid FROM pg_stat_activity").scalars())
+    engine.dispose()
+    return round(sum(sum(psutil.Process(pid).cpu_times()[:2]) for pid in pids), 2)
+
+
 def _database(url: str) -> dict[str, Any]:
     """Its size, and that of its largest tables with their indexes, in MB."""
     engine = sql.create_engine(driver_url(url))
@@ -200,7 +216,16 @@ def _database(url: str) -> dict[str, Any]:
 
 
 def _table(rows: Sequence[dict[str, Any]]) -> str:
-    columns = ["trials", "trials/min", "ask and start", "report", "end", "driver MB", "database MB"]
+    columns = [
+        "trials",
+        "trials/min",
+        "ms a trial, processor",
+        "ask and start",
+        "report",
+        "end",
+        "driver MB",
+        "database MB",
+    ]
     columns += ["status s", "report s", "reopen s", "slots at work"]
     cells = []
     for row in rows:
@@ -209,6 +234,7 @@ def _table(rows: Sequence[dict[str, Any]]) -> str:
             [
                 f"{row['size']:,}",
                 f"{row['trials_a_minute']:.0f}",
+                f"{1000 * row['trial_processor']:.0f}",
                 *(f"{calls[name]:.1f}" for name in ("ask and start", "report", "end")),
                 f"{row['driver_mb']:.0f}",
                 f"{row['database_mb']:.0f}",

@@ -31,26 +31,22 @@ class Times:
 
     def __init__(self, clock: float = 0.0) -> None:
         self.wall: dict[str, list[float]] = defaultdict(list)
-        self.cpu = 0.0  # of this process, in all calls
+        self.cpu: dict[str, float] = defaultdict(float)  # seconds of this process
         self.busy = 0.0  # seconds of slots in which a trial was at work
         self.began = self.clock = clock  # seconds of the simulation
         self.ended = 0
-        self.epochs = 0
+        self.epochs = 0  # of the trials that ended
 
     @contextmanager
     def taken(self, what: str | Callable[[], str]) -> Iterator[None]:
         """Time a call; `what` it was may be known only afterwards."""
         began, cpu = time.perf_counter(), time.process_time()
         yield
-        seconds = time.perf_counter() - began
-        self.cpu += time.process_time() - cpu
+        seconds, used = time.perf_counter() - began, time.process_time() - cpu
         self.clock += seconds
-        self.wall[what if isinstance(what, str) else what()].append(seconds)
-
-    @property
-    def seconds(self) -> float:
-        """Wall time of all calls."""
-        return sum(map(sum, self.wall.values()))
+        name = what if isinstance(what, str) else what()
+        self.wall[name].append(seconds)
+        self.cpu[name] += used
 
 
 class Slots:
@@ -68,7 +64,9 @@ class Slots:
 
     def _show(self, event: Event) -> None:
         self._progress.show(event)
-        self.times.ended += event.kind == "end" and event.state != "WAITING"
+        if event.kind == "end" and event.state != "WAITING":
+            self.times.ended += 1
+            self.times.epochs += event.epoch
 
     def run(self, ended: int, *, over: int) -> None:
         """Keep all slots at work until so many more trials have ended, then put back what runs.
@@ -103,7 +101,6 @@ class Slots:
         with self.times.taken("turn"):
             search.should_end()
         report = self._train(assignment)
-        self.times.epochs += 1
         ended = self.times.ended
         with self.times.taken(lambda: "report" if self.times.ended == ended else "end"):
             return search.decide(None, report) == "CONTINUE"
