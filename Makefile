@@ -7,6 +7,7 @@
 # make lint types   ruff and mypy, as CI does
 # make docs   write the references of docs/ from the code
 # make screenshots  make the pictures of docs/ from a real search, in Debian's chromium; two minutes
+# make .env   draw the secrets of docker-compose.yml, once
 # make audit  known weaknesses of what is installed; skipped where their database does not answer
 PYTHON ?= python3
 VENV   ?= .venv
@@ -63,6 +64,11 @@ $(VENV)/installed-dev: pyproject.toml | $(VENV)/bin/python
 	@echo "installing into $(VENV): some minutes, most of them PyTorch's"
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@ $(VENV)/installed
+
+.env:
+	@umask 077; { echo MLFLOW_TRACKING_USERNAME=admin; \
+	for name in MLFLOW_TRACKING_PASSWORD MLFLOW_FLASK_SERVER_SECRET_KEY POSTGRES_PASSWORD PGPASSWORD RAY_AUTH_TOKEN; do \
+		echo "$$name=$$(head -c 24 /dev/urandom | od -An -tx1 | tr -d ' \n')"; done; } > $@
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache *.egg-info

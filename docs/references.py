@@ -34,6 +34,7 @@ TITLES: dict[str, Any] = {
     "resources": sections.Resources,
     "winner": sections.Winner,
     "gate": sections.Gate,
+    "notify": sections.Notify,
 }
 SPACE = """# The space file, key by key
 

@@ -116,7 +116,7 @@ def settings_for(space: SearchSpec, **given: Any) -> Settings:
     return settings.resolve(
         file_storage=space.storage,
         file_mlflow=space.mlflow,
-        file_ray=space.ray,
+        file_ray=space.ray_address,
         file_insecure_cluster=space.insecure_cluster,
         **given,
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hpo.commands import archive as cli_archive
 from hpo.commands import check as cli_check
 from hpo.commands import data as cli_data
 from hpo.commands import diagnose as cli_diagnose
@@ -15,9 +16,11 @@ from hpo.commands import doctor as cli_doctor
 from hpo.commands import edit as cli_edit
 from hpo.commands import export as cli_export
 from hpo.commands import inspect as cli_inspect
+from hpo.commands import listing as cli_listing
 from hpo.commands import models as cli_models
 from hpo.commands import promote as cli_promote
 from hpo.commands import report as cli_report
+from hpo.commands import submit as cli_submit
 from hpo.commands import train as cli_train
 from hpo.commands import winner as cli_winner
 from hpo.commands.options import (
@@ -191,11 +194,14 @@ def status(
     storage: Storage = None,
     as_json: Json = False,
 ) -> None:
-    """Show where a study stands, or list all."""
+    """Show where a study stands; without a name as `hpo list`."""
     if watch:
         from hpo.commands.watch import watch as follow
 
         follow(name, opened(home, storage))
+        return
+    if name is None:
+        cli_listing.list_studies(home, storage, as_json)
         return
     from hpo.commands import summary
 
@@ -251,7 +257,11 @@ def _delete(study: Study) -> None:
 
 
 app.command("lr-find")(cli_check.lr_find)
+app.command("list")(cli_listing.list_studies)
+app.command("export-study")(cli_archive.export_study)
+app.command("import-study")(cli_archive.import_study)
 for command in (
+    cli_submit.submit,
     cli_check.check,
     cli_winner.best,
     cli_winner.confirm,

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from urllib.parse import parse_qs, quote, quote_plus, unquote, unquote_plus, urlsplit
 
-__all__ = ["masked", "redacted", "remember", "unreadable"]
+__all__ = ["host_alone", "masked", "redacted", "remember", "remember_whole", "unreadable", "without_passwords"]
 
 ENCODE = "percent-encoded: @ as %40, : as %3A, / as %2F, ? as %3F, # as %23"
+
+SHORTEST = 8  # letters of a path that is a secret; `hook` would be hidden wherever somebody says it
 
 _known: set[str] = set()  # the passwords that this process was given, in every spelling
 
@@ -26,6 +28,18 @@ def remember(*secrets: str | None) -> None:
             _known.update({each, plain, unquote_plus(each), quote(plain), quote(plain, safe=""), quote_plus(plain)})
 
 
+def remember_whole(address: str) -> None:
+    """Keep an address out of it that is a secret as a whole, and what follows its host."""
+    path = address.partition("://")[2].partition("/")[2]
+    _known.update({address} | ({path} if len(path) >= SHORTEST else set()))
+
+
+def host_alone(address: str) -> str:
+    """Such an address, fit for a screen or a log."""
+    parts = urlsplit(address)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}/***"
+
+
 def _passwords(url: str) -> list[str]:
     userinfo = re.match(r"[^:]*://[^:/@]*:(.*)@", url)
     return [*(userinfo.groups() if userinfo else []), *parse_qs(url.partition("?")[2]).get("password", [])]
@@ -39,6 +53,11 @@ def redacted(error: object) -> str:
     text = str(error)
     for secret in sorted(_known, key=len, reverse=True):
         text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", "***", text)
+    return without_passwords(text)
+
+
+def without_passwords(text: str) -> str:
+    """A text without what looks like the password of a URL."""
     text = re.sub(r"(://[^:/@\s]*:)[^\s'\"]*@", r"\1***@", text)
     return re.sub(r"(password=)[^&\s]*", r"\1***", text)
 

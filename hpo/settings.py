@@ -11,6 +11,7 @@ import os
 import re
 import shlex
 import shutil
+import socket
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -20,7 +21,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from hpo.errors import SpecError
-from hpo.masking import masked, remember, unreadable
+from hpo.masking import masked, remember, remember_whole, unreadable
+from hpo.space.sections import variable_of
 from trainers.folders import private
 
 __all__ = ["Settings", "hide", "resolve"]
@@ -31,7 +33,7 @@ MPS_FOLDER = "CUDA_MPS_PIPE_DIRECTORY"
 ADDRESSES = frozenset({"OPTUNA_STORAGE", "MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME"})
 """What only the driver and the sender to MLflow have business with."""
 SECRET_NAME = re.compile(
-    r"PASSWORD|PASSWD|PASSPHRASE|SECRET|CREDENTIAL|TOKENS?(_|$)|(API|ACCESS|PRIVATE|ACCOUNT)_?KEY|_KEY(_ID)?$",
+    r"PASSWORD|PASSWD|PASSPHRASE|SECRET|CREDENTIAL|WEBHOOK|TOKENS?(_|$)|(API|ACCESS|PRIVATE|ACCOUNT)_?KEY|_KEY(_ID)?$",
     re.IGNORECASE,
 )
 SECRET_VALUE = re.compile(r"://[^/@\s]*:[^/@\s]+@")
@@ -54,6 +56,11 @@ class Settings:
     mlflow: str  # MLflow tracking URI
     ray: str | None  # address of a running cluster; None starts one for the run
     insecure_cluster: bool = False  # whether a running cluster may be one that anybody may enter
+
+    @property
+    def joins(self) -> bool:
+        """Whether trials run in a cluster that runs already; "local" is Ray's word for one that starts here."""
+        return self.ray not in (None, "local")
 
     @property
     def checkpoints(self) -> Path:
@@ -242,6 +249,20 @@ def _secrets() -> list[str]:
     return [name for name, value in os.environ.items() if name not in stay and is_secret(name, value)]
 
 
+def drop_secrets() -> None:
+    """Take addresses and passwords out of this process's environment for good, but what HPO_WORKER_ENV names.
+
+    The machine of a cluster that runs already may have them in its own.
+    """
+    for name in _secrets():
+        del os.environ[name]
+
+
+def is_ray_job() -> bool:
+    """Whether Ray started this process as a job, whose code and libraries came with it."""
+    return "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
+
+
 @contextmanager
 def environment(**values: str) -> Iterator[None]:
     """Have these variables meanwhile, and then what there was before."""
@@ -255,6 +276,18 @@ def environment(**values: str) -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+def webhook(address: str) -> str | None:
+    """The address of a webhook as a space file has it, or what the variable holds that it names; None: not set.
+
+    It is kept out of what is told of errors from now on.
+    """
+    name = variable_of(address)
+    found = os.environ.get(name) if name is not None else address
+    if found:
+        remember_whole(found)
+    return found or None
 
 
 def mps_is_chosen() -> bool:
@@ -277,6 +310,11 @@ def user() -> str:
         return getpass.getuser()
     except (KeyError, OSError):  # a container may run as a user without a name
         return str(os.getuid())
+
+
+def person() -> str:
+    """Who is at work here, as user@host, in at most 255 letters."""
+    return f"{user()}@{socket.gethostname()}"[:255]
 
 
 def has_screen() -> bool:

@@ -9,7 +9,6 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -23,7 +22,21 @@ from hpo.space.overrides import apply, write_out
 from hpo.space.parameters import Parameter, grid
 from hpo.space.plain import plain
 from hpo.space.reader import MAX_BYTES, read
-from hpo.space.sections import READ_BY, URLS, Budget, Confirms, Gate, Metric, Pruner, Resources, Sampler, Winner
+from hpo.space.secrets import UNKEPT, without_webhook
+from hpo.space.sections import (
+    READ_BY,
+    Budget,
+    Cluster,
+    Confirms,
+    Gate,
+    Metric,
+    Notify,
+    Pruner,
+    Resources,
+    Sampler,
+    Winner,
+    without_password,
+)
 from hpo.space.tree import leaves, place, without
 
 __all__ = ["SearchSpec", "changes", "checked_name", "differing", "from_mapping", "load", "parse"]
@@ -53,16 +66,16 @@ class SearchSpec(BaseModel):
     resources: Resources = Resources()
     winner: Winner | None = None
     gate: Gate = Gate()
+    notify: Notify | None = None
     storage: str | None = None
     """URL of the studies' database; no password stands in a file."""
     mlflow: str | None = None
     """MLflow tracking URI."""
-    ray: str | None = None
-    """Address of a Ray cluster that runs."""
+    ray: Cluster | None = None
     confirms: Confirms | None = None
     """Of the study that confirms another; no file has it."""
     insecure_cluster: bool = False
-    """Whether the cluster at `ray` may be one that asks for no token."""
+    """Whether the cluster of `ray` may be one that asks for no token."""
     text: str = Field(default="", repr=False, exclude=True)
     """The file as read, without overrides."""
     overrides: tuple[str, ...] = Field(default=(), exclude=True)
@@ -77,33 +90,43 @@ class SearchSpec(BaseModel):
             raise ValueError("`Default` is MLflow's own experiment; choose another name")
         return name
 
-    @field_validator(*URLS)
+    @field_validator("storage", "mlflow")
     @classmethod
     def _keeps_no_secret(cls, url: str | None) -> str | None:
-        if url and (urlsplit(url).password or "password=" in url.lower()):
-            raise ValueError(
-                "a space file holds no password; set the URL in the environment (OPTUNA_STORAGE and so on)"
-            )
-        return url
+        return without_password(url)
+
+    @property
+    def ray_address(self) -> str | None:
+        """Of the cluster that the file names."""
+        return self.ray.address if self.ray is not None else None
 
     def canonical(self) -> dict[str, Any]:
-        """Return the whole search as plain, JSON-able data; from_mapping() makes the same search of it."""
+        """Return the whole search as plain, JSON-able data; from_mapping() makes the same search of it.
+
+        A webhook that stands in the file has become the variable UNKEPT.
+        """
         tree: dict[str, Any] = {"name": self.name, "metric": self.metric.model_dump()}
         tree["sampler"] = _read_options("sampler", self.sampler)
         tree["parameters"] = {name: _plain_parameter(each) for name, each in self.parameters.items()}
         tree["trainer"] = copy.deepcopy(self.trainer)
         tree["pruner"] = _read_options("pruner", self.pruner)
         tree["budget"] = self.budget.model_dump(exclude_none=True)
-        tree["resources"] = self.resources.model_dump()
+        tree["resources"] = self.resources.model_dump(exclude_none=True)
         if self.winner:
             tree["winner"] = self.winner.model_dump(exclude_none=True)
         if gate := self.gate.model_dump(exclude_defaults=True):
             tree["gate"] = gate
+        if self.notify:
+            tree["notify"] = self.notify.model_dump(exclude_defaults=True)
+            if self.notify.secret:
+                tree["notify"]["webhook"] = UNKEPT
         if self.confirms:
             tree["confirms"] = self.confirms.model_dump()
         if self.insecure_cluster:
             tree["insecure_cluster"] = True
-        return tree | {key: getattr(self, key) for key in URLS if getattr(self, key) is not None}
+        if self.ray is not None:
+            tree["ray"] = self.ray.model_dump(exclude_defaults=True)
+        return tree | {key: getattr(self, key) for key in ("storage", "mlflow") if getattr(self, key) is not None}
 
     def identity(self) -> dict[str, Any]:
         """Return the part of canonical() that may not change within a study."""
@@ -276,7 +299,8 @@ def _build(document: Document, overrides: Sequence[str], folder: Path | None, tr
         parameters = _check_trainer(document, parameters, folder)
     coherence.check(document, parameters)
     fields = {**document.tree, "parameters": parameters}
-    fields |= {"text": document.text, "overrides": tuple(overrides), "folder": folder}
+    kept = tuple(each for each in overrides if not each.startswith("notify"))  # it may hold the address of a webhook
+    fields |= {"text": without_webhook(document), "overrides": kept, "folder": folder}
     try:
         spec = SearchSpec.model_validate(fields)
     except ValidationError as error:

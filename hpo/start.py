@@ -9,8 +9,8 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from hpo.cluster.resources import cluster
-from hpo.errors import CheckFailed, Interrupted, SpecError, StudyOwned
+from hpo.cluster.resources import cluster, joining
+from hpo.errors import Interrupted, SpecError, StudyOwned
 from hpo.preflight.gate import Gate
 from hpo.preflight.names import left_out
 from hpo.search.progress import Progress
@@ -55,8 +55,8 @@ def run(
         known = _open(space, settings, first)
         if known.ledger.trials(known.id):  # what has begun was checked
             return go(known, concurrency=concurrency, progress=progress)
-    shown.note("starting Ray")
-    sharing, checked = space.resources.may_share, False
+    shown.note(joining(settings))
+    checked = False
     made: list[Study] = []
 
     def prepared() -> Study:
@@ -67,42 +67,34 @@ def run(
         with (
             _listening() as heard,
             Gate(space, settings, concurrency=concurrency, skip=skip, say=shown.note) as gate,
-            cluster(
-                settings.ray,
-                prepared,
-                insecure=settings.insecure_cluster,
-                sharing=sharing,
-                say=shown.note,
-            ) as (there, study),
+            cluster(space, settings, prepared, say=shown.note) as (there, study),
         ):
             if heard:
                 raise KeyboardInterrupt
-            _check(gate, study, there, given=skip_checks, new=new)
+            _check(gate, study, there, given=skip_checks)
             checked = True
             if heard:
                 raise KeyboardInterrupt
             return go(study, concurrency=concurrency, progress=progress)
-    except KeyboardInterrupt as error:  # before the driver took over Ctrl-C
+    except BaseException as error:
         if new and not checked:
             for each in made:
                 _forget(each)
+        if not isinstance(error, KeyboardInterrupt):  # before the driver took over Ctrl-C
+            raise
+        if new and not checked:
             raise Interrupted("interrupted before its checks had ended: type the same again") from error
         raise Interrupted(
             f"interrupted before the first trial; go on with: {settings.command('resume', space.name)}"
         ) from error
 
 
-def _check(gate: Gate, study: Study, there: Mapping[str, float], *, given: Sequence[str], new: bool) -> None:
-    """Check a study before its first trial; one that was made just now is removed where that fails."""
+def _check(gate: Gate, study: Study, there: Mapping[str, float], *, given: Sequence[str]) -> None:
+    """Check a study before its first trial."""
     from hpo.store import history
     from hpo.store.lease import Lease
 
-    try:
-        gate.check(there)
-    except CheckFailed:
-        if new:
-            _forget(study)
-        raise
+    gate.check(there)
     if given:
         with Lease(study) as lease:
             entry = history.Entry(what="ran without checks", changes=sorted(set(given)))

@@ -18,7 +18,7 @@ from sqlalchemy.engine import RowMapping
 from hpo import spec
 from hpo.errors import NoUsableTrial, SpecError, Unavailable
 from hpo.masking import masked
-from hpo.settings import Settings
+from hpo.settings import Settings, person
 from hpo.spec import SearchSpec
 from hpo.store import columns
 from hpo.store.history import origin
@@ -125,7 +125,7 @@ class Study:
         if space.hash() != row["hash"]:
             raise SpecError(difference(space, stored))
         mlflow = settings.mlflow_at(row["mlflow"]) or space.mlflow
-        settings = settings.filled(mlflow=mlflow, ray=space.ray, insecure_cluster=space.insecure_cluster)
+        settings = settings.filled(mlflow=mlflow, ray=space.ray_address, insecure_cluster=space.insecure_cluster)
         storage = PatientStorage.open(settings.storage, reading=reading)
         return cls(space, settings, ledger, storage, reading=reading)
 
@@ -323,8 +323,8 @@ class Study:
     def begin(self) -> None:
         """Read afresh what an earlier driver spent, and save places, budget and resources as they are now.
 
-        Under the lease. Raises Unavailable where the checkpoints are in another home or their folder is missing: trials
-        would start over; and where the study was extended since it was opened.
+        Under the lease. Raises Unavailable where the checkpoints are in another home or their folder is missing, as
+        trials would start over, and where the study was extended since it was opened.
         """
         row = self.ledger.study(self.name)
         assert row is not None
@@ -341,6 +341,7 @@ class Study:
             canonical=json.dumps(self.spec.canonical()),
             mlflow=self.settings.mlflow_place,
             home=home_on_record(self.settings),
+            run_by=person(),
         )
 
 

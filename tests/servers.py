@@ -26,24 +26,32 @@ def free_port() -> int:
 class Postgres:
     """A PostgreSQL server on loopback, with a folder of its own."""
 
-    def __init__(self, programs: Path) -> None:
+    def __init__(
+        self, programs: Path, *, owner: str = "hpo", password: str | None = None, port: int | None = None
+    ) -> None:
+        """`password`: what whoever comes by TCP has to give; else nobody is asked."""
         self._programs = programs
+        self._owner = owner
         # a server refuses to run as root, and its socket's path must be short
         self._as_user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
         self._folder = Path(tempfile.mkdtemp(prefix="pg"))
         if self._as_user:
             shutil.chown(self._folder, "postgres")
-        self.port = free_port()
-        self.url = f"postgresql://hpo@127.0.0.1:{self.port}"
-        data = self._folder / "data"
-        self._call("initdb", "-D", data, "-A", "trust", "-U", "hpo", "-E", "UTF8", "--no-locale", "--no-sync")
+        self.port = port or free_port()
+        self.url = f"postgresql://{owner}@127.0.0.1:{self.port}"
+        data, secret = self._folder / "data", self._folder / "secret"
+        asked: list[str | Path] = ["--auth=trust"]
+        if password is not None:
+            secret.write_text(password)
+            asked = ["--auth-local=trust", "--auth-host=scram-sha-256", f"--pwfile={secret}"]
+        self._call("initdb", "-D", data, *asked, "-U", owner, "-E", "UTF8", "--no-locale", "--no-sync")
         self.start()
 
     @classmethod
     def find(cls) -> Path | None:
         """Where the server's programs are."""
         if shutil.which("pg_ctl") and shutil.which("initdb"):
-            return Path(str(shutil.which("initdb"))).parent
+            return Path(str(shutil.which("initdb"))).resolve().parent
         installed = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
         return installed[-1].parent if installed else None
 
@@ -62,13 +70,21 @@ class Postgres:
             connection.execute(f"CREATE DATABASE {name}")
         return f"{self.url}/{name}"
 
+    def script(self, text: str, database: str, environment: dict[str, str]) -> None:
+        """Run SQL as psql does, by the socket."""
+        where = ("-h", self._folder, "-p", str(self.port), "-U", self._owner, "-d", database)
+        self._call("psql", "-v", "ON_ERROR_STOP=1", *where, text=text, environment=environment)
+
     def close(self) -> None:
         self.stop()
         shutil.rmtree(self._folder)
 
-    def _call(self, program: str, *arguments: str | Path) -> None:
+    def _call(
+        self, program: str, *arguments: str | Path, text: str = "", environment: dict[str, str] | None = None
+    ) -> None:
         command = [*self._as_user, self._programs / program, *arguments]
-        subprocess.run(command, check=True, capture_output=True, timeout=60, cwd="/")
+        new = {**os.environ, **(environment or {})}
+        subprocess.run(command, check=True, capture_output=True, timeout=60, cwd="/", input=text.encode(), env=new)
 
 
 class MlflowServer:

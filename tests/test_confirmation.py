@@ -70,8 +70,14 @@ def test_pure_noise_is_not_separable_and_the_search_was_flattered(home: Path) ->
 def test_a_planted_winner_wins_though_the_search_saw_another_better(home: Path) -> None:
     # with these seeds the search's own best is not the one that is best
     rates = tuple(each / 10 for each in range(1, 7))
-    study = hpo.run(space("planted", rates=rates, noise=0.05, signal=0.5), home=home, progress=False)
+    log = home.parent / "told"
+    notify = {"command": ["sh", "-c", 'echo "$HPO_TEXT" >> "$0"', str(log)], "on": ["end"]}
+    tree = space("planted", rates=rates, noise=0.05, signal=0.5) | {"notify": notify}
+    study = hpo.run(tree, home=home, progress=False)
     found = found_of(study)
+    search, winner = log.read_text().splitlines()
+    assert search.endswith("now its best 3 are trained again with fresh seeds")
+    assert winner.startswith("study planted: the winner is trial 5, val/accuracy 0.")
     assert found.winner is not None
     assert study.frozen_trials()[found.winner.trial].params == {"lr": 0.6}
     assert found.winner.interval is not None

@@ -243,7 +243,7 @@ def test_names_of_checks() -> None:
 
 
 def test_check_tells_all_and_ends_with_3_where_something_fails(home: Path, tmp_path: Path) -> None:
-    path = written(tmp_path)
+    path = written(tmp_path, notify={"command": ["sh"]})
     done = CliRunner().invoke(app, ["check", "--space", path, "--home", str(home), "--json"])
     assert done.exit_code == 0, done.output
     said = json.loads(done.stdout)

@@ -10,6 +10,7 @@ import psycopg
 import pytest
 import sqlalchemy as sql
 from damage import COMPLETE
+from earlier import without_revisions
 from servers import Postgres
 from study_samples import open_study
 from typed import typed
@@ -65,6 +66,7 @@ def test_a_database_of_an_earlier_version_is_looked_at_as_it_is(settled: Study) 
         for column in ("hpo_trial DROP COLUMN gpu_seconds", "hpo_study DROP COLUMN home"):
             connection.execute(sql.text(f"ALTER TABLE {column}"))
         connection.execute(sql.text("DROP TABLE hpo_packing"))
+        without_revisions(connection)
     settled.ledger.engine.dispose()
     settled.storage.remove_session()
     settled.storage._backend.engine.dispose()  # type: ignore[attr-defined]
@@ -128,13 +130,13 @@ def test_a_database_that_cannot_be_written_to_ends_with_4(home: Path, postgresql
     with psycopg.connect(url, autocommit=True) as connection:
         name = url.rsplit("/", 1)[-1]
         connection.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
-    done = typed("status", home=home, OPTUNA_STORAGE=url)
+    done = typed("status", "study", home=home, OPTUNA_STORAGE=url)
     assert (done.returncode, "read-only" in done.stderr) == (4, True), done.stderr
     assert typed("doctor", home=home, OPTUNA_STORAGE=url).returncode == 0
     open_study(home)
     (home / "studies.db.lock").unlink(missing_ok=True)
     (home / "studies.db.lock").mkdir()  # as in a folder that is not to be written to, which root always is
-    done = typed("status", home=home)
+    done = typed("status", "study", home=home)
     assert (done.returncode, "cannot be written to" in done.stderr) == (4, True), done.stderr
 
 

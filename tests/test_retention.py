@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sql
+from earlier import without_revisions
 from study_samples import open_study, report, scheduler_of
 from typed import typed
 
@@ -127,6 +128,7 @@ def test_a_dry_run_alters_no_table_of_an_earlier_version(three: Study, capsys: p
         connection.execute(sql.text("ALTER TABLE hpo_trial DROP COLUMN gpu_seconds"))
         connection.execute(sql.text("ALTER TABLE hpo_study DROP COLUMN mlflow"))
         connection.execute(sql.text("DROP TABLE hpo_packing"))
+        without_revisions(connection)
     before = picture(three)
     assert told(three, capsys)["kept_trials"] == [1, 2, 0]
     assert picture(three) == before

@@ -9,6 +9,7 @@ from typing import Any
 
 import optuna
 import pytest
+from earlier import without_revisions
 from optuna.trial import TrialState
 from study_samples import TREE, open_study, report, scheduler_of
 
@@ -35,6 +36,7 @@ def test_a_database_of_an_earlier_version_gets_the_columns_that_came_since(home:
     with study.ledger.begin() as connection:
         connection.exec_driver_sql("ALTER TABLE hpo_trial DROP COLUMN gpu_seconds")
         connection.exec_driver_sql("DROP TABLE hpo_packing")
+        without_revisions(connection)
     study = Study.load("study", study.settings)
     study.ledger.start_trial(study.id, 0, seed=0, gpu=0.5, record={})
     study.ledger.update_trial(study.id, 0, seconds=8.0, gpu_seconds=None)

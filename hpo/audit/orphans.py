@@ -11,7 +11,6 @@ import sqlalchemy as sql
 from sqlalchemy.engine import RowMapping
 
 from hpo.errors import HpoError, StudyOwned
-from hpo.search.recovery import recover
 from hpo.settings import Settings
 from hpo.store import database
 from hpo.store.tables import studies
@@ -34,6 +33,7 @@ def close(settings: Settings, *, but: str | None = None) -> list[str]:
 def put_back(study: Study) -> int:
     """Close what is open, with the records for MLflow; under the lease. Returns how many trials wait again."""
     from hpo.audit.rebuild import end_of_study
+    from hpo.search.recovery import recover  # imports Optuna
 
     back = recover(study)
     if study.ledger.trials(study.id):

@@ -68,6 +68,11 @@ def check(address: str, *, insecure: bool) -> None:
         SpecError: it asks for no token, or for one and Ray is told to send none, or this is no address.
         Unavailable: nothing answers.
     """
+    if address.startswith(("http://", "https://")):
+        raise SpecError(
+            f"{address} takes jobs: `hpo submit` hands a search to it. `hpo run` takes part in a cluster at HOST:PORT "
+            "that this machine is a member of"
+        )
     wants_token = _wants_token(address)
     if not wants_token and not insecure:
         raise SpecError(

@@ -33,7 +33,8 @@ def place(
     """Fit the trials onto the cluster.
 
     `share` of a card, where there are any, comes before what the file says. `gpu: auto` is one GPU a trial where there
-    are any. A GPU asked for and not there falls back to the CPU.
+    are any, less where all trials together may have less. A GPU asked for and not there falls back to the CPU. What
+    other searches hold does not count: their trials end.
 
     Raises:
         SpecError: not even one trial fits.
@@ -41,7 +42,10 @@ def place(
     if concurrency is not None and concurrency < 1:
         raise SpecError(f"concurrency {concurrency} is below 1; leave it out for as many trials as fit")
     cpus, gpus = there.get("CPU", 0.0), there.get("GPU", 0.0)
-    gpu = (share or 1.0 if gpus else 0.0) if wanted.gpu == "auto" else share or float(wanted.gpu)
+    if wanted.gpu == "auto":
+        gpu = (share or min(1.0, wanted.max_gpus or 1.0)) if gpus else 0.0
+    else:
+        gpu = share or float(wanted.gpu)
     note = None
     if gpu and not gpus:
         gpu, note = 0.0, f"resources.gpu is {wanted.gpu:g} and there is no GPU: trials run on the CPU"
@@ -51,4 +55,10 @@ def place(
     if gpu:
         # shares of one card never span two
         fitting = min(fitting, int(gpus) * math.floor(1 / gpu + 1e-9) if gpu <= 1 else math.floor(gpus / gpu + 1e-9))
-    return Placement(cpu=wanted.cpu, gpu=gpu, slots=min(fitting, concurrency or fitting), note=note)
+    limits = [fitting, concurrency or fitting]
+    for key, most, each in (("max_gpus", wanted.max_gpus, gpu), ("max_cpus", wanted.max_cpus, wanted.cpu)):
+        if most is not None and each:
+            limits.append(math.floor(most / each + 1e-9))
+            if not limits[-1]:
+                raise SpecError(f"resources.{key} is {most:g} and a trial takes {each:g}: --set resources.{key}=N")
+    return Placement(cpu=wanted.cpu, gpu=gpu, slots=min(limits), note=note)

@@ -15,17 +15,20 @@ from contextlib import contextmanager, nullcontext
 from typing import Any, TypeVar
 
 import ray
+from ray.exceptions import RuntimeEnvSetupError
 
-from hpo.cluster import guard, mps
-from hpo.errors import Unavailable
+from hpo.cluster import code, guard, mps, nodes
+from hpo.errors import SpecError, Unavailable
 from hpo.masking import redacted
-from hpo.settings import ray_folder, without_secrets
+from hpo.settings import Settings, is_ray_job, ray_folder, without_secrets
+from hpo.spec import SearchSpec
 
-__all__ = ["cluster", "cpus_per_card", "is_up"]
+__all__ = ["cluster", "cpus_per_card", "is_up", "joining"]
 
 T = TypeVar("T")
 
 NICE = 5  # of 19
+QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
 
 
 def cpus_per_card() -> float:
@@ -39,38 +42,46 @@ def is_up() -> bool:
     return bool(ray.is_initialized())
 
 
+def joining(settings: Settings) -> str:
+    """What is about to happen, in words."""
+    return f"joining the Ray cluster at {settings.ray}" if settings.joins else "starting Ray"
+
+
 @contextmanager
 def cluster(
-    address: str | None,
-    meanwhile: Callable[[], T],
-    *,
-    insecure: bool = False,
-    sharing: bool = False,
-    say: Callable[[str], None] = print,
+    space: SearchSpec, settings: Settings, meanwhile: Callable[[], T], *, say: Callable[[str], None] = print
 ) -> Iterator[tuple[dict[str, float], T]]:
-    """Join the cluster at `address`, or start one on this machine, and call `meanwhile` in a thread beside.
+    """Join the cluster that `settings` name, or start one on this machine, and call `meanwhile` in a thread beside.
 
     Half of Ray's start is waiting for processes. Ray itself starts in the caller's thread, the main one: it hangs in
     any other. Yields what the cluster has, as {"CPU": 2.0, "GPU": 1.0}, and what `meanwhile` returned.
-    A cluster that this process is in already is used and left running. `insecure`: the one at `address` may be one that
-    asks for no token. `sharing`: trials may share cards, for which one that starts here gets NVIDIA's service where it
-    can be had; `say` is told where it does not work.
+    A cluster that this process is in already is used and left running. One that starts here gets NVIDIA's service where
+    trials may share cards and it can be had; `say` is told where it does not work. To one that is joined the search's
+    code travels, and each of its machines has to see the checkpoint folder and the data.
 
     Raises:
-        SpecError: the cluster asks for no token and is not to be `insecure`, or asks for one and none is at hand.
+        SpecError: the cluster asks for no token and need not, or asks for one and none is at hand; a machine of it does
+            not see what it has to.
         Unavailable: nothing answers at the address.
         Whatever `meanwhile` raises.
     """
-    address = None if address == "local" else address  # Ray's word for one that starts here
+    address = settings.ray if settings.joins else None
     if is_up():
         yield ray.cluster_resources(), meanwhile()
         return
-    with mps.service(say) if sharing and not address else nullcontext(), _session(address) as session:
+    shares = space.resources.may_share and not address
+    with mps.service(say) if shares else nullcontext(), _session(address) as session:
         with ThreadPoolExecutor(1) as beside:
             result = beside.submit(_yielding, meanwhile)
-            _start(address, session, insecure=insecure)
+            if address:
+                _join(address, space, settings)
+            else:
+                _start(session)
         try:
-            yield ray.cluster_resources(), result.result()
+            made = result.result()
+            if address:
+                nodes.check(space, settings.checkpoints)
+            yield ray.cluster_resources(), made
         finally:
             with _undisturbed():
                 ray.shutdown()
@@ -110,28 +121,42 @@ def _session(address: str | None) -> Iterator[str | None]:
         yield f"{folder}/r"
 
 
-def _start(address: str | None, session: str | None, *, insecure: bool) -> None:
+def _join(address: str, space: SearchSpec, settings: Settings) -> None:
+    guard.check(address, insecure=settings.insecure_cluster)
+    # a job's code came with it, and Ray takes no other beside it
+    travelling = {} if is_ray_job() else code.environment(space, settings)
     _ray_environment()
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
-        if address:
-            guard.check(address, insecure=insecure)
-            ray.init(address=address, **quiet)
-        else:
-            # workers inherit the environment of the Ray processes that start here
-            with without_secrets(), guard.loopback(), guard.private_token():
-                # the store holds no data sets: 100 MB are plenty, where Ray would take 30% of the memory
-                ray.init(
-                    address="local",
-                    include_dashboard=False,
-                    object_store_memory=100 * 2**20,
-                    _temp_dir=session,
-                    **quiet,
-                )
-        # Ray ends once more as Python does, and shows where it was interrupted; what is registered last comes first
-        atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
+        ray.init(address=address, runtime_env=travelling, **QUIET)
     except ConnectionError as error:
         raise Unavailable(f"no Ray cluster answers at {address!r}: {redacted(error)}") from error
+    except (
+        ValueError,
+        TypeError,
+        RuntimeEnvSetupError,
+    ) as error:  # of what the file asks for, or of too large a folder
+        raise SpecError(f"ray.runtime_env: {redacted(error)}") from error
+    _end_quietly()
+
+
+def _start(session: str | None) -> None:
+    _ray_environment()
+    # workers inherit the environment of the Ray processes that start here
+    with without_secrets(), guard.loopback(), guard.private_token():
+        # the store holds no data sets: 100 MB are plenty, where Ray would take 30% of the memory
+        ray.init(
+            address="local",
+            include_dashboard=False,
+            object_store_memory=100 * 2**20,
+            _temp_dir=session,
+            **QUIET,
+        )
+    _end_quietly()
+
+
+def _end_quietly() -> None:
+    # Ray ends once more as Python does, and shows where it was interrupted; what is registered last comes first
+    atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
 
 
 def tune_environment(slots: int) -> None:

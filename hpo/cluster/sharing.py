@@ -35,11 +35,14 @@ class Sharing:
     def __init__(self, study: Study, there: Mapping[str, float], concurrency: int | None) -> None:
         self._study, self._there, self._concurrency = study, dict(there), concurrency
         self._resources = study.spec.resources
-        self._cards = int(there.get("GPU", 0))
+        most = self._resources.max_gpus
+        # that the trials have when they fill one after the other
+        self._cards = int(min(there.get("GPU", 0), math.inf if most is None else max(1.0, most)))
         kinds = [key.removeprefix(ACCELERATOR) for key in there if key.startswith(ACCELERATOR)]
         self._on = {"card": ", ".join(sorted(kinds)) or "GPU", "asked": str(self._resources.gpu)}
         self._share: float | None = None  # other than the file's
-        self._open = self._resources.gpu == "auto" and self._cards > 0
+        self._whole = most is None or most >= 1  # a card is what it takes to measure
+        self._open = self._resources.gpu == "auto" and self._cards > 0 and self._whole
         self._candidate: Candidate | None = None
         self._crowded: int | None = None  # the trial that ran out of memory
         self._recall()
@@ -55,7 +58,7 @@ class Sharing:
     def placement(self) -> Placement:
         """Where trials go now; raises SpecError when not even one fits."""
         found = place(self._resources, self._there, self._concurrency, share=self._share)
-        if self._resources.gpu != "auto" or found.per_card == 1:
+        if self._resources.gpu != "auto" or found.per_card == 1 or not self._whole:
             return found
         # Ray fills a card before it takes the next: fewer on each where not all places can be taken
         needed = math.ceil(found.slots / self._cards)
@@ -94,7 +97,9 @@ class Sharing:
 
     def _most_copies(self, trials: int | None) -> int:
         """Trials on a card that there are processors and trials for."""
-        wanted = [each for each in (trials, self._concurrency) if each is not None]
+        cpus = self._resources.max_cpus
+        at_once = None if cpus is None else int(cpus / self._resources.cpu + 1e-9)
+        wanted = [each for each in (trials, self._concurrency, at_once) if each is not None]
         limits = [math.ceil(each / self._cards) for each in wanted]
         return min(max(packing.LEVELS), int(cpus_per_card() / self._resources.cpu), *limits)
 

@@ -14,9 +14,11 @@ from rich.text import Text
 from hpo.audit.disk import Forecast, forecast, told
 from hpo.errors import SpecError, Unavailable
 from hpo.masking import masked
+from hpo.search.notice import receivers
 from hpo.search.retention import Held, Verdict, judge, look
 from hpo.settings import Settings
 from hpo.space.parameters import Choice, Parameter
+from hpo.space.secrets import UNKEPT
 from hpo.spec import SearchSpec
 from hpo.store import columns
 from hpo.store.ledger import Ledger
@@ -166,6 +168,8 @@ def _facts(space: SearchSpec, settings: Settings) -> dict[str, str]:
         "early stopping": _pruner(space),
         "trainer": _trainer(space.trainer),
         "per trial": f"{space.resources.cpu:g} CPU, {space.resources.gpu} GPU",
+        **({"all trials": space.resources.quota} if space.resources.quota else {}),
+        **_notify(space),
         "studies": masked(settings.storage),
         "MLflow": masked(settings.mlflow),
         "checkpoints": f"{settings.checkpoints}, {_kept(space)}",
@@ -174,6 +178,15 @@ def _facts(space: SearchSpec, settings: Settings) -> dict[str, str]:
         "identity": f"{space.hash()} (a study of this name runs with this space only)",
         **_missing(space),
     }
+
+
+def _notify(space: SearchSpec) -> dict[str, str]:
+    if space.notify is None:
+        return {}
+    told = f"{', '.join(space.notify.on)}: {'; '.join(receivers(space.notify))}"
+    if space.notify.secret:
+        told += f" (not kept on record: `hpo resume` takes it from {UNKEPT.removeprefix('$')})"
+    return {"notify": told}
 
 
 def _missing(space: SearchSpec) -> dict[str, str]:

@@ -12,13 +12,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from hpo.errors import HpoError, NoUsableTrial
+from hpo.errors import NoUsableTrial
 from hpo.masking import masked
 from hpo.search import ahead
 from hpo.settings import Settings
 from hpo.store import history
 from hpo.store.lease import holder
-from hpo.store.opening import open_ledger
 from hpo.study import Study
 from hpo.winner import confirmation
 from hpo.winner.candidate import candidate
@@ -29,13 +28,8 @@ from hpo.wording import assignments, counted, number, plain, without_nan, words
 __all__ = ["best", "closing", "confirmed", "status", "trials"]
 
 
-def status(name: str | None, settings: Settings, *, as_json: bool) -> None:
-    """One study in detail, or all in a table."""
-    if name is None:
-        names = [row["name"] for row in open_ledger(settings).studies()]
-        rows = [_line(each, settings) for each in names]
-        _print(rows, ("study", "state", "trials", "best", "waiting_for_mlflow"), as_json)
-        return
+def status(name: str, settings: Settings, *, as_json: bool) -> None:
+    """One study in detail."""
     study = Study.load(name, settings)
     facts = _status(study) | {"history": history.facts(study)}
     if as_json:
@@ -60,7 +54,7 @@ def trials(study: Study, *, as_json: bool) -> None:
     for row in rows:
         row["parameters"] = assignments(params[row["number"]])
     shown = ("number", "state", "value", "epoch", "best_value", "seconds", "parameters", "error")
-    _print(rows, (*shown, "origin") if any(row["origin"] for row in rows) else shown, as_json=False)
+    _print(rows, (*shown, "origin") if any(row["origin"] for row in rows) else shown)
 
 
 def best(study: Study, *, as_json: bool) -> None:
@@ -108,7 +102,7 @@ def confirmed(found: Confirmation, *, metric: str, as_json: bool) -> None:
         }
         for each in found.ranked
     ]
-    _print(rows, tuple(rows[0]), as_json=False)
+    _print(rows, tuple(rows[0]))
     print()
     if found.winner is not None:
         _winner(plain(metric), found, found.winner)
@@ -183,14 +177,6 @@ def closing(study: Study, *, as_json: bool) -> None:
         print(f"            {settings.command('promote', name)}")
 
 
-def _line(name: str, settings: Settings) -> dict[str, Any]:
-    """A study in the table of all; one that cannot be opened hides no other."""
-    try:
-        return _status(Study.load(name, settings))
-    except HpoError as error:
-        return {"study": name, "state": str(error), "trials": {}, "best": None, "waiting_for_mlflow": None}
-
-
 def _status(study: Study) -> dict[str, Any]:
     row = study.row
     owner = holder(row)
@@ -210,6 +196,7 @@ def _status(study: Study) -> dict[str, Any]:
         "wall_seconds": round(row["seconds"], 1),
         **_spent(study),
         **_packing(study),
+        "quota": study.spec.resources.quota,
         "waiting_for_mlflow": study.ledger.pending_count(study.id),
         "storage": masked(study.settings.storage),
         "mlflow": masked(study.settings.mlflow),
@@ -254,10 +241,7 @@ def _best(study: Study, confirmed: Confirmation | None) -> dict[str, Any]:
     return {**{key: row[key] for key in keys}, "params": params}
 
 
-def _print(rows: list[dict[str, Any]], columns: tuple[str, ...], as_json: bool) -> None:
-    if as_json:
-        print(json.dumps(rows, indent=2))
-        return
+def _print(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> None:
     table = Table(box=None, padding=(0, 2, 0, 0))
     for column in columns:
         table.add_column(column.replace("_", " "), overflow="fold")

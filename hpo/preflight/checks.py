@@ -59,6 +59,8 @@ class Checks:
             self._take(stores.tracking(self.settings, ask=ask_mlflow))
         if "checkpoints" not in self.skip:
             self._take(stores.checkpoints(self.settings))
+        if "notify" not in self.skip and self.space.notify is not None:
+            self._take(stores.told(self.space.notify))
         measured = None
         for each in trainer:
             if isinstance(each, Measured):

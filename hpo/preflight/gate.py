@@ -39,7 +39,7 @@ class Gate:
         self._concurrency = concurrency
         self._open = ExitStack()
         self._early: Beside | None = None
-        local = settings.ray in (None, "local") and not is_up()
+        local = not settings.joins and not is_up()
         if local and "import" not in space.trainer and not skip >= set(NAMES):
             early = Beside(space, settings, concurrency=concurrency, skip=skip)
             self._early = self._open.enter_context(closing(early))
@@ -91,7 +91,7 @@ class Gate:
             return (work,)
         from hpo.preflight.remote import Far  # imports Ray, which is up
 
-        return self._open.enter_context(closing(Far(work)))
+        return self._open.enter_context(closing(Far(work, self._say)))
 
     def _tell(self, finding: Finding) -> None:
         if finding.verdict == "warn":

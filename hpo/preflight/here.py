@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 
 from rich.console import Console
@@ -45,7 +45,7 @@ def check(space: SearchSpec, settings: Settings, *, skip: frozenset[str], concur
             space=space, settings=settings, placement=placement, concurrency=concurrency, skip=skip, say=tell
         )
         work = task_of(space, settings.datasets, placement, skip=skip, fetch=False)
-        with _at_work(work, settings) as found:
+        with _at_work(work, settings, lambda text: console.print(Text(text))) as found:
             checked = checks.run(found, ask_mlflow=True)
     if checked.measured is None:
         return checked
@@ -57,23 +57,25 @@ def check(space: SearchSpec, settings: Settings, *, skip: frozenset[str], concur
 @contextmanager
 def _machine(space: SearchSpec, settings: Settings) -> Iterator[Mapping[str, float]]:
     """What there is to run trials on."""
-    if settings.ray:
+    if settings.joins:
         from hpo.cluster.resources import cluster  # imports Ray
 
-        with cluster(settings.ray, lambda: None, insecure=settings.insecure_cluster) as (there, _):
+        with cluster(space, settings, lambda: None) as (there, _):
             yield there
         return
     yield machine(space)
 
 
 @contextmanager
-def _at_work(work: Task | Finding, settings: Settings) -> Iterator[Iterable[Finding | Measured]]:
+def _at_work(
+    work: Task | Finding, settings: Settings, say: Callable[[str], None]
+) -> Iterator[Iterable[Finding | Measured]]:
     if isinstance(work, Finding):
         yield (work,)
-    elif settings.ray:
+    elif settings.joins:
         from hpo.preflight.remote import Far
 
-        with closing(Far(work)) as far:
+        with closing(Far(work, say)) as far:
             yield far
     else:
         with warnings.catch_warnings():

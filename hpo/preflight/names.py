@@ -17,6 +17,7 @@ NAMES = {
     "checkpoints": "files of checkpoints and artifacts can be written, synced and read",
     "trainer": "data are read and the network is made",
     **names.NAMES,
+    "notify": "whom the search is to tell can be told",
     "disk": "room for checkpoints",
     "forecast": "whether the search can end within its budget",
 }

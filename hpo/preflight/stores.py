@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 import time
 import uuid
@@ -12,12 +13,14 @@ import sqlalchemy as sql
 
 from hpo.errors import Unavailable
 from hpo.masking import masked, redacted
-from hpo.settings import Settings, sqlite_file
+from hpo.search.notice import receivers
+from hpo.settings import Settings, sqlite_file, webhook
+from hpo.space.sections import Notify
 from hpo.store import database
 from hpo.tracking.reach import Reach
 from trainers.checks.finding import Finding
 
-__all__ = ["checkpoints", "studies", "tracking"]
+__all__ = ["checkpoints", "studies", "told", "tracking"]
 
 LINE = b"written by hpo check\n"
 
@@ -32,6 +35,19 @@ def studies(settings: Settings) -> Finding:
         do = "is it running, and may you write to it? --storage or OPTUNA_STORAGE says where else"
         return Finding(name="database", verdict="fail", said=said, do=do)
     return Finding(name="database", verdict="pass", said=f"{where}: written and read back in {seconds * 1000:.0f} ms")
+
+
+def told(wish: Notify) -> Finding:
+    """The command is there and the variable is set; nothing is sent."""
+    missing = []
+    if wish.command is not None and shutil.which(wish.command[0]) is None:
+        missing.append(f"there is no program {wish.command[0]!r}")
+    if wish.webhook is not None and webhook(wish.webhook) is None:
+        missing.append(f"{wish.webhook} is not set")
+    if missing:
+        do = "correct `notify` in the space file, or set the variable"
+        return Finding(name="notify", verdict="warn", said=", ".join(missing), do=do)
+    return Finding(name="notify", verdict="pass", said="; ".join(receivers(wish)))
 
 
 def tracking(settings: Settings, *, ask: bool) -> Finding:

@@ -186,4 +186,4 @@ class Release:
 
 def _space(spec: SearchSpec) -> dict[str, Any]:
     """The space without the addresses of stores and cluster, which are nobody's business who uses the model."""
-    return {key: value for key, value in spec.canonical().items() if key not in URLS}
+    return {key: value for key, value in spec.canonical().items() if key not in (*URLS, "notify")}

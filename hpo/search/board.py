@@ -48,6 +48,7 @@ class Board:
     per_minute: float | None = None  # trials
     seconds_left: float | None = None
     place: str | None = None  # how many run at a time, on what
+    waits: str | None = None  # what no trial can start for
     usage: str | None = None  # what GPUs or CPUs do now
 
 
@@ -95,7 +96,7 @@ def spark(curve: Sequence[float], width: int = CURVE) -> str:
 
 def draw(board: Board, *, height: int | None = None) -> Group:
     """The board for a terminal of `height` lines; trials that do not fit are counted."""
-    shown = board.lines if height is None else board.lines[: max(1, height - 7)]
+    shown = board.lines if height is None else board.lines[: max(1, height - 7 - bool(board.waits))]
     table = Table(box=None, padding=(0, 2, 0, 0))
     for column in ("trial", "epoch", board.metric, ""):
         table.add_column(Text(column), no_wrap=True)
@@ -128,7 +129,7 @@ def _head(board: Board) -> str:
 
 def _facts(board: Board) -> list[str]:
     place = "   ".join(each for each in (board.place, board.usage) if each)
-    return [plain(line) for line in (_best(board), place) if line]
+    return [plain(line) for line in (_best(board), place, board.waits) if line]
 
 
 def _best(board: Board) -> str:

@@ -12,12 +12,13 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from hpo.cluster.resources import cluster, is_up
+from hpo.cluster.resources import cluster, is_up, joining
 from hpo.cluster.sharing import Sharing
 from hpo.errors import HpoError, Interrupted, NoUsableTrial, Unavailable
 from hpo.masking import masked, redacted
 from hpo.search import staged
 from hpo.search.ahead import is_whole, seconds_left
+from hpo.search.notice import Notices
 from hpo.search.progress import Progress
 from hpo.search.recovery import recover
 from hpo.search.scheduler import Event, Scheduler
@@ -50,21 +51,26 @@ def run(study: Study, *, concurrency: int | None = None, progress: bool = True) 
     """
     shown = Progress.on_stderr() if progress else Progress.silent()
     study.patience.seconds, study.patience.say = patience.SECONDS, shown.note
+    notices = Notices(study.spec, shown.note)
     try:
         with Lease(study) as lease, alone(study.storage):
             study.begin()
             recover(study)
             history.enqueue(study)
             try:
-                lease.outcome = Driver(study, concurrency, shown, lease).run()
+                lease.outcome = Driver(study, concurrency, shown, lease, notices).run()
             except BaseException as error:
                 lease.outcome = (
                     str(error) if isinstance(error, HpoError) else f"{type(error).__name__}: {redacted(error)}"
                 )
+                notices.broke_off(lease.outcome, error)
                 raise
+            notices.ended(study, lease.outcome)
     except STORAGE_ERRORS as error:
         where, again = masked(study.settings.storage), study.settings.command("resume", study.name)
         raise Unavailable(f"{where} went away: {patience.reason(error)}; go on with: {again}") from error
+    finally:
+        notices.close()
     return study
 
 
@@ -75,11 +81,14 @@ class _Ended(Exception):
 class Driver:
     """Holds together searcher, scheduler, Ray Tune and the sender to MLflow for one run."""
 
-    def __init__(self, study: Study, concurrency: int | None, progress: Progress, lease: Lease) -> None:
+    def __init__(
+        self, study: Study, concurrency: int | None, progress: Progress, lease: Lease, notices: Notices
+    ) -> None:
         self._study = study
         self._concurrency = concurrency
         self._progress = progress
         self._lease = lease
+        self._notices = notices
         self._tracking = Tracking(study)
         self._search: Search | None = None  # while trials run
         self._reason: HpoError | None = None  # the error that the search ends with
@@ -118,11 +127,9 @@ class Driver:
             self._close()
             return
         if not is_up():
-            self._progress.note("starting Ray")
-        settings, may_share = self._study.settings, self._study.spec.resources.may_share
-        with cluster(
-            settings.ray, _search, insecure=settings.insecure_cluster, sharing=may_share, say=self._progress.note
-        ) as (there, search):
+            self._progress.note(joining(self._study.settings))
+        study = self._study
+        with cluster(study.spec, study.settings, _search, say=self._progress.note) as (there, search):
             sharing = Sharing(self._study, there, self._concurrency)
             self._progress.begin(self._study, sharing.placement)
             self._study.ledger.post(self._study.id, None, "start", {})
@@ -161,7 +168,7 @@ class Driver:
             if sharing.unsettled and self._search is not None:
                 self._search.stop()
 
-        folder = self._study.settings.home / ".tune" / str(self._study.id)
+        folder = self._study.settings.home / ".tune" / self._study.folder_name
         self._search = search(
             searcher, self._scheduler, sharing.placement, folder=folder, on_tick=self._tick, on_report=on_report
         )
@@ -231,7 +238,9 @@ class Driver:
         if self._lease.renew():
             self._end(reason=self._interrupted("stopped by `hpo stop`"))
         self._look_at_budgets()
-        self._progress.tick(to_start=self._searcher.left, budget=self._seconds_left())
+        self._notices.tick()
+        waits = self._search.room.waits if self._search is not None else None
+        self._progress.tick(to_start=self._searcher.left, budget=self._seconds_left(), waits=waits)
 
     def _look_at_budgets(self) -> None:
         budget, scheduler = self._study.spec.budget, self._scheduler
@@ -269,6 +278,7 @@ class Driver:
 
     def _notify(self, event: Event) -> None:
         self._progress.show(event)
+        self._notices.show(event)
         if event.kind != "start":  # the first record is worth a process only when there is an epoch to show
             self._tracking.wake()
 

@@ -45,6 +45,7 @@ class Progress:
         self._ended = 0  # trials that ended while we watched
         self._to_start: int | None = None
         self._budget: float | None = None
+        self._waits: str | None = None
 
     @classmethod
     def silent(cls) -> Progress:
@@ -82,7 +83,7 @@ class Progress:
 
     def __enter__(self) -> Progress:
         if self._console is not None and self._console.is_terminal:
-            if self._study.settings.ray is None:  # else the trials may be on other machines
+            if not self._study.settings.joins:  # else the trials may be on other machines
                 self._usage = Usage().__enter__()
             self._live = Live(console=self._console, auto_refresh=False, transient=True)
             self._live.start()
@@ -129,9 +130,14 @@ class Progress:
         self.note(self._line(event) + ("  best so far" if told else ""))
         self._refreshed = 0.0
 
-    def tick(self, *, to_start: int | None, budget: float | None) -> None:
-        """Redraw the table when it is due; `to_start` trials are still to come, in `budget` seconds at most."""
-        self._to_start, self._budget = to_start, budget
+    def tick(self, *, to_start: int | None, budget: float | None, waits: str | None = None) -> None:
+        """Redraw the table when it is due; `to_start` trials are still to come, in `budget` seconds at most.
+
+        `waits` is what no trial can start for, in a sentence.
+        """
+        if self._live is None and (waits is None) != (self._waits is None):
+            self.note(waits or "the cluster has room again")
+        self._to_start, self._budget, self._waits = to_start, budget, waits
         self._redraw()
 
     def _redraw(self) -> None:
@@ -184,6 +190,7 @@ class Progress:
             per_minute=rate,
             seconds_left=left,
             place=self._place,
+            waits=self._waits,
             usage=self._usage.read() if self._usage is not None else None,
         )
 

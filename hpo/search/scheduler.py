@@ -51,6 +51,7 @@ class Event:
     epoch: int
     value: float | None
     error: str | None = None  # or the warning
+    best: bool = False  # COMPLETE, and better than all before
 
 
 class Scheduler:
@@ -272,15 +273,16 @@ class Scheduler:
         if error:  # before the trial has ended, after which nobody would know it any more
             self._study.ledger.update_trial(self._study.id, number, error=error, traceback=traceback)
         self._study.optuna.tell(run.trial, value, state=state)
+        best = self._best_so_far(value)
         self._study.ledger.end_trial(
             self._study.id,
             number,
             outcome=error or state.name.lower(),
             record=records.end(state.name, best_epoch=run.best_epoch, error=error, traceback=traceback),
-            best=self._best_so_far(value),
+            best=best,
         )
         del self.running[number]
-        self._tell_progress("end", run, state.name, error)
+        self._tell_progress("end", run, state.name, error, best=best is not None)
         if value is None:
             self._checkpoints.drop(number)
         else:
@@ -307,7 +309,9 @@ class Scheduler:
             if value is not None:
                 run.trial.set_user_attr(name, value)
 
-    def _tell_progress(self, kind: str, run: Running, state: str, error: str | None = None) -> None:
+    def _tell_progress(
+        self, kind: str, run: Running, state: str, error: str | None = None, *, best: bool = False
+    ) -> None:
         value = run.value if run.value is not None else run.best_value
         self._notify(
             Event(
@@ -318,6 +322,7 @@ class Scheduler:
                 epoch=run.epoch,
                 value=value,
                 error=error,
+                best=best,
             )
         )
 

@@ -20,6 +20,7 @@ from ray.tune.stopper import Stopper
 
 from hpo.cluster.placement import Placement
 from hpo.cluster.resources import tune_environment
+from hpo.cluster.room import Room
 from hpo.search.clock import Clock
 from hpo.search.scheduler import Scheduler
 from hpo.search.searcher import Searcher
@@ -64,6 +65,8 @@ class Search:
         self.on_tick = on_tick
         self.on_report = on_report
         self.tune_trials: dict[int, Any] = {}
+        self.room = Room(cpu=placement.cpu, gpu=placement.gpu)
+        self.controller: Any = None  # Tune's, once there is a trial
         self._clock = Clock(scheduler.epoch_time)
         self._losses: Counter[int] = Counter()  # of each trial's workers, since its last epoch
         self._stop_at: float | None = None
@@ -157,6 +160,8 @@ class Search:
 
     def should_end(self) -> bool:
         """Whether to leave the control loop; epochs that outlast the grace time are cut off. Called in every turn."""
+        placed = self.controller is None or self.controller._actor_manager.num_live_actors  # be it that it starts
+        self.room.look(waiting=bool(self.scheduler.running) and not placed)
         self.on_tick()
         self._watch_clock()
         if self._stop_at is None:
@@ -236,6 +241,7 @@ class _Obey(FIFOScheduler):  # type: ignore[misc]
         self._search = search
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        self._search.controller = tune_controller
         self._search.tune_trials[_number(trial)] = trial
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:

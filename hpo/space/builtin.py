@@ -18,7 +18,7 @@ from hpo.space.parameters import Choice, Parameter
 from hpo.space.tree import leaves, place, without
 from trainers import config
 
-__all__ = ["check", "default", "refuse", "require_sources", "unread"]
+__all__ = ["check", "default", "refuse", "require_sources", "sources", "unread"]
 
 _COMBINATIONS = 4096
 """So many are tried to find one that reads a path; a search that needs more is given the benefit of the doubt."""
@@ -82,6 +82,14 @@ def require_sources(tree: Mapping[str, Any]) -> None:
         )
     if weights is not None and not _is_there(weights, folder=False):
         raise SpecError(f"trainer.transfer.weights is {weights!r}, which is no file; weights are never downloaded")
+
+
+def sources(tree: Mapping[str, Any]) -> list[str]:
+    """Paths that a trainer section reads pictures and weights from; none for a trainer of the user's own."""
+    if "import" in tree:
+        return []
+    found = ((tree.get("dataset") or {}).get("root"), (tree.get("transfer") or {}).get("weights"))
+    return [str(path) for path in found if path is not None]
 
 
 def _is_there(path: str, *, folder: bool) -> bool:

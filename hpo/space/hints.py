@@ -39,6 +39,10 @@ KEYS = {
         "scheduler": "pruner",
         "early_terminate": "pruner",
         "resources_per_trial": "resources",
+        "notifications": "notify",
+        "notification": "notify",
+        "alerts": "notify",
+        "webhook": "notify: {webhook: ...}",
     },
     "parameters": {
         "low": "min",
@@ -75,7 +79,26 @@ KEYS = {
         "timeout": "time",
         "max_failures": "failures",
     },
-    "resources": {"gpus": "gpu", "num_gpus": "gpu", "cpus": "cpu", "num_cpus": "cpu"},
+    "resources": {
+        "gpus": "gpu",
+        "num_gpus": "gpu",
+        "cpus": "cpu",
+        "num_cpus": "cpu",
+        "max_gpu": "max_gpus",
+        "gpu_quota": "max_gpus",
+        "quota": "max_gpus",
+        "max_cpu": "max_cpus",
+        "cpu_quota": "max_cpus",
+    },
+    "notify": {
+        "url": "webhook",
+        "slack": "webhook",
+        "webhook_url": "webhook",
+        "cmd": "command",
+        "run": "command",
+        "events": "on",
+        "when": "on",
+    },
     "winner": {"top_k": "top", "k": "top", "repeats": "seeds", "num_seeds": "seeds", "n_seeds": "seeds"},
     "gate": {"latency": "latency_ms", "size": "size_mb", "quantized_mb": "quantised_mb", "min_accuracy": "baseline"},
     "trainer": {
@@ -117,6 +140,13 @@ VALUES = {
     "successivehalving": "asha",
     "medianstopping": "median",
     "nopruner": "none",
+    "finish": "end",
+    "finished": "end",
+    "done": "end",
+    "fail": "failure",
+    "failed": "failure",
+    "error": "failure",
+    "newbest": "best",
 }
 
 

@@ -8,7 +8,8 @@ from typing import Any
 from hpo.errors import SpecError
 from hpo.space.document import Document, Place, Trail
 from hpo.space.reader import scalar
-from hpo.space.sections import SHORTHAND, URLS
+from hpo.space.secrets import is_secret_path
+from hpo.space.sections import SHORTHAND
 from hpo.space.tree import place as put
 
 __all__ = ["apply", "write_out"]
@@ -29,8 +30,7 @@ def apply(document: Document, overrides: Sequence[str]) -> None:
     """
     for index, override in enumerate(overrides):
         path, equals, text = override.partition("=")
-        # The URL of a database may hold a password, which no message repeats.
-        label = f"--set {path}=..." if path in URLS else f"--set {override}"
+        label = f"--set {path}=..." if is_secret_path(path) else f"--set {override}"
         if not equals or not all(path.split(".")):
             raise SpecError(f"{label}: this is no override; write path=value, such as trainer.epochs=5")
         _assign(document, _split(document, path.strip()), scalar(text, source=label), Place(_LAST + index, 0, label))

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Mapping
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -14,16 +15,28 @@ __all__ = [
     "SHORTHAND",
     "URLS",
     "Budget",
+    "Cluster",
     "Confirms",
     "Gate",
     "Metric",
+    "Notify",
     "Pruner",
     "Resources",
     "Sampler",
     "Winner",
+    "variable_of",
+    "without_password",
 ]
 
-SHORTHAND = {"metric": "name", "sampler": "type", "pruner": "type", "budget": "trials", "winner": "top"}
+SHORTHAND = {
+    "metric": "name",
+    "sampler": "type",
+    "pruner": "type",
+    "budget": "trials",
+    "winner": "top",
+    "ray": "address",
+    "notify": "webhook",
+}
 """Section -> the key that a scalar in the section's place stands for."""
 
 URLS = ("storage", "mlflow", "ray")
@@ -43,6 +56,8 @@ _TIME = re.compile(r"(?=.)(?:(\d+(?:\.\d+)?)d)?(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.
 _UNIT_SECONDS = (86400, 3600, 60, 1)
 _SIZE = re.compile(r"(\d+(?:\.\d+)?) ?(MB|GB|TB)")
 _UNIT_BYTES = {"MB": 10**6, "GB": 10**9, "TB": 10**12}
+_WEBHOOK = re.compile(r"https?://[^\s/?#]+([/?#]\S*)?")
+_VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)\})")
 _METRIC_NAME = re.compile(r"[A-Za-z0-9._/ -]{1,250}")
 
 
@@ -50,6 +65,13 @@ class Section(BaseModel):
     """Shared by all sections: no unknown keys, no conversion of text to numbers, no change once read."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
+
+
+def without_password(url: str | None) -> str | None:
+    """The URL; raises ValueError where a password stands in it."""
+    if url and (urlsplit(url).password or "password=" in url.lower()):
+        raise ValueError("a space file holds no password; set the URL in the environment (OPTUNA_STORAGE and so on)")
+    return url
 
 
 class Metric(Section):
@@ -162,22 +184,21 @@ class Budget(Section):
 
     @field_validator("time", "trial_time", "epoch_time", mode="before")
     @classmethod
-    def _seconds(cls, time: Any) -> Any:
-        if not isinstance(time, str):
-            return time
-        match = _TIME.fullmatch(time)
-        if not match:
-            raise ValueError(f"{time!r} is no time; write 8h, 30m, 90s, 1h30m or a number of seconds")
-        return math.fsum(float(part) * unit for part, unit in zip(match.groups(), _UNIT_SECONDS, strict=True) if part)
+    def _time(cls, time: Any) -> Any:
+        return _seconds(time)
 
 
 class Resources(Section):
-    """What one trial may use."""
+    """What one trial may use, and all trials of the study together."""
 
     gpu: float | Literal["auto"] = "auto"
     """A share of one GPU, or a whole number of them; auto measures the first trial and chooses."""
     cpu: float = Field(default=1.0, gt=0)
     """Processors; the threads of a trial follow."""
+    max_gpus: float | None = Field(default=None, gt=0)
+    """GPUs that all trials of the study together hold at most, so that others have the rest; None: all there are."""
+    max_cpus: float | None = Field(default=None, gt=0)
+    """Processors likewise."""
 
     @field_validator("gpu", mode="before")
     @classmethod
@@ -186,6 +207,24 @@ class Resources(Section):
         if gpu == "auto" or (number and gpu >= 0 and (gpu <= 1 or float(gpu).is_integer())):
             return float(gpu) if number else gpu
         raise ValueError(f"{gpu!r} is no number of GPUs; write auto, a share such as 0.25, or a whole number")
+
+    @model_validator(mode="after")
+    def _one_trial_fits(self) -> Resources:
+        gpu = 0.0 if self.gpu == "auto" else self.gpu
+        for key, most, needs in (("max_gpus", self.max_gpus, gpu), ("max_cpus", self.max_cpus, self.cpu)):
+            if most is not None and most < needs:
+                one = key.removeprefix("max_").removesuffix("s")
+                raise ValueError(
+                    f"{key} {most:g} is less than the {needs:g} that one trial takes; raise {key} or lower {one}"
+                )
+        return self
+
+    @property
+    def quota(self) -> str | None:
+        """What all trials together hold at most, in words; None: no limit is set."""
+        limits = {"GPU": self.max_gpus, "CPU": self.max_cpus}
+        said = [f"{limit:g} {what}" for what, limit in limits.items() if limit is not None]
+        return f"{' and '.join(said)} at most" if said else None
 
     @property
     def may_share(self) -> bool:
@@ -219,6 +258,70 @@ class Gate(Section):
     """Test accuracy to be beaten where no other model holds the alias."""
 
 
+class Notify(Section):
+    """Whom to tell of what happens while nobody looks: a command, a webhook, or both."""
+
+    webhook: str | None = Field(default=None, repr=False)
+    """Address that gets a POST of JSON with a `text`, as Slack's do; it is a secret, so better $HPO_WEBHOOK, a variable
+    with the word WEBHOOK in its name."""
+    command: list[str] | None = Field(default=None, min_length=1)
+    """Program and arguments, run without a shell and kept on record, so no secret; the message is its standard input as
+    JSON, and HPO_TEXT, HPO_EVENT, HPO_STUDY and so on in its environment."""
+    on: list[Literal["end", "failure", "best"]] = Field(default=["end", "failure", "best"], min_length=1)
+    """end: the search has ended, however; failure: a trial has failed for good, or the search by an error; best: a
+    trial is better than all before."""
+    every: float = Field(default=60.0, ge=0)
+    """Seconds between two messages of failed trials or of new bests: the last of those between is told; also 5m."""
+
+    @field_validator("webhook", mode="before")
+    @classmethod
+    def _address(cls, webhook: Any) -> Any:
+        """The answer repeats nothing of it."""
+        if webhook is None or (isinstance(webhook, str) and (_WEBHOOK.fullmatch(webhook) or variable_of(webhook))):
+            return webhook
+        raise ValueError(
+            "this is no webhook: write $HPO_WEBHOOK, or another variable with WEBHOOK in its name, or https://..."
+        )
+
+    @field_validator("command", mode="before")
+    @classmethod
+    def _words(cls, command: Any) -> Any:
+        if isinstance(command, str):
+            raise ValueError(f"a command is a list, as no shell reads it: [{', '.join(command.split())}]")
+        return command
+
+    @field_validator("every", mode="before")
+    @classmethod
+    def _time(cls, time: Any) -> Any:
+        return _seconds(time)
+
+    @model_validator(mode="after")
+    def _somebody_is_told(self) -> Notify:
+        if self.webhook is None and self.command is None:
+            raise ValueError("nobody is told: give `webhook: $HPO_WEBHOOK`, or `command: [program, argument]`")
+        return self
+
+    @property
+    def secret(self) -> str | None:
+        """The address, where it stands here itself."""
+        return self.webhook if self.webhook is not None and variable_of(self.webhook) is None else None
+
+
+def variable_of(webhook: str) -> str | None:
+    """The name of the variable that has the address, of `$NAME` or `${NAME}`; None of anything else."""
+    match = _VARIABLE.fullmatch(webhook)
+    return (match[1] or match[2]) if match and "WEBHOOK" in webhook.upper() else None
+
+
+def _seconds(time: Any) -> Any:
+    if not isinstance(time, str):
+        return time
+    match = _TIME.fullmatch(time)
+    if not match:
+        raise ValueError(f"{time!r} is no time; write 8h, 30m, 90s, 1h30m or a number of seconds")
+    return math.fsum(float(part) * unit for part, unit in zip(match.groups(), _UNIT_SECONDS, strict=True) if part)
+
+
 class Confirms(Section):
     """Makes a study the confirmation of a search: trials of that, each with every seed. `hpo confirm` writes it."""
 
@@ -230,3 +333,19 @@ class Confirms(Section):
     seeds: list[int]
     top: int | None = None
     """So many of the best were asked for, at most so far; None: before this was kept."""
+
+
+class Cluster(Section):
+    """A Ray cluster that runs already."""
+
+    address: str
+    """HOST:PORT, or auto for one of this machine; flag and RAY_ADDRESS come before it."""
+    runtime_env: dict[str, Any] = Field(default_factory=dict)
+    """What Ray prepares on its machines before trials run there, in Ray's words: pip, env_vars, container... The code
+    travels by itself."""
+
+    @field_validator("address")
+    @classmethod
+    def _keeps_no_secret(cls, address: str) -> str:
+        without_password(address)
+        return address

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from hpo.masking import masked, redacted
 from hpo.settings import driver_url
 from trainers.folders import private, private_file
 
-__all__ = ["creating", "engine_options", "open_engine", "prepare"]
+__all__ = ["creating", "engine_options", "importing", "open_engine", "prepare"]
 
 ADVISORY = 4_772_111  # any number that others are unlikely to lock
 LOCK_TIMEOUT = 5  # seconds to wait for another writer of a SQLite file; then see hpo.store.patience
@@ -71,18 +71,38 @@ def prepare(url: str) -> None:
         engine.dispose()
 
 
+def creating(url: str) -> AbstractContextManager[None]:
+    """Let one process at a time create tables: two that find none would both, and one would fail.
+
+    Raises:
+        Unavailable: nothing can be written beside the file.
+    """
+    return _alone(url, "lock", ADVISORY)
+
+
+def importing(url: str) -> AbstractContextManager[None]:
+    """Let one process at a time put studies of elsewhere into a database; raises as `creating`."""
+    return _alone(url, "import.lock", ADVISORY + 1)
+
+
 @contextmanager
-def creating(url: str) -> Iterator[None]:
-    """Let one process at a time create tables: two that find none would both, and one would fail."""
+def _alone(url: str, suffix: str, number: int) -> Iterator[None]:
     path = make_url(url).database
     if url.startswith("sqlite"):
-        with FileLock(f"{path}.lock", mode=0o600):
+        lock = FileLock(f"{path}.{suffix}", mode=0o600)
+        try:
+            lock.acquire()
+        except OSError as error:
+            raise Unavailable(f"the database {masked(url)} cannot be written to: {error}") from error
+        try:
             yield
+        finally:
+            lock.release()
         return
     engine = open_engine(url)
     try:
         with engine.connect() as connection:
-            connection.exec_driver_sql(f"SELECT pg_advisory_lock({ADVISORY})")  # given back with the connection
+            connection.exec_driver_sql(f"SELECT pg_advisory_lock({number})")  # given back with the connection
             yield
     finally:
         engine.dispose()

@@ -7,7 +7,6 @@ the driver calls too: whatever is killed in between is made up for.
 from __future__ import annotations
 
 import json
-import socket
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import sqlalchemy as sql
 from sqlalchemy.engine import Connection, RowMapping
 
-from hpo.settings import user
+from hpo.settings import person
 from hpo.store import records, tables
 
 if TYPE_CHECKING:
@@ -44,7 +43,7 @@ class Point:
 class Entry:
     """Something done to a study."""
 
-    what: Literal["extended", "retried", "warm start", "ran without checks"]
+    what: Literal["extended", "retried", "warm start", "ran without checks", "imported"]
     changes: Sequence[str]  # lines for people
     points: Sequence[Point] = field(default=())
 
@@ -53,7 +52,7 @@ class Entry:
         points = [{"params": dict(each.params), "origin": dict(each.origin)} for each in self.points]
         return {
             "time": time.time(),
-            "who": f"{user()}@{socket.gethostname()}"[:255],
+            "who": person(),
             "what": self.what,
             "changes": json.dumps(list(self.changes)),
             "points": json.dumps(points),

@@ -72,7 +72,9 @@ def _start(pid: int) -> str | None:
 class Lease:
     """Context manager that holds a study for this process."""
 
-    def __init__(self, study: Study) -> None:
+    def __init__(self, study: Study, *, spends: bool = True) -> None:
+        """`spends`: the time that it is held counts as the study's wall time, of which there may be a budget."""
+        self._spends = spends
         self._ledger = study.ledger
         self._study = study.row
         self._command = study.settings.command
@@ -148,7 +150,7 @@ class Lease:
         now = time.time()
         if now - self._renewed < RENEW_EVERY:
             return False
-        mine, spent = self._mine, studies.c.seconds + (now - self._renewed)
+        mine, spent = self._mine, studies.c.seconds + (now - self._renewed) * self._spends
 
         def write() -> bool:
             with self._ledger.begin() as connection:
@@ -170,7 +172,7 @@ class Lease:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         _held.discard(self._owner)
-        spent = studies.c.seconds + (time.time() - self._renewed)
+        spent = studies.c.seconds + (time.time() - self._renewed) * self._spends
         values = {"owner": None, "expires": None, "seconds": spent, "outcome": self.outcome}
 
         def write() -> None:

@@ -14,9 +14,9 @@ from sqlalchemy.engine import Connection, Engine, RowMapping
 
 from hpo.errors import SpecError, Unavailable
 from hpo.masking import masked, redacted
-from hpo.store import database, records
+from hpo.store import database, records, schema
 from hpo.store.patience import Patience, patient
-from hpo.store.tables import attempts, create, epochs, history, missing, outbox, packings, promotions, studies, trials
+from hpo.store.tables import attempts, epochs, history, missing, outbox, packings, promotions, studies, trials
 
 __all__ = ["Ledger"]
 
@@ -38,16 +38,16 @@ class Ledger:
 
     @classmethod
     def open(cls, url: str) -> Ledger:
-        """Open the database at `url`, with our tables in it.
+        """Open the database at `url`, with our tables in it; those of an earlier version are upgraded.
 
         Raises:
-            Unavailable: it does not answer, or cannot be written to.
+            Unavailable: it does not answer, cannot be written to, or is of a newer version.
         """
         try:
             database.prepare(url)
             ledger = cls(database.open_engine(url))
-            with database.creating(url):
-                create(ledger.engine)
+            if not schema.is_current(ledger.engine, url):
+                schema.upgrade(ledger.engine, url)
         except sql.exc.DatabaseError as error:
             raise _unavailable(url, error) from error
         except OSError as error:
@@ -60,11 +60,12 @@ class Ledger:
 
         Raises:
             SpecError: our tables are not in it.
-            Unavailable: it does not answer.
+            Unavailable: it does not answer, or is of a newer version.
         """
         ledger = cls(database.open_engine(url, reading=True))
         try:
-            ledger._lacks = missing(ledger.engine)
+            if not schema.is_current(ledger.engine, url):
+                ledger._lacks = missing(ledger.engine)
         except sql.exc.DatabaseError as error:
             raise _unavailable(url, error) from error
         if {table.name for table in (studies, trials, epochs, outbox)} & ledger._lacks:
@@ -307,9 +308,14 @@ class Ledger:
 
     # -- inside a transaction -----------------------------------------------------------------------------------------
 
-    def _select(self, table: sql.Table) -> sql.Select[Any]:
+    def without(self, table: sql.Table, *names: str) -> sql.Select[Any]:
+        """A query of all columns but these, which may be long."""
+        return self._select(table, names)
+
+    def _select(self, table: sql.Table, but: Sequence[str] = ()) -> sql.Select[Any]:
+        wanted = [column for column in table.columns if column.name not in but]
         lacks = {column for column in table.columns if f"{table.name}.{column.name}" in self._lacks}
-        return sql.select(*(sql.null().label(each.name) if each in lacks else each for each in table.columns))
+        return sql.select(*(sql.null().label(each.name) if each in lacks else each for each in wanted))
 
     def _one(self, query: sql.Select[Any]) -> RowMapping | None:
         with self.engine.connect() as connection:

@@ -14,7 +14,7 @@ from sqlalchemy.engine import RowMapping
 from hpo import spec
 from hpo.errors import SpecError
 from hpo.masking import masked
-from hpo.settings import Settings
+from hpo.settings import Settings, person
 from hpo.spec import SearchSpec
 from hpo.store.ledger import Ledger
 
@@ -66,6 +66,7 @@ def create(ledger: Ledger, space: SearchSpec, settings: Settings, first: Entry |
         name=space.name,
         uid=uuid.uuid4().hex,
         home=home_on_record(settings),
+        created_by=person(),
         **columns_of(space),
     )
 

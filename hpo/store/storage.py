@@ -16,6 +16,8 @@ from optuna.storages._rdb.models import TrialIntermediateValueModel, TrialModel
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
 
+from hpo.errors import Unavailable
+from hpo.masking import masked
 from hpo.settings import driver_url
 from hpo.store import database
 from hpo.store.mirror import Mirror, as_stored
@@ -39,13 +41,20 @@ class PatientStorage(RDBStorage):
 
     @classmethod
     def open(cls, url: str, *, reading: bool = False) -> PatientStorage:
-        """Open the database at `url`, with Optuna's tables in it; for `reading` they must be there."""
+        """Open the database at `url`, with Optuna's tables in it; for `reading` they must be there.
+
+        Raises:
+            Unavailable: they are of another version of Optuna; what it says names the command.
+        """
         logging.getLogger("optuna").setLevel(logging.WARNING)  # one line a trial is the driver's to print
-        if reading:
-            options = database.engine_options(url, reading=True)
-            return cls(driver_url(url), engine_kwargs=options, skip_table_creation=True)
-        with database.creating(url):
-            return cls(driver_url(url), engine_kwargs=database.engine_options(url))
+        options = database.engine_options(url, reading=reading)
+        try:
+            if reading:
+                return cls(driver_url(url), engine_kwargs=options, skip_table_creation=True)
+            with database.creating(url):
+                return cls(driver_url(url), engine_kwargs=options)
+        except RuntimeError as error:  # Optuna's word for it
+            raise Unavailable(f"Optuna's tables in {masked(url)}: {error} Take a backup first") from error
 
     def close(self) -> None:
         """Give back all connections."""

@@ -2,6 +2,7 @@
 
 Optuna's tables own which trials exist, their parameters, states, values and the objective of each epoch. These own the
 space file, the lease, attempts, all metrics of each epoch, checkpoints, failures, and the records that wait for MLflow.
+What is changed here needs a revision in `hpo.store.migrations`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from sqlalchemy.engine import Engine
 
 __all__ = [
     "attempts",
-    "create",
     "epochs",
     "history",
     "missing",
@@ -35,6 +35,8 @@ studies = sql.Table(
     sql.Column("canonical", sql.Text, nullable=False),  # JSON of the resolved space
     sql.Column("hash", sql.String(64), nullable=False),  # of what may not change within a study
     sql.Column("created", sql.Float, nullable=False),  # seconds since the epoch, as all times here
+    sql.Column("created_by", sql.String(255)),  # user@host; NULL: by an earlier version
+    sql.Column("run_by", sql.String(255)),  # user@host of the last driver
     sql.Column("seconds", sql.Float, nullable=False, default=0.0),  # wall time of all drivers so far
     sql.Column("stop", sql.Boolean, nullable=False, default=False),  # `hpo stop` was typed
     sql.Column("outcome", sql.Text),  # how the last driver ended; NULL while one is at work or after a kill
@@ -156,18 +158,6 @@ outbox = sql.Table(
     sql.Column("payload", sql.Text, nullable=False),
     sqlite_autoincrement=True,
 )
-
-
-def create(engine: Engine) -> None:
-    """Make what is missing of the tables. Columns that came later are added to those of an earlier version, empty."""
-    lacking = missing(engine)
-    metadata.create_all(engine)
-    for table in metadata.sorted_tables:
-        for column in table.columns:
-            if f"{table.name}.{column.name}" in lacking:
-                kind = column.type.compile(engine.dialect)
-                with engine.begin() as connection:
-                    connection.exec_driver_sql(f"ALTER TABLE {table.name} ADD COLUMN {column.name} {kind}")
 
 
 def missing(engine: Engine) -> frozenset[str]:

@@ -230,7 +230,10 @@ def _confirm(study: Study, trials: Sequence[int]) -> Iterator[str]:
 
 
 def _differences(one: Study, mine: Side, other: Study, yours: Side) -> Iterator[Difference]:
-    trees = [{key: value for key, value in each.spec.canonical().items() if key != "name"} for each in (one, other)]
+    trees = [
+        {key: value for key, value in each.spec.canonical().items() if key not in ("name", "notify")}
+        for each in (one, other)
+    ]
     spaces = differing(*trees)
     for path, (before, after) in spaces.items():
         yield Difference(section="space", what=path, a=before, b=after)

@@ -13,6 +13,7 @@ from typing import Any
 
 from hpo import spec
 from hpo.errors import NoUsableTrial, SpecError
+from hpo.search.notice import Notices
 from hpo.search.progress import Progress
 from hpo.search.searcher import CONFIRMATION, derive_seed
 from hpo.space.sections import Winner
@@ -22,7 +23,7 @@ from hpo.store.lease import Lease
 from hpo.study import Study
 from hpo.tracking.process import Tracking
 from hpo.winner.standing import Standing, rank, same_as_first
-from hpo.wording import counted
+from hpo.wording import assignments, counted, number
 
 __all__ = ["Confirmation", "confirm", "find", "prepare"]
 
@@ -115,6 +116,8 @@ def confirm(study: Study, wish: Winner, *, concurrency: int | None = None, progr
         reasons = runs.settings.command("trials", runs.name)
         raise NoUsableTrial(f"no training with a fresh seed came to its end; see {reasons}")
     _tell(study, result)
+    if found:
+        _announce(study, result.winner, shown)
     return result
 
 
@@ -177,6 +180,8 @@ def _space(study: Study, wish: Winner, before: Mapping[str, Any]) -> SearchSpec:
     tree = space.canonical()
     for key in ("winner", "gate"):  # of the search
         tree.pop(key, None)
+    if space.notify is not None:  # with its address, which canonical() does not give
+        tree["notify"] = space.notify.model_dump(exclude_defaults=True)
     if wish.epochs is not None:
         tree["trainer"]["epochs"] = wish.epochs
         points = {number: _without(point, "epochs") for number, point in points.items()}
@@ -239,6 +244,15 @@ def _look(study: Study, runs: Study) -> Confirmation:
         top=top,
         missed=tuple(number for number in study.best_first()[:top] if number not in fresh),
     )
+
+
+def _announce(study: Study, winner: Standing, shown: Progress) -> None:
+    """Tell whoever is to be told of the search's end who has won."""
+    notices, params = Notices(study.spec, shown.note), study.params(study.frozen_trials()[winner.trial])
+    mean = f"{study.spec.metric.name} {number(winner.mean)}, mean of {counted(len(winner.fresh), 'fresh seed')}"
+    text = f"the winner is trial {winner.trial}, {mean}: {assignments(params)}"
+    notices.tell_end(text, trial=winner.trial, value=winner.mean, params=params)
+    notices.close()
 
 
 def _tell(study: Study, found: Confirmation) -> None:

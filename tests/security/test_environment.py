@@ -23,6 +23,7 @@ SECRET = {
     "KAGGLE_KEY": "x",
     "WANDB_API_KEY": "x",
     "db_password": "x",
+    "TEAM_WEBHOOK_URL": "https://host/path",
     "DATABASE_URL": "mysql://me:x@host/db",
     "BROKER": "amqp://me:x@host",
 }

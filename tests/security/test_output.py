@@ -13,7 +13,7 @@ from rich.console import Console
 
 from hpo import cli, settings, spec
 from hpo.audit import doctor
-from hpo.commands import summary
+from hpo.commands import listing, summary
 from hpo.commands.data import _print_counts, _print_skipped
 from hpo.commands.plan import plan
 from hpo.errors import StudyOwned
@@ -65,7 +65,7 @@ def test_tables_of_trials_and_studies_are_harmless(study: Study, capsys: pytest.
     summary.trials(study, as_json=True)
     study.ledger.update_study(study.id, outcome=STEERS)
     summary.status("study", study.settings, as_json=False)
-    summary.status(None, study.settings, as_json=False)
+    listing.show(study.settings, as_json=False)
     summary.closing(study, as_json=False)
     out = capsys.readouterr().out
     assert harmless(out)

@@ -1,0 +1,125 @@
+"""A search handed to a cluster as one of Ray's jobs: its driver runs there, and this machine may go away."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import shlex
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.request import urlopen
+
+from ray.job_submission import JobStatus, JobSubmissionClient
+
+from hpo.cluster import code
+from hpo.errors import HpoError, SpecError, Unavailable
+from hpo.masking import redacted
+from hpo.settings import Settings, environment, user
+from hpo.spec import SearchSpec
+
+__all__ = ["Job", "submit"]
+
+PATIENCE = 60.0  # seconds for the cluster to prepare the code and start the driver
+POLL = 0.25  # seconds between two looks
+ANSWER = 10.0  # seconds for the first request
+LINES = 15  # of a failed job's output
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What was handed over."""
+
+    id: str
+    address: str  # of the cluster's jobs, http://...
+    study: str
+
+
+def submit(space: SearchSpec, file: Path, settings: Settings, words: Sequence[str]) -> Job:
+    """Hand `hpo run` of the space `file` to the cluster of `settings`, and return once it runs there.
+
+    `words` follow on the command line. The driver takes the addresses of its stores from the environment of the
+    machine that it runs on, the cluster's head: no password passes through Ray, whose list of jobs shows such things.
+
+    Raises:
+        SpecError: no cluster is named, it asks for no token and is not to be insecure, or the file does not travel.
+        Unavailable: the cluster does not answer, or does not start the driver.
+        HpoError: the driver has ended already; the message holds its last lines.
+    """
+    if not settings.joins or settings.ray is None:
+        raise SpecError("no cluster is named: --ray or RAY_ADDRESS, http://HOST:8265 of its head")
+    client = _client(settings.ray)
+    if not settings.insecure_cluster:
+        _require_token(client.get_address())
+    with _packed(space, file, settings) as (environment_, inside):
+        identity = f"{space.name}-{secrets.token_hex(3)}"
+        line = shlex.join(["python", "-m", "hpo", "run", "--space", inside, *words])
+        try:
+            client.submit_job(
+                entrypoint=line,
+                submission_id=identity,
+                runtime_env=environment_,
+                metadata={"study": space.name, "owner": user()},
+            )
+        except (RuntimeError, ValueError) as error:
+            raise SpecError(f"the cluster does not take the job: {redacted(error)}") from error
+    _wait(client, identity)
+    return Job(id=identity, address=client.get_address(), study=space.name)
+
+
+def _client(address: str) -> JobSubmissionClient:
+    logging.getLogger("ray.dashboard.modules.dashboard_sdk").setLevel(logging.ERROR)  # it tells of every upload
+    try:
+        with environment(RAY_API_SERVER_ADDRESS=address):  # which Ray would prefer to what it is told
+            return JobSubmissionClient(address)
+    except (ConnectionError, RuntimeError, ValueError, SystemExit) as error:
+        raise Unavailable(f"no Ray cluster takes jobs at {address!r}: {redacted(error)}") from error
+
+
+def _require_token(address: str) -> None:
+    """Refuse a cluster that answers whoever asks."""
+    try:
+        urlopen(f"{address}/api/jobs/", timeout=ANSWER).close()
+    except HTTPError as error:
+        if error.code in (401, 403):
+            return
+        raise Unavailable(f"the Ray cluster at {address} answers {error.code} {error.reason}") from error
+    except URLError as error:
+        raise Unavailable(f"no Ray cluster takes jobs at {address!r}: {redacted(error)}") from error
+    raise SpecError(
+        f"the Ray cluster at {address} asks for no token: whoever reaches it can run code there. Start it with "
+        "RAY_AUTH_MODE=token, or accept it with --insecure-cluster, HPO_INSECURE_CLUSTER=1 or insecure_cluster: true "
+        "in the space file"
+    )
+
+
+@contextmanager
+def _packed(space: SearchSpec, file: Path, settings: Settings) -> Iterator[tuple[dict[str, Any], str]]:
+    """What travels, and where the space file is in it."""
+    found, folder = code.environment(space, settings), code.folder_of(space)
+    if folder is not None:
+        if not file.absolute().is_relative_to(folder):
+            raise SpecError(f"{file} does not travel with its trainer: put it into {folder}, or below")
+        yield found, str(file.absolute().relative_to(folder))
+        return
+    with tempfile.TemporaryDirectory(prefix="hpo-submit-") as staged:
+        Path(staged, file.name).write_bytes(file.read_bytes())
+        yield {"working_dir": staged, **found}, file.name
+
+
+def _wait(client: JobSubmissionClient, identity: str) -> None:
+    """Until the driver runs."""
+    deadline = time.monotonic() + PATIENCE
+    while (status := client.get_job_status(identity)) == JobStatus.PENDING:
+        if time.monotonic() > deadline:
+            raise Unavailable(f"the cluster has not started job {identity} within {PATIENCE:.0f} s; it may yet")
+        time.sleep(POLL)
+    if status in (JobStatus.FAILED, JobStatus.STOPPED):
+        said = client.get_job_logs(identity).strip().splitlines()[-LINES:]
+        why = client.get_job_info(identity).message or status.value
+        raise HpoError(redacted("\n".join([f"job {identity} has ended: {why}", *said])))
