@@ -95,6 +95,15 @@ def test_after_an_outage_all_is_read_again(home: Path) -> None:
         assert study.frozen_trials()[number].user_attrs["written"] == "and not known"
 
 
+def test_what_has_ended_before_is_not_read_again(home: Path) -> None:
+    study = open_study(home, **SECTIONS)
+    fill(study, 30)
+    before = {trial.number: trial for trial in study.frozen_trials()}
+    with alone(study.storage):
+        start(Searcher(study), scheduler_of(study))
+        assert all(trial is before[trial.number] for trial in study.frozen_trials()[:30])
+
+
 class Questions:
     """Statements to the database, and the values sent along: to read a trial again sends its number."""
 

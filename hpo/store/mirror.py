@@ -33,10 +33,13 @@ class Mirror:
         self._known.clear()
         self._changed.clear()
 
-    def learn(self, trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
-        """Take in what was just read; returns that and all that was written since the last time."""
+    def learn(self, trials: Iterable[FrozenTrial], *, after: int) -> list[FrozenTrial]:
+        """Take in what was just read, all trials with an id over `after` among it; returns what is new to a reader.
+
+        That is what was read, and what was written since the last time.
+        """
         read = {trial._trial_id: trial for trial in trials}
-        self.newest = max([self.newest or 0, *read])
+        self.newest = max([after, *read])
         self.stale -= read.keys()
         self._known |= {each: trial for each, trial in read.items() if not trial.state.is_finished()}
         read |= {each: self._known[each] for each in self._changed - read.keys()}

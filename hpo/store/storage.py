@@ -119,9 +119,9 @@ class PatientStorage(RDBStorage):
             mirror.forget()
             self._outages = self.patience.outages
         if mirror.newest is None:
-            return mirror.learn(read(included_trial_ids, trial_id_greater_than))
+            return mirror.learn(read(included_trial_ids, trial_id_greater_than), after=trial_id_greater_than)
         there = mirror.stale or self._is_newer(study_id, mirror.newest)
-        return mirror.learn(read(mirror.stale, mirror.newest) if there else [])
+        return mirror.learn(read(mirror.stale, mirror.newest) if there else [], after=mirror.newest)
 
     def _is_newer(self, study_id: int, trial_id: int) -> bool:
         """Whether a study has trials that are newer than one."""
