@@ -26,6 +26,7 @@ import psutil
 import sqlalchemy as sql
 
 from benchmarks import postgres
+from benchmarks.copies import copy_trials
 from benchmarks.tables import conditions, table
 from hpo import settings, spec
 from hpo.cluster.placement import Placement
@@ -52,22 +53,37 @@ def main() -> None:
     if arguments.reopen:
         _reopen(arguments)
         return
+    if arguments.send:
+        _send(arguments)
+        return
     with tempfile.TemporaryDirectory(prefix="hpo-scale-") as home, postgres.server() as url:
         arguments.home, arguments.storage = Path(home), url
-        print(conditions("optuna", "sqlalchemy", "psycopg"), flush=True)
+        print(conditions("optuna", "sqlalchemy", "psycopg"), arguments, flush=True)
         rows = list(_measure(arguments))
     print(_table(rows))
 
 
 def _measure(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """A row for each size, written to `--out` as it comes."""
-    command = [*_again(arguments), "--child"]
+    if arguments.copied is None:
+        yield from _run(arguments, arguments.sizes)
+        return
+    yield from _run(arguments, arguments.sizes[:1])
+    copy_trials(arguments.storage, arguments.copied)
+    yield from _run(arguments, arguments.sizes[1:])
+
+
+def _run(arguments: argparse.Namespace, sizes: Sequence[int]) -> Iterator[dict[str, Any]]:
+    """One driver through some of the sizes."""
+    command = [*_again(arguments), "--child", "--sizes", *map(str, sizes)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdin is not None
         assert child.stdout is not None
         for line in child.stdout:
             row = {**vars(arguments), "server_processor": _server_seconds(arguments.storage), **json.loads(line)}
             row |= _commands(arguments) | _database(arguments.storage)
+            if row["size"] == arguments.sizes[0]:  # the records of later trials wait
+                row["sender"] = _timed([*_again(arguments), "--send"])
             row |= {"at": time.strftime("%F %T"), "load": os.getloadavg()[0]}
             with arguments.out.open("a") as file:
                 file.write(json.dumps(row, default=str) + "\n")
@@ -81,7 +97,7 @@ def _measure(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
 def _again(arguments: argparse.Namespace) -> list[str]:
     """This program with the same arguments; the storage's address holds no password."""
-    words = [sys.executable, "-m", "benchmarks.scale", "--sizes", *map(str, arguments.sizes)]
+    words = [sys.executable, "-m", "benchmarks.scale"]
     for name in ("sampler", "pruner", "epochs", "slots", "epoch_seconds", "home", "storage"):
         words += [f"--{name.replace('_', '-')}", str(getattr(arguments, name))]
     return words
@@ -111,7 +127,8 @@ def _search(arguments: argparse.Namespace) -> None:
         progress = Progress(Console(file=nowhere))
         progress.begin(study, Placement(cpu=1, gpu=0, slots=arguments.slots))
         search = Slots(study, lease, progress, slots=arguments.slots, seconds=arguments.epoch_seconds)
-        for before, size in itertools.pairwise((0, *arguments.sizes)):
+        ended = sum(trial.state.is_finished() for trial in study.frozen_trials())
+        for before, size in itertools.pairwise((ended, *arguments.sizes)):
             search.run(size - before, over=min(WINDOW, size - before))
             print(json.dumps({"size": size, **_figures(search.times, arguments.slots)}), flush=True)
             sys.stdin.readline()
@@ -192,6 +209,21 @@ def _reopen(arguments: argparse.Namespace) -> None:
     print(json.dumps({"opening": round(time.perf_counter() - began, 2)}))
 
 
+def _send(arguments: argparse.Namespace) -> None:
+    """Carry all that waits into a local MLflow, as the sender beside a driver does, and print what it took."""
+    from hpo.tracking.process import task_of
+    from hpo.tracking.projection import Projection, Task
+
+    study = Study.load(NAME, _where(arguments), reading=True)
+    trials = sum(count for state, count in study.counts().items() if state != "WAITING")
+    projection, records = Projection(Task(**task_of(study))), 0
+    began, processor = time.perf_counter(), time.process_time()
+    while sent := projection.send():
+        records += sent
+    spent = {"seconds": time.perf_counter() - began, "processor": time.process_time() - processor}
+    print(json.dumps({"ended": trials, "records": records} | {name: round(each, 2) for name, each in spent.items()}))
+
+
 def _server_seconds(url: str) -> float:
     """Processor time so far of the server's processes that live, the driver's connections among them."""
     engine = sql.create_engine(driver_url(url))
@@ -256,9 +288,11 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--slots", type=int, default=64)
     parser.add_argument("--epoch-seconds", type=float, default=5.0, help="that an epoch takes in a simulated slot")
+    parser.add_argument("--copied", type=int, metavar="N", help="after the first size make N trials of copies of them")
     parser.add_argument("--home", type=Path, help=argparse.SUPPRESS)  # the rest is for its own processes
     parser.add_argument("--storage", help=argparse.SUPPRESS)
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--send", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--reopen", action="store_true", help=argparse.SUPPRESS)
     return parser.parse_args()
 
