@@ -54,7 +54,9 @@ ALLOWED = {
     "hpo.tracking.runs": {"mlflow"},  # an audit by the code that wrote would see no mistake
     "hpo.search.scheduler": {"optuna"},
     "hpo.search.searcher": {"optuna"},
+    "hpo.search.tpe": {"optuna"},
     "hpo.store.storage": {"optuna"},
+    "hpo.store.mirror": {"optuna"},
     "hpo.archive.export": {"trainers"},
     "hpo.archive.part": {"optuna"},
     "hpo.archive.trials": {"optuna"},

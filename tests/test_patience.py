@@ -23,7 +23,7 @@ from hpo.search.searcher import Searcher
 from hpo.store import database, patience
 from hpo.store.lease import Lease
 from hpo.store.patience import Patience
-from hpo.store.storage import STORAGE_ERRORS
+from hpo.store.storage import STORAGE_ERRORS, alone
 from hpo.study import Study
 
 
@@ -65,7 +65,7 @@ def waits(study: Study, seconds: float) -> list[str]:
 
 def run_two_epochs(study: Study) -> None:
     """Everything that a driver does: ask, start, report, tell, renew the lease."""
-    with Lease(study) as lease:
+    with Lease(study) as lease, alone(study.storage):
         searcher, scheduler = Searcher(study), scheduler_of(study)
         trial = searcher.next()
         assert trial is not None

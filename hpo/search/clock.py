@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from bisect import insort
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from statistics import median
 
 __all__ = ["Clock"]
 
@@ -36,7 +36,7 @@ class Clock:
         """`limit`: seconds that any epoch may take; None: ten times the median, at least a minute."""
         self._limit, self._now = limit, now
         self._laps: dict[int, Lap] = {}
-        self._seconds: dict[bool, list[float]] = {True: [], False: []}
+        self._seconds: dict[bool, list[float]] = {True: [], False: []}  # sorted: asked in every turn of every trial
         self._looked = now()
 
     def begin(self, number: int, *, compiles: bool = False) -> None:
@@ -52,7 +52,7 @@ class Clock:
         """The trial has reported an epoch, in which it trained for `seconds`, and goes on."""
         lap = self._laps[number]
         # it may be trained already when it is asked for
-        self._seconds[lap.first].append(max(self._now() - lap.began, seconds))
+        insort(self._seconds[lap.first], max(self._now() - lap.began, seconds))
         lap.began, lap.first = self._now(), False
 
     def end(self, number: int) -> None:
@@ -81,4 +81,9 @@ class Clock:
         if self._limit is not None:
             return self._limit
         known = self._seconds[lap.first]
-        return max(lap.floor, TIMES * median(known)) if len(known) >= KNOWN else None
+        return max(lap.floor, TIMES * _median(known)) if len(known) >= KNOWN else None
+
+
+def _median(ascending: Sequence[float]) -> float:
+    middle = len(ascending) // 2
+    return ascending[middle] if len(ascending) % 2 else (ascending[middle - 1] + ascending[middle]) / 2

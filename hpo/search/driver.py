@@ -25,7 +25,7 @@ from hpo.search.scheduler import Event, Scheduler
 from hpo.search.searcher import Searcher
 from hpo.store import history, patience, records
 from hpo.store.lease import Lease
-from hpo.store.storage import STORAGE_ERRORS
+from hpo.store.storage import STORAGE_ERRORS, alone
 from hpo.study import Study
 from hpo.tracking.process import Tracking
 from hpo.workers.trial import Assignment, Report
@@ -53,7 +53,7 @@ def run(study: Study, *, concurrency: int | None = None, progress: bool = True) 
     study.patience.seconds, study.patience.say = patience.SECONDS, shown.note
     notices = Notices(study.spec, shown.note)
     try:
-        with Lease(study) as lease:
+        with Lease(study) as lease, alone(study.storage):
             study.begin()
             recover(study)
             history.enqueue(study)

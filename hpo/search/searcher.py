@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 import optuna
-from optuna.samplers import RandomSampler, TPESampler
+from optuna.samplers import RandomSampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from hpo.search import staged
 from hpo.search.ranges import distribution
 from hpo.search.staged import key
+from hpo.search.tpe import Past, Tpe
 from hpo.spec import SearchSpec
 from hpo.store.history import retried
 from hpo.study import Study
@@ -39,6 +40,7 @@ class Searcher:
     def __init__(self, study: Study) -> None:
         self._study = study
         self._spec = study.spec
+        self._past = Past()
         trials = study.frozen_trials()
         self._count(trials)
         self._budget, self._retried = self._spec.budget.trials, retried(trials)
@@ -130,7 +132,7 @@ class Searcher:
         conditional = any(parameter.when for parameter in self._spec.parameters.values())
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # `group`
-            return TPESampler(seed=seed, n_startup_trials=sampler.startup_trials or 10, group=conditional)
+            return Tpe(self._past, seed=seed, n_startup_trials=sampler.startup_trials or 10, group=conditional)
 
     def _random_point(self, index: int) -> dict[str, Any]:
         sampler = RandomSampler(seed=derive_seed(self._spec.sampler.seed, SAMPLER, index))
