@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import secrets
 import shlex
 import tempfile
@@ -15,9 +16,10 @@ from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
 
+from ray.exceptions import AuthenticationError
 from ray.job_submission import JobStatus, JobSubmissionClient
 
-from hpo.cluster import code
+from hpo.cluster import code, guard
 from hpo.errors import HpoError, SpecError, Unavailable
 from hpo.masking import redacted
 from hpo.settings import Settings, environment, user
@@ -66,8 +68,10 @@ def submit(space: SearchSpec, file: Path, settings: Settings, words: Sequence[st
                 runtime_env=environment_,
                 metadata={"study": space.name, "owner": user()},
             )
-        except (RuntimeError, ValueError) as error:
-            raise SpecError(f"the cluster does not take the job: {redacted(error)}") from error
+        except (RuntimeError, ValueError, TypeError) as error:
+            raise SpecError(
+                f"the cluster does not take the job: {redacted(error)}{_too_large(error, space)}"
+            ) from error
     _wait(client, identity)
     return Job(id=identity, address=client.get_address(), study=space.name)
 
@@ -77,6 +81,8 @@ def _client(address: str) -> JobSubmissionClient:
     try:
         with environment(RAY_API_SERVER_ADDRESS=address):  # which Ray would prefer to what it is told
             return JobSubmissionClient(address)
+    except AuthenticationError as error:
+        raise SpecError(guard.no_entry(address)) from error
     except (ConnectionError, RuntimeError, ValueError, SystemExit) as error:
         raise Unavailable(f"no Ray cluster takes jobs at {address!r}: {redacted(error)}") from error
 
@@ -96,6 +102,13 @@ def _require_token(address: str) -> None:
         "RAY_AUTH_MODE=token, or accept it with --insecure-cluster, HPO_INSECURE_CLUSTER=1 or insecure_cluster: true "
         "in the space file"
     )
+
+
+def _too_large(error: Exception, space: SearchSpec) -> str:
+    """What to do where the folder of the trainer is more than the cluster takes."""
+    if not re.search("413|exceeds the maximum size", str(error)):
+        return ""
+    return f"; the folder {code.folder_of(space)} travels: name what is no code in a .rayignore there, or move it away"
 
 
 @contextmanager

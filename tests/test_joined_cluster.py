@@ -6,21 +6,26 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
 
 import pytest
 from machines import Head, Machine, access
+from ray.runtime_env import RuntimeEnv
 from servers import Postgres
+from study_samples import open_study
 from waiting import wait_until
 
 import hpo
 from hpo import spec
 from hpo.cluster import code, guard, jobs
 from hpo.errors import SpecError, Unavailable
+from hpo.search import driver
 from hpo.settings import resolve
 from hpo.store.ledger import Ledger
+from hpo.study import Study
 
 TRAINER = """
 import os, time
@@ -162,6 +167,10 @@ def test_what_travels_is_the_folder_of_the_trainer(work: Path, monkeypatch: pyte
     assert found["working_dir"] == str(work)
     assert "/data" in found["excludes"]
     assert [Path(each).name for each in found["py_modules"]] == ["hpo", "trainers"]
+    with pytest.raises(SpecError, match=r"unknown key 'pipp'; valid: .*pip, "):
+        code.environment(
+            spec.load(work / "space.yaml", ["ray={address: 'h:6379', runtime_env: {pipp: [timm]}}"]), settings
+        )
     asked = spec.load(work / "space.yaml", ["ray={address: 'h:6379', runtime_env: {pip: [timm], excludes: [big]}}"])
     assert asked.ray_address == "h:6379"
     found = code.environment(asked, settings)
@@ -187,8 +196,33 @@ def test_nobody_takes_the_job(work: Path, monkeypatch: pytest.MonkeyPatch) -> No
         jobs.submit(parsed, file, resolve(home=work), [])
     with pytest.raises(Unavailable, match="no Ray cluster takes jobs"):
         jobs.submit(parsed, file, resolve(home=work, ray="http://127.0.0.1:9"), [])
-    with pytest.raises(SpecError, match="`hpo submit` hands a search to it"):
+    with pytest.raises(SpecError, match="hands a search to it"):
         guard.check("http://127.0.0.1:8265", insecure=True)
+
+
+def test_no_driver_takes_part_in_a_cluster_by_the_address_of_its_jobs(home: Path) -> None:
+    study = open_study(home)
+    there = replace(study.settings, ray="http://127.0.0.1:8265")
+    with pytest.raises(SpecError, match="`hpo submit --space FILE` hands a search to it, or goes on with one"):
+        driver.run(Study.load(study.name, there), progress=False)
+    assert study.ledger.study(study.name)["outcome"] is None  # nothing was begun
+
+
+def test_what_a_space_file_asks_of_the_cluster_has_to_be_of_its_kind(work: Path, monkeypatch) -> None:
+    monkeypatch.chdir(work)
+    file = work / "space.yaml"
+    parsed = spec.load(file, ["ray={address: 'http://127.0.0.1:1', runtime_env: {env_vars: {A: 1}}}"])
+
+    class Client:
+        def __init__(self, address: str) -> None:
+            self.get_address = lambda: address
+
+        def submit_job(self, **words: object) -> None:
+            RuntimeEnv(**words["runtime_env"])
+
+    monkeypatch.setattr(jobs, "_client", Client)
+    with pytest.raises(SpecError, match=r"the cluster does not take the job: .*env_vars"):
+        jobs.submit(parsed, file, resolve(home=work, ray="http://127.0.0.1:1", insecure_cluster=True), [])
 
 
 def test_a_cluster_that_asks_nobody_for_a_token_is_refused() -> None:
