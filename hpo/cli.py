@@ -25,6 +25,8 @@ from hpo.commands import train as cli_train
 from hpo.commands import winner as cli_winner
 from hpo.commands.options import (
     Concurrency,
+    Extend,
+    Gpus,
     Home,
     Insecure,
     Json,
@@ -32,11 +34,16 @@ from hpo.commands.options import (
     Name,
     Quiet,
     Ray,
+    SamplerType,
+    Seed,
     Set,
     SkipCheck,
     Space,
     Storage,
+    Trials,
+    WarmStart,
     opened,
+    overriding,
 )
 from hpo.errors import HpoError, Unavailable
 from hpo.masking import masked, redacted
@@ -62,17 +69,13 @@ app.add_typer(cli_models.app, name="models")
 def run(
     space: Space,
     overrides: Set = None,
-    trials: Annotated[int | None, typer.Option(help="Short for --set budget.trials=N.")] = None,
-    sampler: Annotated[str | None, typer.Option(help="grid, random, tpe or staged.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Short for --set sampler.seed=N.")] = None,
-    gpus: Annotated[str | None, typer.Option(help="GPUs per trial: auto, a share or a number.")] = None,
+    trials: Trials = None,
+    sampler: SamplerType = None,
+    seed: Seed = None,
+    gpus: Gpus = None,
     concurrency: Concurrency = None,
-    extend: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Study to go on over this space: more values, wider ranges.")
-    ] = None,
-    warm_start: Annotated[
-        str | None, typer.Option(metavar="OTHER[:K]", help="A new study begins with the K best points of that one, 5.")
-    ] = None,
+    extend: Extend = None,
+    warm_start: WarmStart = None,
     skip_check: SkipCheck = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Validate and print the plan, or what --extend would change.")
@@ -86,9 +89,7 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Run the search that a space file describes; resume it if it was begun."""
-    keys = {"budget.trials": trials, "sampler.type": sampler, "sampler.seed": seed, "resources.gpu": gpus}
-    short = [f"{key}={value}" for key, value in keys.items() if value is not None]
-    everything = [*(overrides or []), *short]
+    everything = overriding(overrides, trials=trials, sampler=sampler, seed=seed, gpus=gpus)
     import hpo
 
     if dry_run:

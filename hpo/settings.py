@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import getpass
+import json
 import os
 import re
 import shlex
@@ -44,6 +45,7 @@ FORMS = {"storage": "postgresql://USER@HOST/DATABASE", "mlflow": "http://USER:PA
 PASSWORDS = ("PGPASSWORD", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "RAY_AUTH_TOKEN")
 """What stores are entered with, beside what stands in their addresses."""
 SHARED = "HPO_WORKER_ENV"
+JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # Ray's: what it knows of the job that it started this process as
 TRUE = frozenset({"1", "true", "yes"})
 
 
@@ -152,7 +154,10 @@ def resolve(
     Raises:
         SpecError: Optuna and MLflow would share a database, or a URL is of a kind that is not supported or is none.
     """
-    folder = Path(home or os.environ.get("HPO_HOME") or DEFAULT_HOME).expanduser().absolute()
+    named = home or os.environ.get("HPO_HOME")
+    if named is None and is_ray_job():  # whose folder Ray removes one day, with all checkpoints
+        raise SpecError("a search as a job needs a home of its own: `hpo submit --home`, or HPO_HOME for Ray's head")
+    folder = Path(named or DEFAULT_HOME).expanduser().absolute()
     settings = Settings(
         home=folder,
         storage=storage or os.environ.get("OPTUNA_STORAGE") or file_storage or default_storage(folder),
@@ -261,7 +266,7 @@ def drop_secrets() -> None:
 
 def is_ray_job() -> bool:
     """Whether Ray started this process as a job, whose code and libraries came with it."""
-    return "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
+    return JOB in os.environ
 
 
 @contextmanager
@@ -306,7 +311,9 @@ def ray_folder() -> Path:
 
 
 def user() -> str:
-    """Name of the user that runs this process."""
+    """Name of the user that runs this process, or handed it to a cluster as a job; HPO_USER names another."""
+    if owner := json.loads(os.environ.get(JOB, "{}")).get("metadata", {}).get("owner") or os.environ.get("HPO_USER"):
+        return str(owner)
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a container may run as a user without a name

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from hpo.errors import SpecError
 from hpo.space import coherence, own, stages
+from hpo.space.cluster import Cluster, without_password
 from hpo.space.document import Document, near
 from hpo.space.entries import read_parameters
 from hpo.space.explain import refuse_all
@@ -22,11 +23,10 @@ from hpo.space.overrides import apply, write_out
 from hpo.space.parameters import Parameter, grid
 from hpo.space.plain import plain
 from hpo.space.reader import MAX_BYTES, read
-from hpo.space.secrets import UNKEPT, without_webhook
+from hpo.space.secrets import UNKEPT, may_tell_a_webhook, without_webhook
 from hpo.space.sections import (
     READ_BY,
     Budget,
-    Cluster,
     Confirms,
     Gate,
     Metric,
@@ -35,7 +35,6 @@ from hpo.space.sections import (
     Resources,
     Sampler,
     Winner,
-    without_password,
 )
 from hpo.space.tree import leaves, place, without
 
@@ -286,6 +285,7 @@ def differing(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple
 def _build(document: Document, overrides: Sequence[str], folder: Path | None, trusted: bool = False) -> SearchSpec:
     if () in document.unreadable:
         document.check()
+    text = without_webhook(document)
     apply(document, overrides)
     write_out(document)
     for key in ("text", "overrides", "folder"):
@@ -299,8 +299,8 @@ def _build(document: Document, overrides: Sequence[str], folder: Path | None, tr
         parameters = _check_trainer(document, parameters, folder)
     coherence.check(document, parameters)
     fields = {**document.tree, "parameters": parameters}
-    kept = tuple(each for each in overrides if not each.startswith("notify"))  # it may hold the address of a webhook
-    fields |= {"text": without_webhook(document), "overrides": kept, "folder": folder}
+    kept = tuple(each for each in overrides if not may_tell_a_webhook(each))
+    fields |= {"text": text, "overrides": kept, "folder": folder}
     try:
         spec = SearchSpec.model_validate(fields)
     except ValidationError as error:

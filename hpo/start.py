@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import TYPE_CHECKING
 
 from hpo.cluster.resources import cluster, joining
-from hpo.errors import Interrupted, SpecError, StudyOwned
+from hpo.errors import HpoError, Interrupted, SpecError, StudyOwned
 from hpo.preflight.gate import Gate
 from hpo.preflight.names import left_out
 from hpo.search.progress import Progress
-from hpo.settings import Settings
+from hpo.settings import Settings, is_ray_job
 from hpo.spec import SearchSpec
 from hpo.workers.imports import uncollected
 
@@ -36,7 +36,7 @@ def run(
     skip_checks: Sequence[str] = (),
 ) -> Study:
     """Create, open or extend the study and run it, a new one after its checks; arguments and errors: `hpo.run`."""
-    skip = left_out(skip_checks)
+    left_out(skip_checks)  # which may name none that there is
     settings.make_home()
     shown = Progress.on_stderr() if progress else Progress.silent()
     for line in _close_others(space, settings):
@@ -56,17 +56,41 @@ def run(
         if known.ledger.trials(known.id):  # what has begun was checked
             return go(known, concurrency=concurrency, progress=progress)
     shown.note(joining(settings))
+    return _begin(
+        space,
+        settings,
+        lambda: known or _open(space, settings, first),
+        new=new,
+        skip_checks=skip_checks,
+        concurrency=concurrency,
+        progress=progress,
+        shown=shown,
+    )
+
+
+def _begin(
+    space: SearchSpec,
+    settings: Settings,
+    opened: Callable[[], Study],
+    *,
+    new: bool,
+    skip_checks: Sequence[str],
+    concurrency: int | None,
+    progress: bool,
+    shown: Progress,
+) -> Study:
+    """Bring up Ray while the study is opened, check, run; a `new` study is removed where it does not come to that."""
     checked = False
     made: list[Study] = []
 
     def prepared() -> Study:
-        made.append(known or _open(space, settings, first))
+        made.append(opened())
         return made[0]
 
     try:
         with (
             _listening() as heard,
-            Gate(space, settings, concurrency=concurrency, skip=skip, say=shown.note) as gate,
+            Gate(space, settings, concurrency=concurrency, skip=left_out(skip_checks), say=shown.note) as gate,
             cluster(space, settings, prepared, say=shown.note) as (there, study),
         ):
             if heard:
@@ -80,6 +104,8 @@ def run(
         if new and not checked:
             for each in made:
                 _forget(each)
+        if isinstance(error, HpoError) and not checked and is_ray_job():  # nobody sees what it prints
+            _tell_refusal(space, error, shown)
         if not isinstance(error, KeyboardInterrupt):  # before the driver took over Ctrl-C
             raise
         if new and not checked:
@@ -87,6 +113,14 @@ def run(
         raise Interrupted(
             f"interrupted before the first trial; go on with: {settings.command('resume', space.name)}"
         ) from error
+
+
+def _tell_refusal(space: SearchSpec, error: HpoError, shown: Progress) -> None:
+    from hpo.search.notice import Notices
+
+    notices = Notices(space, shown.note)
+    notices.broke_off(str(error), error)
+    notices.close()
 
 
 def _check(gate: Gate, study: Study, there: Mapping[str, float], *, given: Sequence[str]) -> None:

@@ -55,7 +55,13 @@ def test_secrets_are_drawn_once_for_their_owner_alone_and_git_never_sees_them(tm
 def test_no_secret_has_a_default(drawn: dict[str, str]) -> None:
     text = FILE.read_text()
     assert set(re.findall(r"\$\{(\w+):\?make \.env", text)) == drawn.keys()
-    assert set(re.findall(r"(?<!\$)\$\{(\w+)(?!\w*:\?)", text)) == {"BIND", "MLFLOW_NAME", "TORCH", "WORKER_CPUS"}
+    assert set(re.findall(r"(?<!\$)\$\{(\w+)(?!\w*:\?)", text)) == {
+        "BIND",
+        "MLFLOW_NAME",
+        "TORCH",
+        "USER",
+        "WORKER_CPUS",
+    }
     for name in drawn:
         with pytest.raises(LookupError, match=name):
             load({**drawn, name: ""})

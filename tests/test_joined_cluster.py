@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -20,10 +20,10 @@ from waiting import wait_until
 
 import hpo
 from hpo import spec
-from hpo.cluster import code, guard, jobs
+from hpo.cluster import code, guard, jobs, nodes
 from hpo.errors import SpecError, Unavailable
 from hpo.search import driver
-from hpo.settings import resolve
+from hpo.settings import resolve, user
 from hpo.store.ledger import Ledger
 from hpo.study import Study
 
@@ -78,6 +78,11 @@ def work(tmp_path: Path) -> Path:
     return folder
 
 
+def seen(what: Callable[[], bool]) -> None:
+    """Wait for it: four machines' worth of processes share this one."""
+    wait_until(what, 180)
+
+
 def typed(*words: str, work: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """`hpo` on a laptop, from the folder of the space file."""
     command = [sys.executable, "-m", "hpo", *words]
@@ -89,7 +94,11 @@ class Cluster:
         self.home = home
         stores = {"OPTUNA_STORAGE": storage, "MLFLOW_TRACKING_URI": tracking, "HPO_HOME": str(home)}
         self.head = Head(cpus=2, **stores)
-        self.other = Machine(f"--address={self.head.address}", cpus=2)
+        try:
+            self.other = Machine(f"--address={self.head.address}", cpus=2)
+        except BaseException:
+            self.head.close()
+            raise
         self.laptop = {"OPTUNA_STORAGE": storage, "RAY_ADDRESS": self.head.jobs}
 
     def close(self) -> None:
@@ -131,21 +140,22 @@ def test_a_search_that_was_handed_over_outlives_the_laptop_and_a_machine(cluster
         """Files of the trainers at the gate: two on each machine."""
         return [file for mark in work.glob("gate-*") if (file := mark.read_text())]
 
-    wait_until(lambda: len(waiting()) == 4)
+    seen(lambda: len(waiting()) == 4)
     assert "asked" in typed("stop", "far", work=work, **cluster.laptop).stdout
-    wait_until(lambda: "stopped by" in (ledger.study("far")["outcome"] or ""))
+    seen(lambda: "stopped by" in (ledger.study("far")["outcome"] or ""))
 
     for mark in work.glob("gate-*"):
         mark.unlink()
-    again = typed("submit", "--space", "space.yaml", work=work, **cluster.laptop)
+    again = typed("submit", "--space", "space.yaml", work=work, LOGNAME="anna", **cluster.laptop)
     assert again.returncode == 0, again.stderr
     assert "study far starts as job far-" in again.stdout
-    wait_until(lambda: len(waiting()) == 4)
+    seen(lambda: len(waiting()) == 4)
     assert sum(str(cluster.other.folder) in file for file in waiting()) == 2
     cluster.other.kill()
     (work / "gate").touch()
-    wait_until(lambda: "finished" in (ledger.study("far")["outcome"] or ""))
+    seen(lambda: "finished" in (ledger.study("far")["outcome"] or ""))
     assert "finished" in typed("status", "far", work=work, **cluster.laptop).stdout
+    assert ledger.study("far")["run_by"].startswith("anna@"), "who handed it over, not the user of the head"
 
     study = hpo.load("far", storage=cluster.laptop["OPTUNA_STORAGE"], home=cluster.home)
     assert study.counts() == {"COMPLETE": 8}
@@ -163,21 +173,21 @@ def test_a_search_that_was_handed_over_outlives_the_laptop_and_a_machine(cluster
 def test_what_travels_is_the_folder_of_the_trainer(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(work)
     settings = resolve(home=work / "data")
-    found = code.environment(spec.load(work / "space.yaml"), settings)
+    found = code.runtime_env(spec.load(work / "space.yaml"), settings)
     assert found["working_dir"] == str(work)
-    assert "/data" in found["excludes"]
+    assert {"/data", ".env"} <= set(found["excludes"])
     assert [Path(each).name for each in found["py_modules"]] == ["hpo", "trainers"]
     with pytest.raises(SpecError, match=r"unknown key 'pipp'; valid: .*pip, "):
-        code.environment(
+        code.runtime_env(
             spec.load(work / "space.yaml", ["ray={address: 'h:6379', runtime_env: {pipp: [timm]}}"]), settings
         )
     asked = spec.load(work / "space.yaml", ["ray={address: 'h:6379', runtime_env: {pip: [timm], excludes: [big]}}"])
     assert asked.ray_address == "h:6379"
-    found = code.environment(asked, settings)
+    found = code.runtime_env(asked, settings)
     assert (found["pip"], found["excludes"][0]) == (["timm"], "big")
     monkeypatch.setattr(Path, "home", lambda: work)
     with pytest.raises(SpecError, match="all of which would travel"):
-        code.environment(asked, settings)
+        code.runtime_env(asked, settings)
 
 
 def test_a_file_beside_its_trainer_does_not_travel_alone(work: Path, tmp_path: Path, monkeypatch) -> None:
@@ -194,6 +204,12 @@ def test_nobody_takes_the_job(work: Path, monkeypatch: pytest.MonkeyPatch) -> No
     parsed, file = spec.load(work / "space.yaml"), work / "space.yaml"
     with pytest.raises(SpecError, match="no cluster is named"):
         jobs.submit(parsed, file, resolve(home=work), [])
+    own = spec.load(file, ["ray={address: 'h:1', runtime_env: {working_dir: x}}"])
+    with pytest.raises(SpecError, match="puts the space file there"), jobs._packed(own, file, resolve(home=work)):
+        raise AssertionError
+    telling = spec.load(file, ["notify=https://example.org/secret"])
+    with pytest.raises(SpecError, match=r"write \$HPO_WEBHOOK"):
+        jobs.submit(telling, file, resolve(home=work, ray="http://127.0.0.1:9"), [])
     with pytest.raises(Unavailable, match="no Ray cluster takes jobs"):
         jobs.submit(parsed, file, resolve(home=work, ray="http://127.0.0.1:9"), [])
     with pytest.raises(SpecError, match="hands a search to it"):
@@ -225,6 +241,15 @@ def test_what_a_space_file_asks_of_the_cluster_has_to_be_of_its_kind(work: Path,
         jobs.submit(parsed, file, resolve(home=work, ray="http://127.0.0.1:1", insecure_cluster=True), [])
 
 
+def test_a_job_keeps_nothing_in_a_folder_of_rays(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HPO_HOME", raising=False)
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", json.dumps({"metadata": {"owner": "anna"}}))
+    with pytest.raises(SpecError, match="hpo submit --home"):
+        resolve()
+    assert resolve(home=work).home == work
+    assert user() == "anna"
+
+
 def test_a_cluster_that_asks_nobody_for_a_token_is_refused() -> None:
     class Open(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -242,3 +267,35 @@ def test_a_cluster_that_asks_nobody_for_a_token_is_refused() -> None:
     finally:
         server.shutdown()
         server.server_close()
+
+
+def test_a_study_is_held_while_machines_are_asked(ray_cluster: str, work: Path) -> None:
+    data, ticks = work / "nowhere", list[None]()
+    space = spec.from_mapping(
+        {
+            "name": "asks",
+            "metric": "val/accuracy",
+            "sampler": "grid",
+            "parameters": {"lr": [0.1]},
+            "trainer": {"model": "lightweight_cnn", "dataset": {"name": "imagefolder", "root": str(data)}},
+        }
+    )
+    with pytest.raises(SpecError, match=f"1 machine .*\n.*{data} is not there"):
+        nodes.check(space, work / "checkpoints", lambda: ticks.append(None))
+    assert ticks
+    assert list((work / "checkpoints").iterdir()) == []
+
+
+@pytest.mark.parametrize("wished", ["{env_vars: {WANDB_API_KEY: x}}", "{pip: ['git+https://me:secret@example.org/x']}"])
+def test_a_secret_is_nothing_for_every_machine(work: Path, monkeypatch: pytest.MonkeyPatch, wished: str) -> None:
+    monkeypatch.chdir(work)
+    with pytest.raises(SpecError, match=r"looks like a secret.*HPO_WORKER_ENV"):
+        spec.load(work / "space.yaml", [f"ray={{address: 'h:6379', runtime_env: {wished}}}"])
+
+
+def test_an_address_in_the_file_is_found_under_an_override(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(work)
+    file = work / "space.yaml"
+    file.write_text(f"{file.read_text()}notify: https://example.org/secret\n")
+    with pytest.raises(SpecError, match=r"write \$HPO_WEBHOOK"):
+        jobs.submit(spec.load(file, ["notify=null"]), file, resolve(home=work, ray="http://127.0.0.1:9"), [])

@@ -204,6 +204,9 @@ def test_the_file_says_who_is_told_and_keeps_no_address() -> None:
     assert again.notify.webhook == "$HPO_WEBHOOK"
     typed = spec.parse(head, overrides=[f"notify={url}"])
     assert "secret" not in f"{literal!r} {typed!r} {literal.canonical()}"
+    for other in ("notify=null", "notify.webhook=$TEAM_WEBHOOK", " notify=https://host/another-secret"):
+        over = spec.parse(f"{head}\nnotify: {url}\n", overrides=[other])
+        assert "secret" not in f"{over.text} {over.overrides}", "what the override hides is in the file still"
     assert literal.hash() == typed.hash() == spec.parse(head).hash(), "it is no part of what is searched"
     for wrong in (
         f"notify: ftp://host{SECRET}",

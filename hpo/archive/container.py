@@ -29,8 +29,11 @@ MEMBER = re.compile(rf"[01]/(({'|'.join(TABLES)})\.jsonl|checkpoints/\d{{6,9}}/[
 LONGEST = 2**25  # bytes of a line, and of the manifest
 MOST = 2**30  # bytes of all lines: more is for the database's own tools
 CHUNK = 2**20
-FAULTS = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, ValueError, EOFError, KeyError, TypeError)
-"""What reading a damaged zip or manifest raises."""
+FAULTS = (
+    *(zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError),
+    *(ValueError, KeyError, TypeError, AttributeError, ArithmeticError),
+)
+"""What reading a damaged zip raises, and values in it of another kind or size than they should be."""
 
 
 class Writer:

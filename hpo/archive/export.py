@@ -66,6 +66,8 @@ def export(study: Study, out: Path | None, *, checkpoints: bool) -> Exported:
                 _write(writer, index, each, leases, left_out, checkpoints=checkpoints)
                 for index, each in enumerate(parts)
             ]
+            for lease in leases:  # rows and a large checkpoint take their time
+                lease.renew()
             writer.close(_facts(parts))
     return Exported(
         path=path,

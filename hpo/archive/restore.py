@@ -10,7 +10,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from hpo.store.history import Entry
 from hpo.store.lease import Lease
 from hpo.store.ledger import Ledger
 from hpo.store.opening import home_on_record
-from hpo.store.storage import PatientStorage
+from hpo.store.storage import STORAGE_ERRORS, PatientStorage
 from hpo.study import Study
 from hpo.wording import size
 from trainers.folders import private, replaced
@@ -43,6 +43,8 @@ MARK = "hpo:import"
 """Attribute of Optuna's study: it came out of a file; where we have no study of the name it did not come whole."""
 UNPACKING = ".import-"
 BATCH = 1000
+UNFIT = (sql.exc.IntegrityError, sql.exc.DataError, optuna.exceptions.DuplicatedStudyError, OverflowError)
+"""What a database raises of values that are none of its own; SQLite's driver the last."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,11 +144,13 @@ def _write(ledger: Ledger, storage: PatientStorage, found: Sequence[Part], folde
             for part in found:
                 placed += _into_ours(connection, part, folder / str(part.index), settings)
     except BaseException as error:
-        for path in placed:
-            shutil.rmtree(path, ignore_errors=True)
-        for name in made:
-            optuna.delete_study(study_name=name, storage=storage)
-        if isinstance(error, sql.exc.IntegrityError | sql.exc.DataError | optuna.exceptions.DuplicatedStudyError):
+        with suppress(*STORAGE_ERRORS):  # the first error is the one to tell; the next import finds the mark
+            if not any(ledger.study(each.name) for each in found):  # the answer to a commit may be lost, and it be done
+                for path in placed:
+                    shutil.rmtree(path, ignore_errors=True)
+                for name in made:
+                    optuna.delete_study(study_name=name, storage=storage)
+        if isinstance(error, UNFIT):
             raise SpecError(f"the study does not fit into the database: {getattr(error, 'orig', error)}") from error
         raise
 
@@ -206,10 +210,11 @@ def _placed(row: dict[str, Any], place: Path) -> dict[str, Any]:
 
 def _post(study: Study) -> None:
     """Put what the study lacks in order, as its next driver would, and queue its records for MLflow, all of them."""
-    with Lease(study, spends=False):
+    with Lease(study, spends=False) as lease:
         recover(study)
         trials = {each.number: each for each in study.frozen_trials()}
         for row in study.ledger.trials(study.id):
+            lease.renew()  # thousands of trials take minutes
             study.ledger.post_all(study.id, row["number"], rebuild.of_trial(study, trials[row["number"]], row))
         best = [("epoch", point) for point in rebuild.best_points(study)]
         study.ledger.post_all(study.id, None, [*best, *rebuild.of_study(study)])

@@ -11,16 +11,16 @@ from hpo.errors import SpecError
 from hpo.settings import Settings
 from hpo.spec import SearchSpec
 
-__all__ = ["environment", "folder_of"]
+__all__ = ["folder_of", "runtime_env"]
 
 PACKAGES = tuple(str(Path(__file__).parents[2] / name) for name in ("hpo", "trainers"))
-STAYS = (".git", "venv", ".venv", "__pycache__", "node_modules", "*.pt", "*.pth", "*.safetensors", "*.db")
-"""What lies beside a trainer and is no code; .gitignore and .rayignore may name more."""
+STAYS = (".git", ".env", "venv", ".venv", "__pycache__", "node_modules", "*.pt", "*.pth", "*.safetensors", "*.db")
+"""What lies beside a trainer and is no code, secrets above all; .gitignore and .rayignore may name more."""
 
 KEYS = tuple(sorted(each for each in RuntimeEnv.known_fields if not each.startswith("_")))
 
 
-def environment(space: SearchSpec, settings: Settings) -> dict[str, Any]:
+def runtime_env(space: SearchSpec, settings: Settings) -> dict[str, Any]:
     """This package, the folder of the user's own trainer, and what the space file's `ray.runtime_env` asks for.
 
     Libraries have to be on the machines, or in `runtime_env.pip`. Raises SpecError for a key that Ray has not, and

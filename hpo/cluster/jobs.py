@@ -11,9 +11,10 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
-from urllib.error import HTTPError, URLError
+from urllib.error import HTTPError
 from urllib.request import urlopen
 
 from ray.exceptions import AuthenticationError
@@ -27,7 +28,7 @@ from hpo.spec import SearchSpec
 
 __all__ = ["Job", "submit"]
 
-PATIENCE = 60.0  # seconds for the cluster to prepare the code and start the driver
+PATIENCE = 30.0  # seconds for the cluster to prepare the code and start the driver; libraries may take longer
 POLL = 0.25  # seconds between two looks
 ANSWER = 10.0  # seconds for the first request
 LINES = 15  # of a failed job's output
@@ -40,40 +41,50 @@ class Job:
     id: str
     address: str  # of the cluster's jobs, http://...
     study: str
+    runs: bool  # its driver; else the cluster still prepares it
 
 
 def submit(space: SearchSpec, file: Path, settings: Settings, words: Sequence[str]) -> Job:
-    """Hand `hpo run` of the space `file` to the cluster of `settings`, and return once it runs there.
+    """Hand `hpo run` of the space `file` to the cluster of `settings`, and return once it runs there, or soon will.
 
     `words` follow on the command line. The driver takes the addresses of its stores from the environment of the
     machine that it runs on, the cluster's head: no password passes through Ray, whose list of jobs shows such things.
 
     Raises:
-        SpecError: no cluster is named, it asks for no token and is not to be insecure, or the file does not travel.
-        Unavailable: the cluster does not answer, or does not start the driver.
+        SpecError: no cluster is named, it asks for no token and is not to be insecure, or the file is not to travel.
+        Unavailable: the cluster does not answer.
         HpoError: the driver has ended already; the message holds its last lines.
     """
     if not settings.joins or settings.ray is None:
         raise SpecError("no cluster is named: --ray or RAY_ADDRESS, http://HOST:8265 of its head")
+    if (space.notify is not None and space.notify.secret) or file.read_text() != space.text:  # which has it left out
+        raise SpecError(
+            "notify.webhook is an address, which Ray would show to whoever may list jobs: write $HPO_WEBHOOK, and "
+            "set that variable where the cluster's head is started"
+        )
     client = _client(settings.ray)
     if not settings.insecure_cluster:
         _require_token(client.get_address())
-    with _packed(space, file, settings) as (environment_, inside):
+    with _packed(space, file, settings) as (travelling, inside):
         identity = f"{space.name}-{secrets.token_hex(3)}"
         line = shlex.join(["python", "-m", "hpo", "run", "--space", inside, *words])
         try:
             client.submit_job(
                 entrypoint=line,
                 submission_id=identity,
-                runtime_env=environment_,
+                runtime_env=travelling,
                 metadata={"study": space.name, "owner": user()},
             )
+        except OSError as error:
+            raise Unavailable(f"the Ray cluster at {client.get_address()} went away: {redacted(error)}") from error
         except (RuntimeError, ValueError, TypeError) as error:
-            raise SpecError(
-                f"the cluster does not take the job: {redacted(error)}{_too_large(error, space)}"
-            ) from error
-    _wait(client, identity)
-    return Job(id=identity, address=client.get_address(), study=space.name)
+            why = f"{redacted(error)}{_too_large(error, space)}"
+            raise SpecError(f"the cluster does not take the job: {why}") from error
+    try:
+        runs = _runs(client, identity)
+    except (OSError, RuntimeError) as error:  # it has the job: typed again, there would be two
+        raise Unavailable(f"job {identity} was handed over and cannot be seen by now: {redacted(error)}") from error
+    return Job(id=identity, address=client.get_address(), study=space.name, runs=runs)
 
 
 def _client(address: str) -> JobSubmissionClient:
@@ -95,7 +106,7 @@ def _require_token(address: str) -> None:
         if error.code in (401, 403):
             return
         raise Unavailable(f"the Ray cluster at {address} answers {error.code} {error.reason}") from error
-    except URLError as error:
+    except (OSError, HTTPException) as error:
         raise Unavailable(f"no Ray cluster takes jobs at {address!r}: {redacted(error)}") from error
     raise SpecError(
         f"the Ray cluster at {address} asks for no token: whoever reaches it can run code there. Start it with "
@@ -114,7 +125,9 @@ def _too_large(error: Exception, space: SearchSpec) -> str:
 @contextmanager
 def _packed(space: SearchSpec, file: Path, settings: Settings) -> Iterator[tuple[dict[str, Any], str]]:
     """What travels, and where the space file is in it."""
-    found, folder = code.environment(space, settings), code.folder_of(space)
+    if space.ray is not None and "working_dir" in space.ray.runtime_env:
+        raise SpecError("ray.runtime_env.working_dir: `hpo submit` puts the space file there; leave it out")
+    found, folder = code.runtime_env(space, settings), code.folder_of(space)
     if folder is not None:
         if not file.absolute().is_relative_to(folder):
             raise SpecError(f"{file} does not travel with its trainer: put it into {folder}, or below")
@@ -125,14 +138,15 @@ def _packed(space: SearchSpec, file: Path, settings: Settings) -> Iterator[tuple
         yield {"working_dir": staged, **found}, file.name
 
 
-def _wait(client: JobSubmissionClient, identity: str) -> None:
-    """Until the driver runs."""
+def _runs(client: JobSubmissionClient, identity: str) -> bool:
+    """Whether the driver runs, after waiting a little; raises HpoError where it has ended already."""
     deadline = time.monotonic() + PATIENCE
     while (status := client.get_job_status(identity)) == JobStatus.PENDING:
         if time.monotonic() > deadline:
-            raise Unavailable(f"the cluster has not started job {identity} within {PATIENCE:.0f} s; it may yet")
+            return False
         time.sleep(POLL)
     if status in (JobStatus.FAILED, JobStatus.STOPPED):
         said = client.get_job_logs(identity).strip().splitlines()[-LINES:]
         why = client.get_job_info(identity).message or status.value
         raise HpoError(redacted("\n".join([f"job {identity} has ended: {why}", *said])))
+    return True

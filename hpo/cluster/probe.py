@@ -14,6 +14,7 @@ from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from hpo.cluster.packing import LEVELS, Measured, fitting, gains
+from hpo.settings import drop_secrets
 from hpo.workers.trial import Assignment, build
 
 __all__ = ["ProbeError", "Probed", "probe"]
@@ -46,6 +47,7 @@ class Copy:
         """Build and warm up; returns what was free before."""
         from trainers.pace import Pace
 
+        drop_secrets()
         room = _room_mb()
         self._pace = Pace(build(assignment))
         return room

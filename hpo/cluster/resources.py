@@ -49,7 +49,12 @@ def joining(settings: Settings) -> str:
 
 @contextmanager
 def cluster(
-    space: SearchSpec, settings: Settings, meanwhile: Callable[[], T], *, say: Callable[[str], None] = print
+    space: SearchSpec,
+    settings: Settings,
+    meanwhile: Callable[[], T],
+    *,
+    say: Callable[[str], None] = print,
+    on_tick: Callable[[], object] = lambda: None,
 ) -> Iterator[tuple[dict[str, float], T]]:
     """Join the cluster that `settings` name, or start one on this machine, and call `meanwhile` in a thread beside.
 
@@ -57,7 +62,8 @@ def cluster(
     any other. Yields what the cluster has, as {"CPU": 2.0, "GPU": 1.0}, and what `meanwhile` returned.
     A cluster that this process is in already is used and left running. One that starts here gets NVIDIA's service where
     trials may share cards and it can be had; `say` is told where it does not work. To one that is joined the search's
-    code travels, and each of its machines has to see the checkpoint folder and the data.
+    code travels, and each of its machines has to see the checkpoint folder and the data; `on_tick` is called while they
+    are asked.
 
     Raises:
         SpecError: the cluster asks for no token and need not, or asks for one and none is at hand; a machine of it does
@@ -80,7 +86,7 @@ def cluster(
         try:
             made = result.result()
             if address:
-                nodes.check(space, settings.checkpoints)
+                nodes.check(space, settings.checkpoints, on_tick)
             yield ray.cluster_resources(), made
         finally:
             with _undisturbed():
@@ -124,17 +130,13 @@ def _session(address: str | None) -> Iterator[str | None]:
 def _join(address: str, space: SearchSpec, settings: Settings) -> None:
     guard.check(address, insecure=settings.insecure_cluster)
     # a job's code came with it, and Ray takes no other beside it
-    travelling = {} if is_ray_job() else code.environment(space, settings)
+    travelling = {} if is_ray_job() else code.runtime_env(space, settings)
     _ray_environment()
     try:
         ray.init(address=address, runtime_env=travelling, **QUIET)
     except ConnectionError as error:
         raise Unavailable(f"no Ray cluster answers at {address!r}: {redacted(error)}") from error
-    except (
-        ValueError,
-        TypeError,
-        RuntimeEnvSetupError,
-    ) as error:  # of what the file asks for, or of too large a folder
+    except (ValueError, TypeError, RuntimeEnvSetupError) as error:  # the file asks for it, or the folder is too large
         raise SpecError(f"ray.runtime_env: {redacted(error)}") from error
     _end_quietly()
 

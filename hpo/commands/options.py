@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Concurrency",
+    "Extend",
+    "Gpus",
     "Home",
     "Insecure",
     "Json",
@@ -22,11 +24,16 @@ __all__ = [
     "Name",
     "Quiet",
     "Ray",
+    "SamplerType",
+    "Seed",
     "Set",
     "SkipCheck",
     "Space",
     "Storage",
+    "Trials",
+    "WarmStart",
     "opened",
+    "overriding",
 ]
 
 Space = Annotated[Path, typer.Option("--space", "-s", help="The space file, YAML.", show_default=False)]
@@ -36,6 +43,16 @@ Mlflow = Annotated[str | None, typer.Option(metavar="URI", help="MLflow tracking
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Name = Annotated[str, typer.Argument(help="Name of the study.", show_default=False)]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the file.")]
+Trials = Annotated[int | None, typer.Option(help="Short for --set budget.trials=N.")]
+SamplerType = Annotated[str | None, typer.Option("--sampler", help="grid, random, tpe or staged.")]
+Seed = Annotated[int | None, typer.Option(help="Short for --set sampler.seed=N.")]
+Gpus = Annotated[str | None, typer.Option(help="GPUs per trial: auto, a share or a number.")]
+Extend = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Study to go on over this space: more values, wider ranges.")
+]
+WarmStart = Annotated[
+    str | None, typer.Option(metavar="OTHER[:K]", help="A new study begins with the K best points of that one, 5.")
+]
 Ray = Annotated[str | None, typer.Option(metavar="ADDRESS", help="A running Ray cluster (or RAY_ADDRESS).")]
 Insecure = Annotated[bool, typer.Option("--insecure-cluster", help="Accept a Ray cluster that asks for no token.")]
 SkipCheck = Annotated[
@@ -44,6 +61,14 @@ SkipCheck = Annotated[
 ]
 Concurrency = Annotated[int | None, typer.Option(min=1, help="Trials at a time, at most. By default as many as fit.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
+
+
+def overriding(
+    overrides: list[str] | None, *, trials: int | None, sampler: str | None, seed: int | None, gpus: str | None
+) -> list[str]:
+    """What `--set` gives, then what the short options stand for."""
+    keys = {"budget.trials": trials, "sampler.type": sampler, "sampler.seed": seed, "resources.gpu": gpus}
+    return [*(overrides or []), *(f"{key}={value}" for key, value in keys.items() if value is not None)]
 
 
 def opened(home: Path | None, storage: str | None, mlflow: str | None = None, *, but: str | None = None) -> Settings:

@@ -9,7 +9,22 @@ from typing import Annotated
 
 import typer
 
-from hpo.commands.options import Concurrency, Insecure, Json, Set, SkipCheck, Space, Storage
+from hpo.commands.options import (
+    Concurrency,
+    Extend,
+    Gpus,
+    Insecure,
+    Json,
+    SamplerType,
+    Seed,
+    Set,
+    SkipCheck,
+    Space,
+    Storage,
+    Trials,
+    WarmStart,
+    overriding,
+)
 from hpo.settings import default_storage
 from hpo.wording import plain
 
@@ -27,7 +42,13 @@ There = Annotated[
 def submit(
     space: Space,
     overrides: Set = None,
+    trials: Trials = None,
+    sampler: SamplerType = None,
+    seed: Seed = None,
+    gpus: Gpus = None,
     concurrency: Concurrency = None,
+    extend: Extend = None,
+    warm_start: WarmStart = None,
     skip_check: SkipCheck = None,
     home: There = None,
     storage: Storage = None,
@@ -43,12 +64,13 @@ def submit(
     import hpo
     from hpo import spec
 
-    parsed = spec.load(space, overrides or [])
+    everything = overriding(overrides, trials=trials, sampler=sampler, seed=seed, gpus=gpus)
+    parsed = spec.load(space, everything)
     settings = hpo.settings_for(parsed, storage=storage, ray=ray, insecure_cluster=insecure_cluster)
-    words = [part for each in overrides or [] for part in ("--set", each)]
-    words += ["--concurrency", str(concurrency)] if concurrency is not None else []
+    words = [part for each in everything for part in ("--set", each)]
     words += [part for each in skip_check or [] for part in ("--skip-check", each)]
-    words += ["--home", str(home)] if home is not None else []
+    given = {"--concurrency": concurrency, "--extend": extend, "--warm-start": warm_start, "--home": home}
+    words += [part for name, value in given.items() if value is not None for part in (name, str(value))]
     words += ["--insecure-cluster"] if settings.insecure_cluster else []
     from hpo.cluster import jobs
 
@@ -56,7 +78,8 @@ def submit(
     if as_json:
         print(json.dumps(asdict(job)))
         return
-    print(f"study {job.study} starts as job {job.id}; in some seconds it can be seen from here")
+    soon = "in some seconds it can be seen from here" if job.runs else "the cluster is preparing what it needs"
+    print(f"study {job.study} starts as job {job.id}; {soon}")
     if settings.storage == default_storage(settings.home):
         print("follow it: set OPTUNA_STORAGE here to the database that the cluster's driver writes")
     for what in ("status", "stop", "report"):

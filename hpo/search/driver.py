@@ -133,7 +133,10 @@ class Driver:
         if not is_up():
             self._progress.note(joining(self._study.settings))
         study = self._study
-        with cluster(study.spec, study.settings, _search, say=self._progress.note) as (there, search):
+        with cluster(study.spec, study.settings, _search, say=self._progress.note, on_tick=self._lease.renew) as (
+            there,
+            search,
+        ):
             sharing = Sharing(self._study, there, self._concurrency)
             self._progress.begin(self._study, sharing.placement)
             self._study.ledger.post(self._study.id, None, "start", {})

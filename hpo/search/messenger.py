@@ -27,6 +27,7 @@ TRIES = 4
 PAUSES = (1.0, 4.0, 15.0)  # seconds between them; a run that ends waits less
 SECONDS = 10.0  # for one try
 AGAIN = frozenset({408, 429})  # of a server's refusals those that pass: too slow, too often
+GRACE = 0.5  # seconds after the deadline, for a command to be killed and not left behind
 LOOK = 0.2  # between two looks whether a command has ended
 SPOKEN = 200  # letters of what a command said of its failure
 
@@ -106,7 +107,7 @@ class Messenger:
         if self._thread.ident is None:
             return
         assert self._deadline is not None
-        self._thread.join(max(0.0, self._deadline - time.monotonic()))
+        self._thread.join(max(0.0, self._deadline - time.monotonic()) + GRACE)
         if self._thread.is_alive():
             self._say("did not take its last message in time: that is given up")
 
@@ -114,7 +115,10 @@ class Messenger:
 
     def _work(self) -> None:
         while (message := self._next()) is not None:
-            self._try(message)
+            try:
+                self._try(message)
+            except Exception as error:  # noqa: BLE001 - whatever it is, later messages are not lost with this one
+                self._say(f"did not take a message: {redacted(error)}")
 
     def _next(self) -> Message | None:
         """Wait for a message that is due; None: there will be none."""

@@ -105,8 +105,7 @@ class Scheduler:
             datasets=self._study.settings.datasets,
             cpu=cpu,
             gpu=gpu,
-            # what travelled to a cluster is on its workers' path, and an older copy may lie at the same place
-            import_paths=() if self._study.settings.joins else self._study.import_paths,
+            import_paths=self._study.import_paths,
             forecast_trials=forecast_trials,
         )
         self.running[trial.number] = Running(

@@ -8,7 +8,7 @@ from hpo.space.document import Document
 from hpo.space.reader import compose
 from hpo.space.sections import SHORTHAND, URLS, variable_of
 
-__all__ = ["UNKEPT", "is_secret_path", "without_webhook"]
+__all__ = ["UNKEPT", "is_secret_path", "may_tell_a_webhook", "without_webhook"]
 
 UNKEPT = "$HPO_WEBHOOK"
 """What stands on record for an address that is not kept."""
@@ -16,13 +16,21 @@ UNKEPT = "$HPO_WEBHOOK"
 
 def is_secret_path(path: str) -> bool:
     """Whether the value of an override may hold what no message repeats: a password, an address of a webhook."""
-    return path.strip() in URLS or path.strip().split(".")[0] == "notify"
+    return path.strip() in URLS or may_tell_a_webhook(path)
+
+
+def may_tell_a_webhook(override: str) -> bool:
+    """Whether an override, or its path, is about `notify`: nothing of it is kept."""
+    return override.partition("=")[0].strip().split(".")[0] == "notify"
 
 
 def without_webhook(document: Document) -> str:
-    """The document's text, with the variable UNKEPT where the address of its webhook stands, in comments too."""
+    """The document's text, with the variable UNKEPT where the address of its webhook stands, in comments too.
+
+    To be asked before overrides are applied: under one the address would stay in the text.
+    """
     section = document.tree.get("notify")
-    found = section.get(SHORTHAND["notify"]) if isinstance(section, dict) else None
+    found = section.get(SHORTHAND["notify"]) if isinstance(section, dict) else section
     if not isinstance(found, str) or variable_of(found):
         return document.text
     text = document.text

@@ -6,7 +6,6 @@ import math
 import re
 from collections.abc import Mapping
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -15,7 +14,6 @@ __all__ = [
     "SHORTHAND",
     "URLS",
     "Budget",
-    "Cluster",
     "Confirms",
     "Gate",
     "Metric",
@@ -25,7 +23,6 @@ __all__ = [
     "Sampler",
     "Winner",
     "variable_of",
-    "without_password",
 ]
 
 SHORTHAND = {
@@ -65,13 +62,6 @@ class Section(BaseModel):
     """Shared by all sections: no unknown keys, no conversion of text to numbers, no change once read."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
-
-
-def without_password(url: str | None) -> str | None:
-    """The URL; raises ValueError where a password stands in it."""
-    if url and (urlsplit(url).password or "password=" in url.lower()):
-        raise ValueError("a space file holds no password; set the URL in the environment (OPTUNA_STORAGE and so on)")
-    return url
 
 
 class Metric(Section):
@@ -333,19 +323,3 @@ class Confirms(Section):
     seeds: list[int]
     top: int | None = None
     """So many of the best were asked for, at most so far; None: before this was kept."""
-
-
-class Cluster(Section):
-    """A Ray cluster that runs already."""
-
-    address: str
-    """HOST:PORT, or auto for one of this machine; flag and RAY_ADDRESS come before it."""
-    runtime_env: dict[str, Any] = Field(default_factory=dict)
-    """What Ray prepares on its machines before trials run there, in Ray's words: pip, env_vars, container... The code
-    travels by itself."""
-
-    @field_validator("address")
-    @classmethod
-    def _keeps_no_secret(cls, address: str) -> str:
-        without_password(address)
-        return address

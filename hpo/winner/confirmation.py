@@ -248,9 +248,10 @@ def _look(study: Study, runs: Study) -> Confirmation:
 
 def _announce(study: Study, winner: Standing, shown: Progress) -> None:
     """Tell whoever is to be told of the search's end who has won."""
-    notices, params = Notices(study.spec, shown.note), study.params(study.frozen_trials()[winner.trial])
+    params = study.params(study.frozen_trials()[winner.trial])
     mean = f"{study.spec.metric.name} {number(winner.mean)}, mean of {counted(len(winner.fresh), 'fresh seed')}"
     text = f"the winner is trial {winner.trial}, {mean}: {assignments(params)}"
+    notices = Notices(study.spec, shown.note)
     notices.tell_end(text, trial=winner.trial, value=winner.mean, params=params)
     notices.close()
 

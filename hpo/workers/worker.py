@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 from hpo.settings import drop_secrets
@@ -15,6 +16,7 @@ from hpo.workers.runner import Runner
 from hpo.workers.trial import Assignment
 
 with uncollected():
+    import ray
     from ray import tune
 
 __all__ = ["TrialWorker"]
@@ -32,6 +34,9 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
 
     def setup(self, config: dict[str, Any]) -> None:
         self._assignment: Assignment = config["assignment"]
+        if "working_dir" in ray.get_runtime_context().runtime_env:  # the code travelled, and lies on the path
+            # at the driver's paths there may be an older copy on this machine
+            self._assignment = replace(self._assignment, import_paths=())
         self._runner: Runner | None = None
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:

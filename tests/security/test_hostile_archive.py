@@ -111,6 +111,16 @@ EDITS = {
     "a state of nobody": (edited("0/optuna_trial.jsonl", lambda row: row.update(state="WON")), "WON"),
     "trials out of order": (edited("0/optuna_trial.jsonl", lambda row: row.update(number=1)), "where trial 0 should"),
     "a value out of its range": (edited("0/optuna_trial.jsonl", lambda row: row["params"].update(lr=9.0)), "lr"),
+    "too large a value": (edited("0/optuna_trial.jsonl", lambda row: row.update(values=[10**400])), "too large"),
+    "too large a step": (
+        edited("0/optuna_trial.jsonl", lambda row: row.update(intermediate_values={str(2**70): 1.0})),
+        "does not fit",
+    ),
+    "a year that is none elsewhere": (
+        edited("0/optuna_trial.jsonl", lambda row: row.update(datetime_start="0001-01-01T00:00:00+23:00")),
+        "out of range",
+    ),
+    "a list for a space": (edited("0/study.jsonl", lambda row: row.update(canonical="[]")), "damaged"),
     "a list for a trial": (lambda members: members.update({"0/optuna_trial.jsonl": b"[]\n"}), "no mapping"),
     "rows twice": (doubled("0/epoch.jsonl"), "does not fit into the database"),
     "no study": (lambda members: members.update({"0/study.jsonl": b""}), "damaged"),

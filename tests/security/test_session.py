@@ -15,12 +15,15 @@ PROGRAM = """
 import json, os
 from pathlib import Path
 import ray
+from hpo import settings, spec
 from hpo.cluster.resources import cluster
 
 def size(folder):
     return sum(path.stat().st_size for path in folder.glob("worker-*"))
 
-with cluster(None, lambda: None):
+tree = {"name": "n", "metric": "m", "sampler": "grid", "parameters": {"lr": [1]}}
+tree["trainer"] = {"import": "synthetic:curve"}
+with cluster(spec.from_mapping(tree), settings.resolve(), lambda: None):
     @ray.remote(num_cpus=1)
     def talk():
         for _ in range(60):
