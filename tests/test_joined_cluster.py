@@ -65,6 +65,14 @@ parameters: {{lr: {{min: 0.1, max: 1.0}}}}
 trainer: {{import: "slow:Slow", gate: {gate}}}
 budget: {{trials: {trials}}}
 """
+PICTURES = """
+name: pictures
+metric: val/accuracy
+sampler: random
+parameters: {lr: {min: 0.1, max: 1.0}}
+trainer: {model: resnet18, dataset: {name: imagefolder, root: data/pictures}}
+budget: {trials: 1}
+"""
 
 
 @pytest.fixture
@@ -210,6 +218,10 @@ def test_nobody_takes_the_job(work: Path, monkeypatch: pytest.MonkeyPatch) -> No
     telling = spec.load(file, ["notify=https://example.org/secret"])
     with pytest.raises(SpecError, match=r"write \$HPO_WEBHOOK"):
         jobs.submit(telling, file, resolve(home=work, ray="http://127.0.0.1:9"), [])
+    (work / "pictures.yaml").write_text(PICTURES)
+    pictures = spec.load(work / "pictures.yaml")
+    with pytest.raises(SpecError, match="'data/pictures' is another place on the cluster"):
+        jobs.submit(pictures, work / "pictures.yaml", resolve(home=work, ray="http://127.0.0.1:9"), [])
     with pytest.raises(Unavailable, match="no Ray cluster takes jobs"):
         jobs.submit(parsed, file, resolve(home=work, ray="http://127.0.0.1:9"), [])
     with pytest.raises(SpecError, match="hands a search to it"):

@@ -24,6 +24,7 @@ from hpo.cluster import code, guard
 from hpo.errors import HpoError, SpecError, Unavailable
 from hpo.masking import redacted
 from hpo.settings import Settings, environment, user
+from hpo.space.builtin import sources
 from hpo.spec import SearchSpec
 
 __all__ = ["Job", "submit"]
@@ -62,6 +63,9 @@ def submit(space: SearchSpec, file: Path, settings: Settings, words: Sequence[st
             "notify.webhook is an address, which Ray would show to whoever may list jobs: write $HPO_WEBHOOK, and "
             "set that variable where the cluster's head is started"
         )
+    for path in sources(space.trainer):
+        if not Path(path).is_absolute():
+            raise SpecError(f"{path!r} is another place on the cluster: give dataset.root and transfer.weights in full")
     client = _client(settings.ray)
     if not settings.insecure_cluster:
         _require_token(client.get_address())
