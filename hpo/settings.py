@@ -172,7 +172,8 @@ def resolve(
 
 def hide(*addresses: str | None) -> None:
     """Keep the passwords of these addresses, and those in the environment, out of what is told of errors."""
-    remember(*addresses, *map(os.environ.get, PASSWORDS))
+    # HOST:PORT and auto hold none, and are words that messages need
+    remember(*(each for each in addresses if each and "://" in each), *map(os.environ.get, PASSWORDS))
 
 
 def _says_insecure() -> bool:

@@ -27,6 +27,7 @@ ALLOWED = {
     "hpo.model.inspection": {"torch", "trainers"},
     "hpo.report.dataset": {"trainers"},
     "hpo.cluster.guard": {"ray"},
+    "hpo.cluster.code": {"ray"},
     "hpo.preflight.battery": {"torch", "trainers"},
     "hpo.preflight.beside": {"trainers"},
     "hpo.preflight.checks": {"trainers"},

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import yaml
 from optuna.trial import FrozenTrial
 
 from hpo import spec
@@ -116,7 +117,7 @@ def _with_names(part: Part, names: Mapping[str, str]) -> Part:
         canonical["confirms"]["study"] = names[part.space.confirms.study]
     try:
         text = rewritten(part.row["text"], ("name",), names[part.name])
-    except (ValueError, SpecError):  # it cannot be changed in place
+    except (ValueError, SpecError, yaml.YAMLError):  # it cannot be changed in place
         text = part.row["text"]
     row = {**part.row, "name": names[part.name], "canonical": json.dumps(canonical), "text": text}
     promotions = [{**each, "runs": names.get(each["runs"], each["runs"])} for each in part.tables["promotion"]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -30,6 +31,7 @@ STAYS = {
 JSON = {"metrics": dict, "facts": dict, "changes": list, "points": list, "measured": list}
 LONGEST_AGO, UNBOUND = 1e11, frozenset({"best_value"})
 VERBATIM = frozenset({"text", "canonical"})
+SURROGATE = re.compile("[\ud800-\udfff]")
 
 Table = tuple[str, Iterable[dict[str, Any]]]
 
@@ -100,6 +102,7 @@ def _check(column: sql.Column[Any], value: Any) -> None:
         return
     if isinstance(kind, sql.String):  # Text is one
         fits = isinstance(value, str) and len(value) <= (kind.length or math.inf) and "\0" not in value
+        fits = fits and not SURROGATE.search(value)  # which no database takes
     elif isinstance(kind, sql.Float):
         fits = isinstance(value, float | int) and not isinstance(value, bool)
         fits = fits and (column.name in UNBOUND or abs(value) < LONGEST_AGO)  # False for NaN too

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ray.runtime_env import RuntimeEnv
+
 from hpo.errors import SpecError
 from hpo.settings import Settings
 from hpo.spec import SearchSpec
@@ -15,13 +17,18 @@ PACKAGES = tuple(str(Path(__file__).parents[2] / name) for name in ("hpo", "trai
 STAYS = (".git", ".env", "venv", ".venv", "__pycache__", "node_modules", "*.pt", "*.pth", "*.safetensors", "*.db")
 """What lies beside a trainer and is no code, secrets above all; .gitignore and .rayignore may name more."""
 
+KEYS = tuple(sorted(each for each in RuntimeEnv.known_fields if not each.startswith("_")))
+
 
 def runtime_env(space: SearchSpec, settings: Settings) -> dict[str, Any]:
     """This package, the folder of the user's own trainer, and what the space file's `ray.runtime_env` asks for.
 
-    Libraries have to be on the machines, or in `runtime_env.pip`. Raises SpecError as `folder_of` does.
+    Libraries have to be on the machines, or in `runtime_env.pip`. Raises SpecError for a key that Ray has not, and
+    as `folder_of` does.
     """
     wished = dict(space.ray.runtime_env) if space.ray is not None else {}
+    if unknown := sorted(set(wished) - set(KEYS)):  # of which Ray takes no notice
+        raise SpecError(f"ray.runtime_env: unknown key {unknown[0]!r}; valid: {', '.join(KEYS)}")
     found: dict[str, Any] = {
         **wished,
         "py_modules": [*wished.get("py_modules", []), *PACKAGES],

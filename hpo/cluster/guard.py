@@ -24,7 +24,7 @@ from hpo.masking import redacted
 from hpo.settings import environment
 from trainers.folders import private
 
-__all__ = ["check", "loopback", "private_token"]
+__all__ = ["check", "loopback", "no_entry", "private_token", "require_member"]
 
 TOKEN = Path(".ray", "auth_token")  # where Ray keeps the token that it makes for a local cluster, below the user's home
 PATIENCE = 10.0  # seconds to wait for a cluster to answer
@@ -68,11 +68,7 @@ def check(address: str, *, insecure: bool) -> None:
         SpecError: it asks for no token, or for one and Ray is told to send none, or this is no address.
         Unavailable: nothing answers.
     """
-    if address.startswith(("http://", "https://")):
-        raise SpecError(
-            f"{address} takes jobs: `hpo submit` hands a search to it. `hpo run` takes part in a cluster at HOST:PORT "
-            "that this machine is a member of"
-        )
+    require_member(address)
     wants_token = _wants_token(address)
     if not wants_token and not insecure:
         raise SpecError(
@@ -82,10 +78,26 @@ def check(address: str, *, insecure: bool) -> None:
         )
     # where Ray looks for a running cluster by itself, it looks for a token as well
     if wants_token and address != "auto" and get_authentication_mode() != AuthenticationMode.TOKEN:
+        raise SpecError(no_entry(address))
+    if wants_token and get_authentication_mode() == AuthenticationMode.TOKEN and not _takes_ours(address):
+        raise SpecError(no_entry(address, wrong=True))
+
+
+def require_member(address: str) -> None:
+    """Refuse the address of a cluster's jobs, which no driver can take part in; raises SpecError."""
+    if address.startswith(("http://", "https://")):
         raise SpecError(
-            f"the Ray cluster at {address} asks for a token: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or "
-            "RAY_AUTH_TOKEN_PATH where the token is not in ~/.ray/auth_token"
+            f"{address} takes jobs: `hpo submit --space FILE` hands a search to it, or goes on with one. `hpo run` and "
+            "`hpo resume` take part in a cluster at HOST:PORT that this machine is a member of"
         )
+
+
+def no_entry(address: str, *, wrong: bool = False) -> str:
+    """What to do where a cluster turns away whoever has not its token."""
+    return (
+        f"the Ray cluster at {address} asks for a token: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or "
+        f"RAY_AUTH_TOKEN_PATH where the token is not in ~/.ray/auth_token{'; what it was given is not its own' * wrong}"
+    )
 
 
 @contextmanager
@@ -118,13 +130,28 @@ def _wants_token(address: str) -> bool:
     except OSError as error:  # Ray's client would wait longer for nobody
         raise Unavailable(f"no Ray cluster answers at {address!r}: {redacted(error)}") from error
     try:
-        with environment(RAY_AUTH_MODE="disabled"), _without_stderr():
+        with environment(RAY_AUTH_MODE="disabled"):
             Config.initialize("")
-            GcsClient(address=found).internal_kv_keys(b"", namespace=None, timeout=PATIENCE)
-    except AuthenticationError:
-        return True
+            return not _enters(found)
     except RayError as error:
         raise Unavailable(f"no Ray cluster answers at {address!r}: {redacted(error)}") from error
     finally:
         Config.initialize("")  # with the user's own mode again
-    return False
+
+
+def _takes_ours(address: str) -> bool:
+    """Whether the token of here is the cluster's; else Ray would try it for 20 s, and then say that nobody answers."""
+    found = services.canonicalize_bootstrap_address(address)
+    try:
+        return found is None or _enters(found)
+    except RayError as error:
+        raise Unavailable(f"no Ray cluster answers at {address!r}: {redacted(error)}") from error
+
+
+def _enters(found: str) -> bool:
+    try:
+        with _without_stderr():
+            GcsClient(address=found).internal_kv_keys(b"", namespace=None, timeout=PATIENCE)
+    except AuthenticationError:
+        return False
+    return True

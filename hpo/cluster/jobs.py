@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import secrets
 import shlex
 import tempfile
@@ -16,12 +17,14 @@ from typing import Any
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
+from ray.exceptions import AuthenticationError
 from ray.job_submission import JobStatus, JobSubmissionClient
 
-from hpo.cluster import code
+from hpo.cluster import code, guard
 from hpo.errors import HpoError, SpecError, Unavailable
 from hpo.masking import redacted
 from hpo.settings import Settings, environment, user
+from hpo.space.builtin import sources
 from hpo.spec import SearchSpec
 
 __all__ = ["Job", "submit"]
@@ -60,6 +63,9 @@ def submit(space: SearchSpec, file: Path, settings: Settings, words: Sequence[st
             "notify.webhook is an address, which Ray would show to whoever may list jobs: write $HPO_WEBHOOK, and "
             "set that variable where the cluster's head is started"
         )
+    for path in sources(space.trainer):
+        if not Path(path).is_absolute():
+            raise SpecError(f"{path!r} is another place on the cluster: give dataset.root and transfer.weights in full")
     client = _client(settings.ray)
     if not settings.insecure_cluster:
         _require_token(client.get_address())
@@ -75,8 +81,9 @@ def submit(space: SearchSpec, file: Path, settings: Settings, words: Sequence[st
             )
         except OSError as error:
             raise Unavailable(f"the Ray cluster at {client.get_address()} went away: {redacted(error)}") from error
-        except (RuntimeError, ValueError) as error:
-            raise SpecError(f"the cluster does not take the job: {redacted(error)}") from error
+        except (RuntimeError, ValueError, TypeError) as error:
+            why = f"{redacted(error)}{_too_large(error, space)}"
+            raise SpecError(f"the cluster does not take the job: {why}") from error
     try:
         runs = _runs(client, identity)
     except (OSError, RuntimeError) as error:  # it has the job: typed again, there would be two
@@ -89,6 +96,8 @@ def _client(address: str) -> JobSubmissionClient:
     try:
         with environment(RAY_API_SERVER_ADDRESS=address):  # which Ray would prefer to what it is told
             return JobSubmissionClient(address)
+    except AuthenticationError as error:
+        raise SpecError(guard.no_entry(address)) from error
     except (ConnectionError, RuntimeError, ValueError, SystemExit) as error:
         raise Unavailable(f"no Ray cluster takes jobs at {address!r}: {redacted(error)}") from error
 
@@ -108,6 +117,13 @@ def _require_token(address: str) -> None:
         "RAY_AUTH_MODE=token, or accept it with --insecure-cluster, HPO_INSECURE_CLUSTER=1 or insecure_cluster: true "
         "in the space file"
     )
+
+
+def _too_large(error: Exception, space: SearchSpec) -> str:
+    """What to do where the folder of the trainer is more than the cluster takes."""
+    if not re.search("413|exceeds the maximum size", str(error)):
+        return ""
+    return f"; the folder {code.folder_of(space)} travels: name what is no code in a .rayignore there, or move it away"
 
 
 @contextmanager

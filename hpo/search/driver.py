@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from hpo.cluster import guard
 from hpo.cluster.resources import cluster, is_up, joining
 from hpo.cluster.sharing import Sharing
 from hpo.errors import HpoError, Interrupted, NoUsableTrial, Unavailable
@@ -44,11 +45,14 @@ def run(study: Study, *, concurrency: int | None = None, progress: bool = True) 
     """Run what is left of the study, at most `concurrency` trials at a time, by default as many as fit.
 
     Raises:
+        SpecError: the address of the cluster is that of its jobs.
         StudyOwned: another driver is at work on it.
         Interrupted: Ctrl-C or `hpo stop`; unfinished trials wait in the queue.
         NoUsableTrial: the budget of failures is spent, or no trial is COMPLETE at the end.
         Unavailable: a database or cluster does not answer.
     """
+    if study.settings.ray is not None:
+        guard.require_member(study.settings.ray)  # before the study's outcome says so
     shown = Progress.on_stderr() if progress else Progress.silent()
     study.patience.seconds, study.patience.say = patience.SECONDS, shown.note
     notices = Notices(study.spec, shown.note)

@@ -84,6 +84,9 @@ def test_a_token_of_ours_does_not_make_a_cluster_safe(open_cluster: str, ray_clu
     ready = checked([open_cluster, ray_cluster], RAY_AUTH_MODE="token")
     assert "asks for no token" in ready[0]
     assert ready[1] == "accepted"
+    wrong = checked([ray_cluster], RAY_AUTH_MODE="token", RAY_AUTH_TOKEN="x" * 64)[0]
+    assert wrong.startswith(f"2 the Ray cluster at {ray_cluster} asks for a token")
+    assert "not its own" in wrong
 
 
 @pytest.mark.parametrize("said", [True, False])

@@ -100,6 +100,7 @@ EDITS = {
     "no time": (edited("0/trial.jsonl", lambda row: row.update(started=None)), "hpo_trial.started is missing"),
     "too large a number": (edited("0/trial.jsonl", lambda row: row.update(epoch=2**40)), "hpo_trial.epoch"),
     "NUL in a text": (edited("0/trial.jsonl", lambda row: row.update(error="a\0b")), "hpo_trial.error"),
+    "half a character": (edited("0/trial.jsonl", lambda row: row.update(error="\ud800")), "hpo_trial.error"),
     "no metrics": (edited("0/epoch.jsonl", lambda row: row.update(metrics="[]")), "hpo_epoch.metrics"),
     "a trial that Optuna has not": (edited("0/epoch.jsonl", lambda row: row.update(number=9)), "Optuna has not"),
     "another checkpoint": (lambda members: members.update({CHECKPOINT: b"{}"}), "not the SHA-256 on record"),
@@ -138,6 +139,14 @@ def test_what_no_export_writes_is_refused(name: str, file: Path, tmp_path: Path)
 def test_a_file_packed_anew_is_taken(file: Path, tmp_path: Path) -> None:
     packed(unpacked(file), tmp_path / "edited.zip")
     assert restore(tmp_path / "edited.zip", settings.resolve(home=tmp_path / "other"), None).checkpoints == 2
+
+
+def test_a_text_that_is_no_yaml_stays_as_it_is(file: Path, tmp_path: Path) -> None:
+    members = unpacked(file)
+    edited("0/study.jsonl", lambda row: row.update(text="name: [\n"))(members)
+    packed(members, tmp_path / "edited.zip")
+    restored = restore(tmp_path / "edited.zip", settings.resolve(home=tmp_path / "other"), "other").studies[0]
+    assert (restored.name, restored.row["text"]) == ("other", "name: [\n")
 
 
 def test_a_link_is_a_file_like_others(file: Path, tmp_path: Path) -> None:

@@ -37,6 +37,12 @@ def test_an_error_is_told_without_the_passwords_of_all_addresses(home: Path, spe
     assert "same" not in redacted(ValueError(f"cannot say '{spelled}' to (host)"))
 
 
+def test_the_address_of_a_cluster_is_told(home: Path) -> None:
+    for address in ("auto", "head:6379"):
+        settings.resolve(home=home, ray=address)
+        assert redacted(f"no answer at {address} yet") == f"no answer at {address} yet"
+
+
 def test_an_error_is_told_without_passwords_that_stand_alone(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "alone-1")
     monkeypatch.setenv("PGPASSWORD", "alone-2")

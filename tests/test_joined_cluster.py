@@ -6,21 +6,26 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
 
 import pytest
 from machines import Head, Machine, access
+from ray.runtime_env import RuntimeEnv
 from servers import Postgres
+from study_samples import open_study
 from waiting import wait_until
 
 import hpo
 from hpo import spec
 from hpo.cluster import code, guard, jobs, nodes
 from hpo.errors import SpecError, Unavailable
+from hpo.search import driver
 from hpo.settings import resolve, user
 from hpo.store.ledger import Ledger
+from hpo.study import Study
 
 TRAINER = """
 import os, time
@@ -59,6 +64,14 @@ pruner: none
 parameters: {{lr: {{min: 0.1, max: 1.0}}}}
 trainer: {{import: "slow:Slow", gate: {gate}}}
 budget: {{trials: {trials}}}
+"""
+PICTURES = """
+name: pictures
+metric: val/accuracy
+sampler: random
+parameters: {lr: {min: 0.1, max: 1.0}}
+trainer: {model: resnet18, dataset: {name: imagefolder, root: data/pictures}}
+budget: {trials: 1}
 """
 
 
@@ -172,6 +185,10 @@ def test_what_travels_is_the_folder_of_the_trainer(work: Path, monkeypatch: pyte
     assert found["working_dir"] == str(work)
     assert {"/data", ".env"} <= set(found["excludes"])
     assert [Path(each).name for each in found["py_modules"]] == ["hpo", "trainers"]
+    with pytest.raises(SpecError, match=r"unknown key 'pipp'; valid: .*pip, "):
+        code.runtime_env(
+            spec.load(work / "space.yaml", ["ray={address: 'h:6379', runtime_env: {pipp: [timm]}}"]), settings
+        )
     asked = spec.load(work / "space.yaml", ["ray={address: 'h:6379', runtime_env: {pip: [timm], excludes: [big]}}"])
     assert asked.ray_address == "h:6379"
     found = code.runtime_env(asked, settings)
@@ -201,10 +218,39 @@ def test_nobody_takes_the_job(work: Path, monkeypatch: pytest.MonkeyPatch) -> No
     telling = spec.load(file, ["notify=https://example.org/secret"])
     with pytest.raises(SpecError, match=r"write \$HPO_WEBHOOK"):
         jobs.submit(telling, file, resolve(home=work, ray="http://127.0.0.1:9"), [])
+    (work / "pictures.yaml").write_text(PICTURES)
+    pictures = spec.load(work / "pictures.yaml")
+    with pytest.raises(SpecError, match="'data/pictures' is another place on the cluster"):
+        jobs.submit(pictures, work / "pictures.yaml", resolve(home=work, ray="http://127.0.0.1:9"), [])
     with pytest.raises(Unavailable, match="no Ray cluster takes jobs"):
         jobs.submit(parsed, file, resolve(home=work, ray="http://127.0.0.1:9"), [])
-    with pytest.raises(SpecError, match="`hpo submit` hands a search to it"):
+    with pytest.raises(SpecError, match="hands a search to it"):
         guard.check("http://127.0.0.1:8265", insecure=True)
+
+
+def test_no_driver_takes_part_in_a_cluster_by_the_address_of_its_jobs(home: Path) -> None:
+    study = open_study(home)
+    there = replace(study.settings, ray="http://127.0.0.1:8265")
+    with pytest.raises(SpecError, match="`hpo submit --space FILE` hands a search to it, or goes on with one"):
+        driver.run(Study.load(study.name, there), progress=False)
+    assert study.ledger.study(study.name)["outcome"] is None  # nothing was begun
+
+
+def test_what_a_space_file_asks_of_the_cluster_has_to_be_of_its_kind(work: Path, monkeypatch) -> None:
+    monkeypatch.chdir(work)
+    file = work / "space.yaml"
+    parsed = spec.load(file, ["ray={address: 'http://127.0.0.1:1', runtime_env: {env_vars: {A: 1}}}"])
+
+    class Client:
+        def __init__(self, address: str) -> None:
+            self.get_address = lambda: address
+
+        def submit_job(self, **words: object) -> None:
+            RuntimeEnv(**words["runtime_env"])
+
+    monkeypatch.setattr(jobs, "_client", Client)
+    with pytest.raises(SpecError, match=r"the cluster does not take the job: .*env_vars"):
+        jobs.submit(parsed, file, resolve(home=work, ray="http://127.0.0.1:1", insecure_cluster=True), [])
 
 
 def test_a_job_keeps_nothing_in_a_folder_of_rays(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
