@@ -9,7 +9,7 @@ import shlex
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -19,13 +19,16 @@ from urllib.request import urlopen
 
 from ray.exceptions import AuthenticationError
 from ray.job_submission import JobStatus, JobSubmissionClient
+from sqlalchemy.exc import OperationalError
 
 from hpo.cluster import code, guard
-from hpo.errors import HpoError, SpecError, Unavailable
+from hpo.errors import HpoError, SpecError, StudyOwned, Unavailable
 from hpo.masking import redacted
 from hpo.settings import Settings, environment, user
 from hpo.space.builtin import sources
 from hpo.spec import SearchSpec
+from hpo.store.lease import holder
+from hpo.store.ledger import Ledger
 
 __all__ = ["Job", "submit"]
 
@@ -53,6 +56,7 @@ def submit(space: SearchSpec, file: Path, settings: Settings, words: Sequence[st
 
     Raises:
         SpecError: no cluster is named, it asks for no token and is not to be insecure, or the file is not to travel.
+        StudyOwned: a driver is at work on it.
         Unavailable: the cluster does not answer.
         HpoError: the driver has ended already; the message holds its last lines.
     """
@@ -66,6 +70,7 @@ def submit(space: SearchSpec, file: Path, settings: Settings, words: Sequence[st
     for path in sources(space.trainer):
         if not Path(path).is_absolute():
             raise SpecError(f"{path!r} is another place on the cluster: give dataset.root and transfer.weights in full")
+    _require_free(space, settings)
     client = _client(settings.ray)
     if not settings.insecure_cluster:
         _require_token(client.get_address())
@@ -91,8 +96,20 @@ def submit(space: SearchSpec, file: Path, settings: Settings, words: Sequence[st
     return Job(id=identity, address=client.get_address(), study=space.name, runs=runs)
 
 
+def _require_free(space: SearchSpec, settings: Settings) -> None:
+    """Refuse a study that is being run, as far as the database can be seen from here."""
+    file = settings.storage_file
+    if file is not None and not file.exists():
+        return
+    with suppress(OperationalError):  # the driver's way to it may be another one
+        row = Ledger.open(settings.storage).study(space.name)
+        if row is not None and (owner := holder(row)):
+            raise StudyOwned(f"study {space.name} is being run by {owner}: `hpo stop {space.name}` ends that")
+
+
 def _client(address: str) -> JobSubmissionClient:
-    logging.getLogger("ray.dashboard.modules.dashboard_sdk").setLevel(logging.ERROR)  # it tells of every upload
+    for name in ("ray.dashboard.modules.dashboard_sdk", "ray._private.runtime_env.packaging"):  # tell of every upload
+        logging.getLogger(name).setLevel(logging.ERROR)
     try:
         with environment(RAY_API_SERVER_ADDRESS=address):  # which Ray would prefer to what it is told
             return JobSubmissionClient(address)

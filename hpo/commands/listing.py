@@ -29,8 +29,10 @@ def show(settings: Settings, *, as_json: bool) -> None:
     from hpo.store.opening import open_ledger
     from hpo.store.overview import overview
 
-    ledger = open_ledger(settings, reading=True)
-    lines = [_line(each, settings) for each in overview(ledger)]
+    file = settings.storage_file
+    none = as_json and file is not None and not file.exists()  # else it is said where studies are looked for
+    found = [] if none else overview(open_ledger(settings, reading=True))
+    lines = [_line(each, settings) for each in found]
     if as_json:
         stamped = [each | {key: _utc(each[key]) for key in ("started", "updated")} for each in lines]
         print(json.dumps(stamped, indent=2))
@@ -64,16 +66,13 @@ def _line(study: Overview, settings: Settings) -> dict[str, Any]:
 
 
 def _state(study: Overview, settings: Settings) -> str:
-    from hpo.store.lease import holder
+    from hpo.store.lease import state
     from hpo.store.opening import gone
 
     row = study.row
     if study.counts is None and study.begun:
         return gone(row["name"], settings)
-    owner = holder(row)
-    if owner:
-        return f"running: {owner}"
-    return row["outcome"] or f"its driver is gone; go on with: {settings.command('resume', row['name'])}"
+    return state(row, settings)
 
 
 def _cell(column: str, value: Any) -> str:

@@ -17,7 +17,7 @@ from hpo.masking import masked
 from hpo.search import ahead
 from hpo.settings import Settings
 from hpo.store import history
-from hpo.store.lease import holder
+from hpo.store.lease import state
 from hpo.study import Study
 from hpo.winner import confirmation
 from hpo.winner.candidate import candidate
@@ -179,16 +179,14 @@ def closing(study: Study, *, as_json: bool) -> None:
 
 def _status(study: Study) -> dict[str, Any]:
     row = study.row
-    owner = holder(row)
     counts = study.counts()
     try:
         value = study.best_trial.values[0]
     except NoUsableTrial:
         value = None
-    lost = f"its driver is gone; go on with: {study.settings.command('resume', study.name)}"
     return {
         "study": study.name,
-        "state": f"running: {owner}" if owner else row["outcome"] or lost,
+        "state": state(row, study.settings),
         "trials": counts,
         "best": value,
         "winner": _confirmed_in_words(study),

@@ -25,7 +25,7 @@ def without_password(url: str | None) -> str | None:
 class Cluster(Section):
     """A Ray cluster that runs already."""
 
-    address: str
+    address: str | None = None
     """HOST:PORT, or auto for one of this machine; flag and RAY_ADDRESS come before it."""
     runtime_env: dict[str, Any] = Field(default_factory=dict)
     """What Ray prepares on its machines before trials run there, in Ray's words: pip, env_vars, container... The code
@@ -33,9 +33,8 @@ class Cluster(Section):
 
     @field_validator("address")
     @classmethod
-    def _keeps_no_secret(cls, address: str) -> str:
-        without_password(address)
-        return address
+    def _keeps_no_secret(cls, address: str | None) -> str | None:
+        return without_password(address)
 
     @field_validator("runtime_env")
     @classmethod

@@ -19,18 +19,31 @@ import sqlalchemy as sql
 from sqlalchemy.engine import Connection, RowMapping
 
 from hpo.errors import SpecError, StudyOwned
+from hpo.settings import Settings
 from hpo.space.document import printable
 from hpo.store.tables import studies
 
 if TYPE_CHECKING:
     from hpo.study import Study
 
-__all__ = ["Lease", "holder"]
+__all__ = ["Lease", "holder", "state"]
 
 SECONDS = 60.0  # without a renewal for so long the study is free; longer than any stall of the control loop we know
 RENEW_EVERY = 5.0
 _held: set[str] = set()  # owners in this process that hold a study
 BOOT = Path("/proc/sys/kernel/random/boot_id")
+
+
+def state(row: RowMapping, settings: Settings) -> str:
+    """Where a study stands, in words, with what goes on with it where it stands still."""
+    owner = holder(row)
+    if owner is not None:
+        return f"running: {owner}"
+    if row["outcome"]:
+        return str(row["outcome"])
+    if row["owned_since"] is None:
+        return "new: its driver starts Ray and checks, or ended before a first trial; the same line begins it again"
+    return f"its driver is gone; go on with: {settings.command('resume', row['name'])}"
 
 
 def holder(row: RowMapping) -> str | None:
