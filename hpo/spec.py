@@ -40,7 +40,7 @@ from hpo.space.tree import leaves, place, without
 
 __all__ = ["SearchSpec", "changes", "checked_name", "differing", "from_mapping", "load", "parse"]
 
-_NAME = re.compile(r"(?!\.+$|-)[A-Za-z0-9._-]{1,64}")
+_NAME = re.compile(r"(?!\.+$)[A-Za-z0-9._-]{1,64}")
 _NOT_IDENTITY = {"dataset.root", "dataset.download"}
 """Where the pictures come from: the same study may go on on a machine that has them elsewhere."""
 KEPT = 3  # checkpoints of finished trials, if `winner.top` asks for no more

@@ -45,6 +45,7 @@ def typed(home: Path, *words: str | Path, code: int = 0) -> subprocess.Completed
     return done
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_all_formats_at_once(home: Path, checkpoint: Path, tmp_path: Path) -> None:
     shown = typed(home, checkpoint, "--onnx", "--int8", "--torch").stdout
@@ -75,6 +76,7 @@ def test_all_formats_at_once(home: Path, checkpoint: Path, tmp_path: Path) -> No
     assert told["int8"]["float32"]["latency"]["n"] == 200
 
 
+@pytest.mark.slow
 def test_the_best_trial_of_a_study_or_the_one_asked_for(home: Path) -> None:
     tree = {
         "name": "small",

@@ -78,6 +78,7 @@ def test_from_training_to_a_prediction(hpo, home: Path) -> None:
     assert broken[0]["error"]
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_resumed_training_equals_one_that_was_never_interrupted(hpo, home: Path) -> None:
     hpo(*QUICK, "--set", "epochs=5", "--name", "whole")
@@ -120,6 +121,7 @@ def test_bad_arguments_are_answered_with_a_sentence(hpo, home: Path, arguments: 
     assert not home.exists()
 
 
+@pytest.mark.long
 def test_an_existing_training_is_not_overwritten_nor_resumed_with_other_values(hpo) -> None:
     hpo(*QUICK, "--set", "trainer.epochs=1")  # the quickstart's pruner, which does not matter here, begins at 2
     assert "is complete" in hpo("train", "--space", "search_spaces/quickstart.yaml", "--resume").stderr
@@ -190,6 +192,7 @@ def test_a_training_that_diverged_stays_one(hpo, home: Path) -> None:
     assert not (home / "trainings" / "quickstart" / "best.pt").exists()
 
 
+@pytest.mark.long
 def test_pictures_that_are_others_now_are_not_taken_for_validation(hpo, home: Path, tmp_path: Path) -> None:
     images, labels = load_digits(return_X_y=True)
     pixels = np.round(images.reshape(-1, 8, 8) * 255 / 16).astype(np.uint8)

@@ -45,6 +45,7 @@ def found_of(study: Study) -> Confirmation:
     return found
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.usefixtures("ray_cluster")
 def test_pure_noise_is_not_separable_and_the_search_was_flattered(home: Path) -> None:

@@ -92,6 +92,7 @@ def test_a_checkpoint_on_record_tells_the_size_unless_the_space_holds_larger_one
     assert ahead(home, tree, seen).need == 0, "the budget of trials is spent"
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_search_takes_no_more_than_was_forecast(home: Path, ray_cluster: str) -> None:
     tree = {**BUILT_IN, "sampler": "random", "budget": {"trials": 6}}
@@ -171,6 +172,7 @@ def small_home(home: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", home], check=True)
 
 
+@pytest.mark.long
 def test_a_file_system_with_too_little_room_is_warned_of(small_home: Path, tmp_path: Path) -> None:
     tree = {**BUILT_IN, "trainer": {**CNN, "width": 60}, "resources": {"gpu": 0}}
     for command in (["check", "--plan-only"], ["run", "--dry-run", "--concurrency", "1"]):

@@ -119,6 +119,7 @@ def killed(ray_cluster: str, home: Path, tmp_path: Path) -> Path:
     return home
 
 
+@pytest.mark.slow
 def test_after_a_kill_the_next_command_closes_what_was_open(killed: Path) -> None:
     done = typed("doctor", "study", home=killed)
     assert (done.returncode, "its driver, process" in done.stdout) == (3, True), done.stdout
@@ -257,7 +258,7 @@ def silent() -> Iterator[int]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("scheme", ["postgresql", "http"])
+@pytest.mark.parametrize("scheme", [pytest.param("postgresql", marks=pytest.mark.long), "http"])
 def test_an_mlflow_that_hangs_or_is_down_is_asked_once_and_not_for_long(
     settled: Study, doctor: Command, silent: int, scheme: str
 ) -> None:

@@ -53,7 +53,7 @@ class Slow:
         self.epoch = state["epoch"]
 
     def facts(self):
-        seen = [name for name in os.environ if name.startswith(("OPTUNA", "MLFLOW"))]
+        seen = [name for name in os.environ if name.startswith(("OPTUNA_STORAGE", "MLFLOW_TRACKING"))]
         return {"file": __file__, "seen": ",".join(seen)}
 """
 SPACE = """

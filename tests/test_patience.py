@@ -120,6 +120,7 @@ def test_patience_has_an_end_and_nobody_waits_for_what_lasts(home: Path, monkeyp
         study.ledger.pending_count(study.id)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_driver_that_has_waited_in_vain_ends_and_can_be_resumed(
     home: Path, tmp_path: Path, ray_cluster: str, monkeypatch: pytest.MonkeyPatch

@@ -33,6 +33,7 @@ def contents(folder: Path) -> dict[str, str]:
 LOOKS = (["doctor"], ["doctor", "--fix", "--dry-run"], ["doctor", "study"])
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_doctor_that_only_looks_writes_nothing(settled: Study) -> None:
     settled.ledger.update_trial(settled.id, COMPLETE, epoch=9)
@@ -47,6 +48,7 @@ def test_a_doctor_that_only_looks_writes_nothing(settled: Study) -> None:
         assert contents(home) == before
 
 
+@pytest.mark.long
 def test_a_database_without_our_tables_stays_as_it_is(home: Path) -> None:
     home.mkdir()
     connection = sqlite3.connect(home / "studies.db")

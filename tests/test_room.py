@@ -69,6 +69,7 @@ class Screen(io.StringIO):
         return super().write(text)
 
 
+@pytest.mark.slow
 def test_a_search_says_what_it_waits_for_and_goes_on(home: Path, holder: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     screen = Screen(holder)
     monkeypatch.setattr(Progress, "on_stderr", classmethod(lambda cls: cls(Console(file=screen, width=200))))
@@ -95,7 +96,7 @@ def test_the_checks_say_what_they_wait_for(tmp_path: Path, holder: Any) -> None:
         "parameters": {"lr": {"values": [0.1]}},
         "trainer": {"model": "lightweight_cnn_gap", "dataset": {"name": "digits", "limit": 100}, "epochs": 1},
     }
-    skip = frozenset(NAMES) - {"trainer"}
+    skip = frozenset(NAMES) - {"trainer", "classes"}
     work = task_of(spec.from_mapping(tree), tmp_path, Placement(cpu=1, gpu=1, slots=1), skip=skip, fetch=True)
     assert isinstance(work, Task)
     screen = Screen(holder)

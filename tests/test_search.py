@@ -95,7 +95,7 @@ def test_budget_of_failures_ends_the_study(home: Path) -> None:
     assert disagreements(study) == []
 
 
-@pytest.mark.parametrize("sampler", [pytest.param("random", marks=pytest.mark.slow), "tpe"])
+@pytest.mark.parametrize("sampler", [pytest.param("random", marks=pytest.mark.long), "tpe"])
 def test_same_seed_same_trials(home: Path, sampler: str) -> None:
     def params(name: str, seed: int) -> list[float]:
         parameters = {"lr": {"min": 1e-3, "max": 1.0, "log": True}}

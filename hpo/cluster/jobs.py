@@ -78,7 +78,8 @@ def submit(space: SearchSpec, file: Path, settings: Settings, words: Sequence[st
         identity = f"{space.name}-{secrets.token_hex(3)}"
         line = shlex.join(["python", "-m", "hpo", "run", "--space", inside, *words])
         try:
-            client.submit_job(
+            _hand_over(
+                client,
                 entrypoint=line,
                 submission_id=identity,
                 runtime_env=travelling,
@@ -94,6 +95,19 @@ def submit(space: SearchSpec, file: Path, settings: Settings, words: Sequence[st
     except (OSError, RuntimeError) as error:  # it has the job: typed again, there would be two
         raise Unavailable(f"job {identity} was handed over and cannot be seen by now: {redacted(error)}") from error
     return Job(id=identity, address=client.get_address(), study=space.name, runs=runs)
+
+
+def _hand_over(client: JobSubmissionClient, **job: Any) -> None:
+    """Submit a job, again for a while where the cluster has only just started and its agent is not there yet."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            client.submit_job(**job)
+            return
+        except RuntimeError as error:
+            if "No available agent" not in str(error) or time.monotonic() > deadline:
+                raise
+        time.sleep(POLL)
 
 
 def _require_free(space: SearchSpec, settings: Settings) -> None:

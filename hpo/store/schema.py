@@ -28,9 +28,10 @@ def is_current(engine: Engine, url: str) -> bool:
         with engine.connect() as connection:
             found = _revision(connection)
     except sql.exc.DBAPIError:
-        if sql.inspect(engine).has_table(VERSION_TABLE):
-            raise
-        return False  # no tables yet, or made before they had revisions
+        if not sql.inspect(engine).has_table(VERSION_TABLE):
+            return False  # no tables yet, or made before they had revisions
+        with engine.connect() as connection:  # made this moment by another process, or the error is another
+            found = _revision(connection)
     return _is_newest(found, url)
 
 

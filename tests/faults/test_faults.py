@@ -64,6 +64,7 @@ def test_interrupted(case: Case) -> None:
     check(case)
 
 
+@pytest.mark.long
 def test_driver_suspended(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(faults, "SUSPENDED_SECONDS", 8.0)
     case.size = LONG
@@ -71,6 +72,7 @@ def test_driver_suspended(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     check(case)
 
 
+@pytest.mark.long
 def test_second_driver(case: Case) -> None:
     faults.second_driver(case)
     check(case)
@@ -121,12 +123,14 @@ def test_disk_full(case: Case, home: Path) -> None:
         subprocess.run(["umount", "-l", home], check=True)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("fault", ["trial_hangs", "trials_fail"])
 def test_sick_trials_fail_alone(case: Case, fault: str) -> None:
     faults.ALL[fault](case)
     check(case)
 
 
+@pytest.mark.long
 def test_trial_segfaults(case: Case) -> None:
     faults.trial_segfaults(case)
     check(case, redone=2)  # its process takes the epoch along, three times

@@ -16,6 +16,7 @@ import hpo
 from hpo import settings, spec
 from hpo.model import evaluation
 from hpo.model.training import Training
+from hpo.study import Study
 from trainers import downloaded
 from trainers.cache import remembered
 from trainers.config import DatasetConfig
@@ -46,13 +47,16 @@ def test_a_search_a_training_and_an_evaluation_leave_nothing_for_others(ray_clus
     np.savez(root, **arrays, **labels)
     trainer = {"model": "linear", "dataset": {"name": "npz", "root": str(root)}, "epochs": 2, "batch_size": 16}
     tree = {"name": "modes", "metric": "val/accuracy", "sampler": "grid", "parameters": {"lr": {"values": [0.1, 0.2]}}}
-    planted = private(home / ".tune" / "1" / "search")
+    where = settings.resolve(home=home)
+    where.make_home()
+    made = Study.open(spec.from_mapping({**tree, "trainer": trainer}), where)
+    planted = private(home / ".tune" / made.folder_name / "search")
     for name in ("tuner.pkl", "trainable.pkl", "searcher-state.pkl", "experiment_state.json"):
         (planted / name).write_bytes(pickle.dumps(Bomb()))
     before = os.umask(0o022)
     try:
         study = hpo.run({**tree, "trainer": trainer}, home=home, skip_checks=("labels",))  # they mean nothing
-        space, where = spec.from_mapping({**tree, "trainer": trainer}), settings.resolve(home=home)
+        space = spec.from_mapping({**tree, "trainer": trainer})
         training = Training(space, space.resolve({"lr": 0.1}), where, name="once", seed=0)
         training.open(resume=False)
         training.run(lambda record: None)

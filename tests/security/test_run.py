@@ -256,6 +256,7 @@ def test_an_address_that_does_not_work_is_named_without_its_password(role: str, 
     assert SENTINEL not in "".join(traceback.format_exception(caught.value))
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_server_that_goes_away_is_named_without_its_password(role: str, postgresql: Postgres, tmp_path: Path) -> None:
     name = role.rpartition("/")[2]
