@@ -76,6 +76,7 @@ def test_all_formats_at_once(home: Path, checkpoint: Path, tmp_path: Path) -> No
     assert told["int8"]["float32"]["latency"]["n"] == 200
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_best_trial_of_a_study_or_the_one_asked_for(home: Path) -> None:
     tree = {

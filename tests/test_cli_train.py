@@ -36,6 +36,7 @@ def hpo(home: Path):
     return run
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_from_training_to_a_prediction(hpo, home: Path) -> None:
     done = json.loads(hpo(*QUICK, "--set", "epochs=4", "--json").stdout)

@@ -91,6 +91,7 @@ def at_once(spans: list[tuple[float, float]]) -> int:
     return max(running)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_two_searches_share_a_cluster_and_a_database(
     ray_cluster: str, postgresql: Any, home: Path, tmp_path: Path

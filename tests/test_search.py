@@ -268,6 +268,7 @@ def test_a_budget_leaves_the_rest_in_the_queue_and_holds_after_a_restart(
     assert [row["attempt"] for row in study.ledger.attempts(study.id)] == [1, 1]
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_checkpoints_stay_within_their_disk_budget(home: Path) -> None:
     parameters = {"lr": {"values": [0.1, 0.2, 0.3, 0.4]}}

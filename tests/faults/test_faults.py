@@ -48,6 +48,7 @@ def test_driver_killed(case: Case) -> None:
     check(case, redone=1)
 
 
+@pytest.mark.long
 def test_all_killed(case: Case) -> None:
     faults.all_killed(case)
     check(case, redone=1)
@@ -78,6 +79,7 @@ def test_second_driver(case: Case) -> None:
     check(case)
 
 
+@pytest.mark.long
 def test_sqlite_locked(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(faults, "LOCKED_SECONDS", 8.0)  # longer than SQLite's own patience
     case.size = LONG
@@ -97,7 +99,8 @@ def test_postgres_stopped(case: Case, own_postgresql: Postgres, monkeypatch: pyt
     assert case.seconds < 5
 
 
-@pytest.mark.parametrize("fault", [pytest.param("mlflow_hangs", marks=pytest.mark.long), "mlflow_stopped"])
+@pytest.mark.long
+@pytest.mark.parametrize("fault", ["mlflow_hangs", "mlflow_stopped"])
 def test_mlflow_server(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
     monkeypatch.setattr(faults, "HANGING_SECONDS", 5.0)
     server = MlflowServer(tmp_path)
@@ -110,6 +113,7 @@ def test_mlflow_server(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPat
         server.stop()
 
 
+@pytest.mark.long
 def test_disk_full(case: Case, home: Path) -> None:
     mounted = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", home], capture_output=True, check=False
