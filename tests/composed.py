@@ -114,6 +114,8 @@ class Composed:
         """Its command line."""
         told = self.services[service]
         words = [*told.get("entrypoint", []), *(arguments or told.get("command", []))]
+        if words[:2] == ["ray", "start"]:  # a container has its ports to itself, and here other clusters have Ray's own
+            words += [f"--dashboard-agent-listen-port={free_port()}", f"--metrics-export-port={free_port()}"]
         return [self.here(word, service) for word in words]
 
     # -- processes -----------------------------------------------------------------------------------------------------
