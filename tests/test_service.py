@@ -129,6 +129,7 @@ def test_a_laptop_sees_the_study_with_the_variables_of_the_page(team: Team) -> N
     assert "2 complete" in done.stdout
 
 
+@pytest.mark.long
 def test_a_laptop_hands_a_search_over(team: Team, tmp_path: Path) -> None:
     trainer = {"import": "synthetic:curve", "epochs": 1}
     (tmp_path / "space.yaml").write_text(yaml.safe_dump({**SPACE, "name": "handed", "trainer": trainer}))
