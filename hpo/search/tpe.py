@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import optuna
+from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution
 from optuna.samplers import TPESampler
+from optuna.samplers._tpe.parzen_estimator import _ParzenEstimator
 from optuna.samplers._tpe.sampler import _get_pruned_trial_score, default_gamma
 from optuna.search_space import IntersectionSearchSpace
 from optuna.study import StudyDirection
@@ -17,8 +18,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 __all__ = ["Past", "Tpe"]
 
-Point = tuple[float, ...] | None
-"""Parameters in Optuna's own scale; None: the trial lacks one."""
+Space = dict[str, BaseDistribution]
+Table = NDArray[np.float64]
+"""A row for each trial of the study, in the order of their numbers; NaN where there is nothing to say."""
 
 
 class Past:
@@ -26,8 +28,33 @@ class Past:
 
     def __init__(self) -> None:
         self.common = IntersectionSearchSpace(include_pruned=True)
-        self.points: dict[tuple[str, ...], dict[int, Point]] = {}  # by the names that are asked for, by trial
-        self.scores: dict[int, tuple[float, float]] = {}  # of pruned trials
+        self.scores: Table = np.empty((0, 3))
+        self._open: set[int] = set()  # rows of trials that had not ended
+        self._ended: list[int] = []  # rows of those that have a score, as they were learned
+        self._points: dict[tuple[str, ...], tuple[Table, int]] = {}  # and how many of those that ended are in it
+
+    def learn(self, study: optuna.Study, trials: Sequence[FrozenTrial]) -> None:
+        """Take in all trials of the study; the least score is the best: COMPLETE ones, then PRUNED ones by steps."""
+        self._open |= set(range(len(self.scores), len(trials)))
+        self.scores = _extended(self.scores, len(trials))
+        ended = sorted(row for row in self._open if trials[row].state.is_finished())
+        sign = 1 if study.direction == StudyDirection.MINIMIZE else -1
+        for row in ended:
+            if trials[row].state == TrialState.COMPLETE:
+                self.scores[row] = 0, 0, sign * trials[row].values[0]
+            elif trials[row].state == TrialState.PRUNED:
+                self.scores[row] = 1, *_get_pruned_trial_score(trials[row], study)
+        self._open -= set(ended)
+        self._ended += [row for row in ended if not np.isnan(self.scores[row, 0])]
+
+    def points(self, trials: Sequence[FrozenTrial], space: Space) -> Table:
+        """Parameters of the ended trials in Optuna's own scale, a column for each of the space."""
+        known, count = self._points.get(tuple(space), (np.empty((0, len(space))), 0))
+        known = _extended(known, len(trials))
+        for row in self._ended[count:]:
+            known[row] = _point(trials[row].params, space)
+        self._points[tuple(space)] = known, len(self._ended)
+        return known
 
 
 class Tpe(TPESampler):
@@ -38,55 +65,39 @@ class Tpe(TPESampler):
         self._past = past
         self._search_space = past.common
 
-    def _sample(
-        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
-        others = [each for each in study._get_trials(deepcopy=False, states=states) if each.number != trial.number]
-        good = self._good(study, others)
-        bad = [each for each in others if each.number not in good]
-        below = self._build_parzen_estimator(study, search_space, list(good.values()), handle_below=True)
-        above = self._build_parzen_estimator(study, search_space, bad, handle_below=False)
+    def _sample(self, study: optuna.Study, trial: FrozenTrial, search_space: Space) -> dict[str, Any]:
+        trials = study._get_trials(deepcopy=False)
+        self._past.learn(study, trials)
+        points = self._past.points(trials, search_space).copy()
+        for row, other in enumerate(trials):
+            if other.state == TrialState.RUNNING and other.number != trial.number:
+                points[row] = _point(self._get_params(other, study), search_space)
+        good = self._good()
+        bad = np.ones(len(trials), dtype=bool)
+        bad[good] = False
+        below, above = self._estimator(points[good], search_space), self._estimator(points[bad], search_space)
         samples = below.sample(self._rng.rng, self._n_ei_candidates)
         found = self._compare(samples, self._compute_acquisition_func(samples, below, above))
         return {name: each.to_external_repr(found[name]) for name, each in search_space.items()}
 
-    def _good(self, study: optuna.Study, trials: Sequence[FrozenTrial]) -> dict[int, FrozenTrial]:
-        """The best tenth, 25 at most, in order of their numbers; pruned ones where there are too few COMPLETE ones."""
-        complete = [each for each in trials if each.state == TrialState.COMPLETE]
-        pruned = [each for each in trials if each.state == TrialState.PRUNED]
-        count = default_gamma(len(complete) + len(pruned))
-        # both keep the order of equals, as the sorting of all does
-        best = heapq.nsmallest if study.direction == StudyDirection.MINIMIZE else heapq.nlargest
-        good = best(count, complete, key=lambda each: each.values[0])
-        if len(good) < count:
-            good += heapq.nsmallest(count - len(good), pruned, key=lambda each: self._score(study, each))
-        return {each.number: each for each in sorted(good, key=lambda each: each.number)}
+    def _good(self) -> NDArray[np.intp]:
+        """Rows of the best tenth, 25 at most, in order; equal ones as they came."""
+        rows = np.flatnonzero(~np.isnan(self._past.scores[:, 0]))
+        order = np.lexsort(self._past.scores[rows].T[::-1])
+        return np.sort(rows[order[: default_gamma(len(rows))]])
 
-    def _score(self, study: optuna.Study, trial: FrozenTrial) -> tuple[float, float]:
-        known = self._past.scores
-        if trial.number not in known:
-            known[trial.number] = _get_pruned_trial_score(trial, study)
-        return known[trial.number]
+    def _estimator(self, points: Table, space: Space) -> _ParzenEstimator:
+        points = points[~np.isnan(points[:, 0])]
+        columns = {name: points[:, place] for place, name in enumerate(space)}
+        return self._parzen_estimator_cls(columns, space, self._parzen_estimator_parameters)
 
-    def _get_internal_repr(
-        self, trials: list[FrozenTrial], search_space: dict[str, BaseDistribution], study: optuna.Study
-    ) -> dict[str, np.ndarray]:
-        known = self._past.points.setdefault(tuple(search_space), {})
-        points = []
-        for trial in trials:
-            if trial.number in known:
-                point = known[trial.number]
-            else:
-                point = self._point(trial, search_space, study)
-                if trial.state.is_finished():
-                    known[trial.number] = point
-            if point is not None:
-                points.append(point)
-        return {name: np.asarray([point[place] for point in points]) for place, name in enumerate(search_space)}
 
-    def _point(self, trial: FrozenTrial, search_space: dict[str, BaseDistribution], study: optuna.Study) -> Point:
-        params = self._get_params(trial, study)
-        if not search_space.keys() <= params.keys():
-            return None
-        return tuple(each.to_internal_repr(params[name]) for name, each in search_space.items())
+def _extended(rows: Table, count: int) -> Table:
+    return np.concatenate([rows, np.full((count - len(rows), rows.shape[1]), np.nan)])
+
+
+def _point(params: dict[str, Any], space: Space) -> Any:
+    """A row of points; NaN, in every column, where the trial lacks one of the parameters."""
+    if not space.keys() <= params.keys():
+        return np.nan
+    return [each.to_internal_repr(params[name]) for name, each in space.items()]
