@@ -14,7 +14,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from hpo.errors import SpecError
-from hpo.space import coherence, own, stages
+from hpo.space import coherence, own, pruning, stages
 from hpo.space.cluster import Cluster, without_password
 from hpo.space.document import Document, near
 from hpo.space.entries import read_parameters
@@ -109,6 +109,8 @@ class SearchSpec(BaseModel):
         tree["parameters"] = {name: _plain_parameter(each) for name, each in self.parameters.items()}
         tree["trainer"] = copy.deepcopy(self.trainer)
         tree["pruner"] = _read_options("pruner", self.pruner)
+        if self.pruner.mode == "stop":  # studies were made before there was another
+            tree["pruner"].pop("mode", None)
         tree["budget"] = self.budget.model_dump(exclude_none=True)
         tree["resources"] = self.resources.model_dump(exclude_none=True)
         if self.winner:
@@ -150,6 +152,11 @@ class SearchSpec(BaseModel):
         """Return 16 hex digits that are equal for equal identities; 1 and 1.0 count as equal."""
         text = json.dumps(_whole(self.identity()), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def epochs(self) -> int | None:
+        """Of the longest trial; None where the trainer has no key of that name."""
+        return pruning.longest(self.trainer, self.parameters)
 
     @property
     def checkpoints_kept(self) -> int:
@@ -299,6 +306,8 @@ def _build(document: Document, overrides: Sequence[str], folder: Path | None, tr
         document.refuse(("confirms",), "unknown key `confirms`; `hpo confirm` makes such a study", key=True)
     if isinstance(tree, dict) and not (trusted and ("import" in tree or "confirms" in document.tree)):
         parameters = _check_trainer(document, parameters, folder)
+    if not trusted:
+        pruning.fill(document, parameters, folder)
     coherence.check(document, parameters)
     fields = {**document.tree, "parameters": parameters}
     kept = tuple(each for each in overrides if not may_tell_a_webhook(each))

@@ -20,6 +20,7 @@ TREE: dict[str, Any] = {
     "sampler": "random",
     "parameters": {"lr": {"min": 0.0, "max": 1.0}},
     "trainer": {"import": "synthetic:Resumable", "epochs": 4},
+    "pruner": "none",
     "budget": {"trials": 4},
 }
 

@@ -122,6 +122,7 @@ class Driver:
     def _run(self) -> None:
         searcher = self._searcher
         if searcher.exhausted:
+            self._scheduler.conclude()  # which a killed driver did not come to
             whole = is_whole(self._study.spec, self._study.frozen_trials())
             more = "there is nothing more to try" if whole else "--set budget.trials=N gives it more"
             self._progress.note(f"study {self._study.name} is finished; {more}")

@@ -9,10 +9,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
+from optuna.samplers import RandomSampler
 from optuna.trial import Trial, TrialState
+from sqlalchemy.engine import RowMapping
 
 from hpo.search.recovery import report_missing
 from hpo.search.retention import Retention
+from hpo.search.rungs import PROMOTED, Rungs
 from hpo.search.searcher import TRIAL, derive_seed
 from hpo.spec import SearchSpec
 from hpo.store import columns, records
@@ -67,6 +70,7 @@ class Scheduler:
         self._notify = notify
         self._sign = self._spec.metric.sign
         study.optuna.pruner = _pruner(self._spec)
+        self._rungs = Rungs.of(self._spec)
         self.running: dict[int, Running] = {}
         counts = study.counts()
         retried = sum("retry_of" in trial.user_attrs for trial in study.frozen_trials())
@@ -90,13 +94,29 @@ class Scheduler:
         row = self._study.ledger.start_trial(
             self._study.id, trial.number, seed=seed, gpu=gpu, record=self._start_record(trial, seed, resolved)
         )
+        self._run(trial, row, resolved, cpu=cpu, gpu=gpu, forecast_trials=forecast_trials)
+        run = self.running[trial.number]
+        self._tell_progress("start", run, "RUNNING")
+        return run.assignment if self._goes_on(run) else None
+
+    def _run(
+        self,
+        trial: Trial,
+        row: RowMapping,
+        resolved: dict[str, Any],
+        *,
+        cpu: float = 0.0,
+        gpu: float = 0.0,
+        forecast_trials: float | None = None,
+    ) -> None:
+        """Take a trial in as one that is at work, from its row in our tables."""
         saved = None
         if row["checkpoint"]:
             saved = Checkpoint(path=row["checkpoint"], sha256=row["sha256"], epoch=row["checkpoint_epoch"])
         assignment = Assignment(
             number=trial.number,
             attempt=row["attempt"],
-            seed=seed,
+            seed=row["seed"],
             trainer=resolved,
             recorded=row["epoch"],
             checkpoint=saved,
@@ -120,8 +140,6 @@ class Scheduler:
             gpu_seconds=row["gpu_seconds"],
             told_facts=row["facts"] is not None,
         )
-        self._tell_progress("start", self.running[trial.number], "RUNNING")
-        return assignment if self._goes_on(self.running[trial.number]) else None
 
     def _goes_on(self, run: Running) -> bool:
         """Take the decision after the last recorded epoch that a dead driver may not have come to."""
@@ -134,8 +152,8 @@ class Scheduler:
             self.fail(number, problem)
         elif epochs[-1]["epoch"] == run.assignment.trainer.get("epochs"):
             self._complete(run)
-        elif run.trial.should_prune():
-            self._end(run, TrialState.PRUNED)
+        else:
+            self._judge(run, epochs[-1]["epoch"])
         return number in self.running
 
     def _start_record(self, trial: Trial, seed: int, resolved: dict[str, Any]) -> dict[str, Any]:
@@ -170,8 +188,7 @@ class Scheduler:
         if report.last:
             self._complete(run)
             return False
-        if run.trial.should_prune():
-            self._end(run, TrialState.PRUNED)
+        if not self._judge(run, run.epoch):
             return False
         limit = self._spec.budget.trial_time
         if limit is not None and run.seconds >= limit:
@@ -180,6 +197,21 @@ class Scheduler:
             )
             return False
         return True
+
+    def _judge(self, run: Running, epoch: int) -> bool:
+        """Early stopping; returns whether a trial goes on from here."""
+        if self._rungs is None:
+            if run.trial.should_prune():
+                self._end(run, TrialState.PRUNED)
+            return run.trial.number in self.running
+        number = run.trial.number
+        if epoch not in self._rungs or run.trial.user_attrs.get(PROMOTED) == epoch:
+            return True
+        if self._rungs.goes_on(number, epoch, self._study.frozen_trials()):
+            run.trial.set_user_attr(PROMOTED, epoch)
+            return True
+        self._put_back(number, f"paused at epoch {epoch}", "PAUSED")
+        return False
 
     def _record(self, run: Running, report: Report) -> str | None:
         """Write an epoch down; returns what is wrong with its numbers."""
@@ -251,11 +283,27 @@ class Scheduler:
 
     def requeue(self, number: int, why: str) -> None:
         """Put a trial back into the queue: it keeps its number and goes on from its last recorded epoch."""
+        self._put_back(number, why, "WAITING")
+
+    def _put_back(self, number: int, why: str, shown: str) -> None:
         run = self.running.pop(number)
         report_missing(self._study, run.trial._get_latest_trial())
         self._study.storage.set_trial_state_values(run.trial._trial_id, TrialState.WAITING)
         self._study.ledger.end_trial(self._study.id, number, outcome=why, record=records.end("WAITING"))
-        self._tell_progress("end", run, "WAITING")
+        self._tell_progress("end", run, shown)
+
+    def conclude(self) -> int:
+        """End trials that wait to be promoted and never will be, as PRUNED; returns how many."""
+        paused = self._rungs.paused(self._study.frozen_trials()) if self._rungs is not None else []
+        self._study.optuna.sampler = RandomSampler()  # asked for nothing: they have their parameters
+        for frozen in paused:
+            self._study.storage.set_trial_state_values(frozen._trial_id, TrialState.RUNNING)
+            row = self._study.ledger.trial(self._study.id, frozen.number)
+            assert row is not None
+            trial = Trial(self._study.optuna, frozen._trial_id)
+            self._run(trial, row, self._spec.resolve(trial.params))
+            self._end(self.running[frozen.number], TrialState.PRUNED)
+        return len(paused)
 
     def tidy(self) -> None:
         """Remove what workers wrote of trials that had ended; once no worker is left."""
@@ -329,7 +377,7 @@ class Scheduler:
 
 def _pruner(space: SearchSpec) -> BasePruner:
     pruner = space.pruner
-    if pruner.type == "asha":
+    if pruner.type == "asha" and pruner.mode == "stop":
         return SuccessiveHalvingPruner(min_resource=pruner.min_epochs, reduction_factor=pruner.reduction)
     if pruner.type == "median":
         return MedianPruner(n_startup_trials=pruner.startup_trials, n_warmup_steps=pruner.min_epochs)

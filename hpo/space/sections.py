@@ -42,6 +42,7 @@ URLS = ("storage", "mlflow", "ray")
 READ_BY: dict[str, dict[str, tuple[str, ...]]] = {
     "sampler": {"startup_trials": ("tpe",), "order": ("staged",), "points": ("staged",)},
     "pruner": {
+        "mode": ("asha",),
         "min_epochs": ("asha", "median", "hyperband"),
         "reduction": ("asha", "hyperband"),
         "startup_trials": ("median",),
@@ -125,9 +126,13 @@ class Pruner(Section):
     """What stops weak trials early."""
 
     type: Literal["none", "asha", "median", "hyperband"] = "none"
-    """asha, hyperband: the best part goes on at each rung; median: what is below it stops."""
+    """asha, hyperband: the best part goes on at each rung; median: what is below it stops. Left out: asha where random or
+    tpe searches and `trainer.epochs` is 3 or more, else none."""
+    mode: Literal["promote", "stop"] = "stop"
+    """Of asha. promote: a trial pauses at a rung, and goes on once it is among the best there; stop: it stops for good
+    where it is not. Left out: promote, or stop with a trainer that keeps no state to go on from."""
     min_epochs: int = Field(default=1, ge=1)
-    """No trial stops before."""
+    """No trial stops before, the first rung; left out, asha takes a ninth of `trainer.epochs`."""
     reduction: int = Field(default=3, ge=2)
     """One trial of so many goes on at each rung."""
     startup_trials: int = Field(default=5, ge=0)
