@@ -6,7 +6,6 @@ import heapq
 import itertools
 import tempfile
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np

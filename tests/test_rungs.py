@@ -59,7 +59,9 @@ def search(study: Study, *, at_once: int = 1, kills: frozenset[int] = frozenset(
                 return study
             trial, epoch = running.pop(0)
             reports += 1
-            if scheduler.report(report(trial.number, epoch + 1, value(trial.params, epoch + 1), last=epoch + 1 == EPOCHS)):
+            if scheduler.report(
+                report(trial.number, epoch + 1, value(trial.params, epoch + 1), last=epoch + 1 == EPOCHS)
+            ):
                 running.append((trial, epoch + 1))
             if reports in kills:
                 break

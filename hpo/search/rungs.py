@@ -88,7 +88,5 @@ class Rungs:
             return None
         seen = copy.copy(trial)
         seen.state = TrialState.PRUNED
-        seen.intermediate_values = {
-            epoch: value for epoch, value in trial.intermediate_values.items() if epoch <= rung
-        }
+        seen.intermediate_values = {epoch: value for epoch, value in trial.intermediate_values.items() if epoch <= rung}
         return seen

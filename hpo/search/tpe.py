@@ -20,8 +20,13 @@ from optuna.trial import FrozenTrial, TrialState
 __all__ = ["Past", "Tpe"]
 
 Space = dict[str, BaseDistribution]
+Rows = NDArray[np.intp]
 Table = NDArray[np.float64]
 """A row for each trial of the study, in the order of their numbers; NaN where there is nothing to say."""
+
+
+KERNELS = 1000
+"""Ended trials that the density of bad ones is made of, at most: the time of a question grows with them."""
 
 
 class Past:
@@ -35,18 +40,18 @@ class Past:
         self.scores: Table = np.empty((0, 3))  # the least is the best: COMPLETE ones, then PRUNED ones by steps
         self._judged = judged
         self._judgements: dict[int, tuple[FrozenTrial, FrozenTrial | None]] = {}  # row -> a trial, what is said of it
-        self._open: set[int] = set()  # rows of trials that had not ended
+        self.unfinished: set[int] = set()  # rows
         self._settled: dict[int, None] = {}  # rows whose parameters change no more, as they were learned
         self._points: dict[tuple[str, ...], tuple[Table, int]] = {}  # and how many of those that are settled are in it
 
     def look(self, study: optuna.Study) -> list[FrozenTrial]:
         """All trials of a study as they are known."""
         trials = list(study._get_trials(deepcopy=False))
-        self._open |= set(range(len(self.scores), len(trials)))
+        self.unfinished |= set(range(len(self.scores), len(trials)))
         self.scores = _extended(self.scores, len(trials))
-        for row in sorted(self._open):
+        for row in sorted(self.unfinished):
             if trials[row].state.is_finished():
-                self._open.remove(row)
+                self.unfinished.remove(row)
                 self._judgements.pop(row, None)
             else:
                 trials[row] = self._standing(row, trials[row])
@@ -98,7 +103,10 @@ class _Seen:
 
 
 class Tpe(TPESampler):
-    """Draws what Optuna 5.0's own draws, which a test compares, for one objective without constraints."""
+    """Draws what Optuna 5.0's own draws, which a test compares, for one objective without constraints.
+
+    So it does up to KERNELS trials; of more it looks at so many, evenly spread over the study.
+    """
 
     def __init__(self, past: Past, **options: Any) -> None:
         super().__init__(**options)
@@ -122,23 +130,27 @@ class Tpe(TPESampler):
     def _sample(self, study: optuna.Study, trial: FrozenTrial, search_space: Space) -> dict[str, Any]:
         trials = study._get_trials(deepcopy=False)
         points = self._past.points(trials, search_space)
-        known = ~np.isnan(self._past.scores[:, 0])
-        good = self._good(known)
-        bad = known.copy()
-        bad[good] = False
-        for row, other in enumerate(trials):
-            if other.state == TrialState.RUNNING and other.number != trial.number:
-                points[row], bad[row] = _point(self._get_params(other, study), search_space), True
+        unfinished = sorted(self._past.unfinished)
+        running = [row for row in unfinished if trials[row].state == TrialState.RUNNING]
+        running = [row for row in running if trials[row].number != trial.number]
+        for row in running:
+            points[row] = _point(self._get_params(trials[row], study), search_space)
+        good, rest = self._split()
+        bad = np.sort([*rest, *running])
         below, above = self._estimator(points[good], search_space), self._estimator(points[bad], search_space)
         samples = below.sample(self._rng.rng, self._n_ei_candidates)
         found = self._compare(samples, self._compute_acquisition_func(samples, below, above))
         return {name: each.to_external_repr(found[name]) for name, each in search_space.items()}
 
-    def _good(self, known: NDArray[np.bool_]) -> NDArray[np.intp]:
-        """Rows of the best tenth, 25 at most, in order; equal ones as they came."""
-        rows = np.flatnonzero(known)
-        order = np.lexsort(self._past.scores[rows].T[::-1])
-        return np.sort(rows[order[: default_gamma(len(rows))]])
+    def _split(self) -> tuple[Rows, Rows]:
+        """Rows of the best tenth, 25 at most, equal ones as they came, and of the others, thinned evenly; in order."""
+        known = np.flatnonzero(~np.isnan(self._past.scores[:, 0]))
+        order = np.lexsort(self._past.scores[known].T[::-1])
+        count = default_gamma(len(known))
+        rest = np.sort(known[order[count:]])
+        if len(rest) > KERNELS:
+            rest = rest[np.linspace(0, len(rest) - 1, KERNELS).astype(int)]
+        return np.sort(known[order[:count]]), rest
 
     def _estimator(self, points: Table, space: Space) -> _ParzenEstimator:
         points = points[~np.isnan(points[:, 0])]
