@@ -1,4 +1,4 @@
-"""A search over a table of curves: the product's own searcher and scheduler, a virtual clock, no Ray and no training."""
+"""A search over a table of curves: the product's own searcher and scheduler on a virtual clock, without Ray."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ its median. Every search is the product's own code on a virtual clock; see bench
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import multiprocessing
 import os
@@ -43,12 +44,7 @@ def main() -> None:
     tables = {path.stem: Curves.load(path) for path in arguments.tables}
     print(conditions("optuna"), f"n = {arguments.seeds} seeds, {arguments.workers} workers", flush=True)
     found: dict[tuple[str, str], list[NDArray[np.float64]]] = {}
-    jobs = [
-        (path, method, seed)
-        for path in arguments.tables
-        for method in arguments.methods
-        for seed in range(arguments.seeds)
-    ]
+    jobs = list(itertools.product(arguments.tables, arguments.methods, range(arguments.seeds)))
     with multiprocessing.Pool(arguments.processes) as pool, arguments.out.open("a") as out:
         for (path, method, seed), regrets in zip(
             jobs, pool.imap(_job, [(*job, arguments.workers) for job in jobs]), strict=True
@@ -84,9 +80,8 @@ def _tables(
         if "random" in methods:
             goal = means["random"][-1]
             yield f"\nFull trainings until the mean is at random search's after {LONGEST}, {goal:.1f}\n"
-            yield table(
-                ["search", "full trainings", "times fewer"], [_reached(each, means[each], goal) for each in methods]
-            )
+            reached = [_reached(each, means[each], goal) for each in methods]
+            yield table(["search", "full trainings", "times fewer"], reached)
 
 
 def _interval(values: NDArray[np.float64]) -> str:
@@ -103,16 +98,12 @@ def _reached(method: str, mean: NDArray[np.float64], goal: float) -> list[str]:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "tables", type=Path, nargs="+", metavar="TABLE.npz", help="tables of curves; format: benchmarks/README.md"
-    )
+    parser.add_argument("tables", type=Path, nargs="+", metavar="TABLE.npz", help="format: benchmarks/README.md")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), metavar="METHOD")
     parser.add_argument("--seeds", type=int, default=30)
     parser.add_argument("--workers", type=int, default=4, help="trials at a time")
     parser.add_argument("--processes", type=int, default=os.cpu_count(), help="searches at a time")
-    parser.add_argument(
-        "--out", type=Path, default=Path("search_quality.jsonl"), help="a line of JSON a search is added here"
-    )
+    parser.add_argument("--out", type=Path, default=Path("search_quality.jsonl"), help="a line of JSON a search")
     return parser.parse_args()
 
 

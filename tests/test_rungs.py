@@ -16,8 +16,8 @@ from study_samples import open_study, report, scheduler_of
 import hpo
 from hpo import spec
 from hpo.errors import SpecError
+from hpo.rungs import Rungs
 from hpo.search.recovery import recover
-from hpo.search.rungs import Rungs
 from hpo.search.searcher import Searcher
 from hpo.study import Study
 
@@ -59,10 +59,9 @@ def search(study: Study, *, at_once: int = 1, kills: frozenset[int] = frozenset(
                 return study
             trial, epoch = running.pop(0)
             reports += 1
-            if scheduler.report(
-                report(trial.number, epoch + 1, value(trial.params, epoch + 1), last=epoch + 1 == EPOCHS)
-            ):
-                running.append((trial, epoch + 1))
+            epoch += 1
+            if scheduler.report(report(trial.number, epoch, value(trial.params, epoch), last=epoch == EPOCHS)):
+                running.append((trial, epoch))
             if reports in kills:
                 break
         kills -= {reports}

@@ -232,7 +232,9 @@ def _pruner(space: SearchSpec) -> str:
         return "none"
     if pruner.type == "median":
         return f"median after {pruner.startup_trials} trials, from epoch {pruner.min_epochs}"
-    return f"{pruner.type}: the best 1/{pruner.reduction} go on, first judged after epoch {pruner.min_epochs}"
+    pauses = ", others pause until they are" if pruner.mode == "promote" else ""
+    first = f"first judged after epoch {pruner.min_epochs}"
+    return f"{pruner.type}: the best 1/{pruner.reduction} go on{pauses}, {first}"
 
 
 def _trainer(trainer: dict[str, Any]) -> str:

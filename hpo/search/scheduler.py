@@ -13,9 +13,9 @@ from optuna.samplers import RandomSampler
 from optuna.trial import Trial, TrialState
 from sqlalchemy.engine import RowMapping
 
+from hpo.rungs import PROMOTED, Rungs
 from hpo.search.recovery import report_missing
 from hpo.search.retention import Retention
-from hpo.search.rungs import PROMOTED, Rungs
 from hpo.search.searcher import TRIAL, derive_seed
 from hpo.spec import SearchSpec
 from hpo.store import columns, records

@@ -11,9 +11,9 @@ import optuna
 from optuna.samplers import RandomSampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from hpo.rungs import PROMOTED, Rungs
 from hpo.search import staged
 from hpo.search.ranges import distribution
-from hpo.search.rungs import PROMOTED, Rungs
 from hpo.search.staged import key
 from hpo.search.tpe import Past, Tpe
 from hpo.spec import SearchSpec
@@ -78,7 +78,7 @@ class Searcher:
 
     @property
     def exhausted(self) -> bool:
-        """Whether there is no more to start: the budget of trials is used up, or the grid, and no paused one goes on."""
+        """Whether no trial is to start: the budget of trials is used up, or the grid, and none waits to be promoted."""
         return not self._left_over and self._promotable() is None and self._begins_no_more()
 
     def _begins_no_more(self) -> bool:

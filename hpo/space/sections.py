@@ -126,8 +126,8 @@ class Pruner(Section):
     """What stops weak trials early."""
 
     type: Literal["none", "asha", "median", "hyperband"] = "none"
-    """asha, hyperband: the best part goes on at each rung; median: what is below it stops. Left out: asha where random or
-    tpe searches and `trainer.epochs` is 3 or more, else none."""
+    """asha, hyperband: the best part goes on at each rung; median: what is below it stops. Left out: asha where random
+    or tpe searches and `trainer.epochs` is 3 or more, else none."""
     mode: Literal["promote", "stop"] = "stop"
     """Of asha. promote: a trial pauses at a rung, and goes on once it is among the best there; stop: it stops for good
     where it is not. Left out: promote, or stop with a trainer that keeps no state to go on from."""

@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from hpo.spec import SearchSpec
 
-__all__ = ["PROMOTED", "Rungs"]
+__all__ = ["PROMOTED", "Rungs", "states"]
 
 PROMOTED = "promoted"
 """Attribute of a trial in Optuna: the last rung, in epochs, that it was let past."""
@@ -90,3 +90,11 @@ class Rungs:
         seen.state = TrialState.PRUNED
         seen.intermediate_values = {epoch: value for epoch, value in trial.intermediate_values.items() if epoch <= rung}
         return seen
+
+
+def states(space: SearchSpec, trials: Iterable[FrozenTrial]) -> list[str]:
+    """Optuna's word for the state of each trial; PAUSED for one that waits to be promoted."""
+    rungs = Rungs.of(space)
+    return [
+        "PAUSED" if rungs is not None and rungs.paused_at(trial) is not None else trial.state.name for trial in trials
+    ]
