@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import itertools
+from collections.abc import Callable, Container, Sequence
+from typing import Any, cast
 
 import numpy as np
 import optuna
@@ -19,72 +20,137 @@ from optuna.trial import FrozenTrial, TrialState
 __all__ = ["Past", "Tpe"]
 
 Space = dict[str, BaseDistribution]
+Rows = NDArray[np.intp]
 Table = NDArray[np.float64]
 """A row for each trial of the study, in the order of their numbers; NaN where there is nothing to say."""
 
 
+KERNELS = 1000
+"""Ended trials that the density of bad ones is made of, at most: the time of a question grows with them."""
+
+
 class Past:
-    """What is known of a study's ended trials from earlier questions; only for one process, nothing depends on it."""
+    """What is known of a study's trials from earlier questions; only for one process, nothing depends on it.
 
-    def __init__(self) -> None:
+    With `judged`, an unfinished trial of which that says something is known as what it says, for now.
+    """
+
+    def __init__(self, judged: Callable[[FrozenTrial], FrozenTrial | None] | None = None) -> None:
         self.common = IntersectionSearchSpace(include_pruned=True)
-        self.scores: Table = np.empty((0, 3))
-        self._open: set[int] = set()  # rows of trials that had not ended
-        self._ended: list[int] = []  # rows of those that have a score, as they were learned
-        self._points: dict[tuple[str, ...], tuple[Table, int]] = {}  # and how many of those that ended are in it
+        self.scores: Table = np.empty((0, 3))  # the least is the best: COMPLETE ones, then PRUNED ones by steps
+        self._judged = judged
+        self._judgements: dict[int, tuple[FrozenTrial, FrozenTrial | None]] = {}  # row -> a trial, what is said of it
+        self.unfinished: set[int] = set()  # rows
+        self._settled: dict[int, None] = {}  # rows whose parameters change no more, as they were learned
+        self._points: dict[tuple[str, ...], tuple[Table, int]] = {}  # and how many of those that are settled are in it
 
-    def learn(self, study: optuna.Study, trials: Sequence[FrozenTrial]) -> None:
-        """Take in all trials of the study; the least score is the best: COMPLETE ones, then PRUNED ones by steps."""
-        self._open |= set(range(len(self.scores), len(trials)))
+    def look(self, study: optuna.Study) -> list[FrozenTrial]:
+        """All trials of a study as they are known."""
+        trials = list(study._get_trials(deepcopy=False))
+        self.unfinished |= set(range(len(self.scores), len(trials)))
         self.scores = _extended(self.scores, len(trials))
-        ended = sorted(row for row in self._open if trials[row].state.is_finished())
+        for row in sorted(self.unfinished):
+            if trials[row].state.is_finished():
+                self.unfinished.remove(row)
+                self._judgements.pop(row, None)
+            else:
+                trials[row] = self._standing(row, trials[row])
+            self._learn(row, trials[row], study)
+        return trials
+
+    def _standing(self, row: int, trial: FrozenTrial) -> FrozenTrial:
+        if self._judged is None:
+            return trial
+        known = self._judgements.get(row)
+        if known is None or known[0] is not trial:
+            known = self._judgements[row] = trial, self._judged(trial)
+        return known[1] or trial
+
+    def _learn(self, row: int, trial: FrozenTrial, study: optuna.Study) -> None:
         sign = 1 if study.direction == StudyDirection.MINIMIZE else -1
-        for row in ended:
-            if trials[row].state == TrialState.COMPLETE:
-                self.scores[row] = 0, 0, sign * trials[row].values[0]
-            elif trials[row].state == TrialState.PRUNED:
-                self.scores[row] = 1, *_get_pruned_trial_score(trials[row], study)
-        self._open -= set(ended)
-        self._ended += [row for row in ended if not np.isnan(self.scores[row, 0])]
+        if trial.state == TrialState.COMPLETE:
+            self.scores[row] = 0, 0, sign * trial.values[0]
+        elif trial.state == TrialState.PRUNED:
+            self.scores[row] = 1, *_get_pruned_trial_score(trial, study)
+        else:
+            self.scores[row] = np.nan
+        if not np.isnan(self.scores[row, 0]):
+            self._settled[row] = None
 
     def points(self, trials: Sequence[FrozenTrial], space: Space) -> Table:
-        """Parameters of the ended trials in Optuna's own scale, a column for each of the space."""
+        """Parameters in Optuna's own scale, a column for each of the space; of rows that have no score, anything."""
         known, count = self._points.get(tuple(space), (np.empty((0, len(space))), 0))
         known = _extended(known, len(trials))
-        for row in self._ended[count:]:
+        for row in itertools.islice(self._settled, count, None):
             known[row] = _point(trials[row].params, space)
-        self._points[tuple(space)] = known, len(self._ended)
-        return known
+        self._points[tuple(space)] = known, len(self._settled)
+        return known.copy()
+
+
+class _Seen:
+    """A study as it is known; all but its trials is its own."""
+
+    def __init__(self, study: optuna.Study, past: Past) -> None:
+        self._study, self._trials = study, past.look(study)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._study, name)
+
+    def _get_trials(
+        self, deepcopy: bool = True, states: Container[TrialState] | None = None, use_cache: bool = False
+    ) -> list[FrozenTrial]:
+        return [each for each in self._trials if states is None or each.state in states]
 
 
 class Tpe(TPESampler):
-    """Draws what Optuna 5.0's own draws, which a test compares; constraints, which we never set, are not looked at."""
+    """Draws what Optuna 5.0's own draws, which a test compares, for one objective without constraints.
+
+    So it does up to KERNELS trials; of more it looks at so many, evenly spread over the study.
+    """
 
     def __init__(self, past: Past, **options: Any) -> None:
         super().__init__(**options)
         self._past = past
         self._search_space = past.common
 
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> Space:
+        return super().infer_relative_search_space(self._seen(study), trial)
+
+    def sample_relative(self, study: optuna.Study, trial: FrozenTrial, search_space: Space) -> dict[str, Any]:
+        return super().sample_relative(self._seen(study), trial, search_space)
+
+    def sample_independent(
+        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        return super().sample_independent(self._seen(study), trial, param_name, param_distribution)
+
+    def _seen(self, study: optuna.Study) -> optuna.Study:
+        return cast(optuna.Study, _Seen(study, self._past))
+
     def _sample(self, study: optuna.Study, trial: FrozenTrial, search_space: Space) -> dict[str, Any]:
         trials = study._get_trials(deepcopy=False)
-        self._past.learn(study, trials)
-        points = self._past.points(trials, search_space).copy()
-        for row, other in enumerate(trials):
-            if other.state == TrialState.RUNNING and other.number != trial.number:
-                points[row] = _point(self._get_params(other, study), search_space)
-        good = self._good()
-        bad = np.ones(len(trials), dtype=bool)
-        bad[good] = False
+        points = self._past.points(trials, search_space)
+        unfinished = sorted(self._past.unfinished)
+        running = [row for row in unfinished if trials[row].state == TrialState.RUNNING]
+        running = [row for row in running if trials[row].number != trial.number]
+        for row in running:
+            points[row] = _point(self._get_params(trials[row], study), search_space)
+        good, rest = self._split()
+        bad = np.sort([*rest, *running])
         below, above = self._estimator(points[good], search_space), self._estimator(points[bad], search_space)
         samples = below.sample(self._rng.rng, self._n_ei_candidates)
         found = self._compare(samples, self._compute_acquisition_func(samples, below, above))
         return {name: each.to_external_repr(found[name]) for name, each in search_space.items()}
 
-    def _good(self) -> NDArray[np.intp]:
-        """Rows of the best tenth, 25 at most, in order; equal ones as they came."""
-        rows = np.flatnonzero(~np.isnan(self._past.scores[:, 0]))
-        order = np.lexsort(self._past.scores[rows].T[::-1])
-        return np.sort(rows[order[: default_gamma(len(rows))]])
+    def _split(self) -> tuple[Rows, Rows]:
+        """Rows of the best tenth, 25 at most, equal ones as they came, and of the others, thinned evenly; in order."""
+        known = np.flatnonzero(~np.isnan(self._past.scores[:, 0]))
+        order = np.lexsort(self._past.scores[known].T[::-1])
+        count = default_gamma(len(known))
+        rest = np.sort(known[order[count:]])
+        if len(rest) > KERNELS:
+            rest = rest[np.linspace(0, len(rest) - 1, KERNELS).astype(int)]
+        return np.sort(known[order[:count]]), rest
 
     def _estimator(self, points: Table, space: Space) -> _ParzenEstimator:
         points = points[~np.isnan(points[:, 0])]
