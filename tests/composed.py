@@ -95,7 +95,7 @@ class Composed:
             found[target] = ROOT / name if name.startswith(".") else self.folder / name
         for config in self.services[service].get("configs", []):
             found[config["target"]] = self.folder / Path(self._file["configs"][config["source"]]["file"]).name
-        return {target: path for target, path in found.items() if target != "/tmp/ray"}  # RAY_TMPDIR says where
+        return {target: path for target, path in found.items() if target != "/tmp/ray"}  # --temp-dir says where
 
     def environment(self, service: str) -> dict[str, str]:
         """Nothing but what the file gives, and what an image has."""
@@ -106,7 +106,6 @@ class Composed:
             "HOME": str(self.folder),
             "PYTHONPATH": os.environ["PYTHONPATH"],
             "OMP_NUM_THREADS": "1",
-            "RAY_TMPDIR": str(self.folder),
             **{name: self.here(value, service) for name, value in given.items()},
         }
 
@@ -116,6 +115,8 @@ class Composed:
         words = [*told.get("entrypoint", []), *(arguments or told.get("command", []))]
         if words[:2] == ["ray", "start"]:  # a container has its ports to itself, and here other clusters have Ray's own
             words += [f"--dashboard-agent-listen-port={free_port()}", f"--metrics-export-port={free_port()}"]
+            # and its /tmp: of two nodes in one folder, each removes the code that travelled and that it does not use
+            words += [f"--temp-dir={self.folder}/{service}"]
         return [self.here(word, service) for word in words]
 
     # -- processes -----------------------------------------------------------------------------------------------------

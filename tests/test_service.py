@@ -129,13 +129,12 @@ def test_a_laptop_sees_the_study_with_the_variables_of_the_page(team: Team) -> N
     assert "2 complete" in done.stdout
 
 
-@pytest.mark.long
 def test_a_laptop_hands_a_search_over(team: Team, tmp_path: Path) -> None:
     trainer = {"import": "synthetic:curve", "epochs": 1}
     (tmp_path / "space.yaml").write_text(yaml.safe_dump({**SPACE, "name": "handed", "trainer": trainer}))
     done = team.laptop("hpo", "submit", "--space", str(tmp_path / "space.yaml"))
     assert done.returncode == 0, done.stderr
-    wait_until(lambda: "2 complete" in team.laptop("hpo", "status", "handed").stdout, 180)
+    wait_until(lambda: "2 complete" in team.laptop("hpo", "status", "handed").stdout, 120)
 
 
 def test_mlflow_shows_the_runs_and_serves_their_files_to_who_logs_in(team: Team) -> None:
