@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable
-
-from optuna.trial import FrozenTrial, TrialState
+from typing import TYPE_CHECKING
 
 from hpo.spec import SearchSpec
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
 
 __all__ = ["PROMOTED", "Rungs", "states"]
 
@@ -50,7 +52,7 @@ class Rungs:
     def paused_at(self, trial: FrozenTrial) -> int | None:
         """The rung at which a trial waits to be promoted; None where it does not."""
         epoch = trial.last_step
-        if trial.state != TrialState.WAITING or epoch is None or epoch not in self:
+        if trial.state.name != "WAITING" or epoch is None or epoch not in self:
             return None
         return epoch if trial.user_attrs.get(PROMOTED) != epoch else None
 
@@ -83,6 +85,8 @@ class Rungs:
 
         Else TPE would take one that waits for no trial, and one that runs for a bad one.
         """
+        from optuna.trial import TrialState  # only a search needs it
+
         rung = self.last(trial)
         if trial.state.is_finished() or rung is None:
             return None

@@ -106,7 +106,7 @@ def test_a_paused_trial_gives_its_place_to_the_next_and_goes_on_when_others_are_
         if trial.number not in order[:-1]:
             assert not scheduler.report(report(trial.number, 1, value(trial.params, 1)))
     assert order == [0, 1, 2, 1], "of three the best third is one"
-    assert study.counts() == {"RUNNING": 1, "WAITING": 8}
+    assert study.counts() == {"RUNNING": 1, "PAUSED": 2, "WAITING": 6}
     assert scheduler.running[1].assignment.recorded == 1
     assert study.ledger.trial(study.id, 0)["ended"] is not None
 

@@ -20,7 +20,7 @@ __all__ = ["is_spent", "is_whole", "seconds_left", "trials_left"]
 
 def trials_left(space: SearchSpec, study: Study | None) -> int | None:
     """Trials that are still to be run, of a staged search at most; None where no count ends the search."""
-    total = space.budget.trials
+    total = space.trials
     if space.sampler.type == "grid":
         cells = len(space.grid())
         total = cells if total is None else min(cells, total)

@@ -18,7 +18,7 @@ from hpo.wording import assignments, number, plain, words
 
 if TYPE_CHECKING:
     from hpo.cluster.placement import Placement
-    from hpo.search.scheduler import Event
+    from hpo.search.running import Event
     from hpo.study import Study
 
 __all__ = ["Progress", "placed"]

@@ -152,6 +152,8 @@ class Budget(Section):
     """After which a trial hangs and is ended; None: ten times the median, at least a minute."""
     gpu_hours: float | None = Field(default=None, gt=0)
     """Over all trials, by the share of a GPU that each held."""
+    with_winner: bool = False
+    """Whether what `winner` trains again comes out of `trials` and `gpu_hours` too, and does not come on top."""
     price_per_gpu_hour: float | None = Field(default=None, gt=0)
     """In any currency; shown with what was spent."""
     cost: float | None = Field(default=None, gt=0)
@@ -160,6 +162,10 @@ class Budget(Section):
     """Bytes that the checkpoints of finished trials may take; in the file also 500MB or 20GB. The best stays anyhow."""
     failures: int | None = Field(default=None, ge=1)
     """So many failed trials end the search."""
+    plateau: int | None = Field(default=None, ge=1)
+    """So many trials in turn that came to their end, a rung or a stop without a new best end the search."""
+    target: float | None = None
+    """A trial that comes to this value of the metric, or a better one, at its end ends the search."""
 
     @field_validator("disk", mode="before")
     @classmethod

@@ -167,4 +167,4 @@ def _may_go_on(counts: Mapping[str, int], space: SearchSpec, retried: int) -> bo
         return True
     if space.sampler.type == "grid":  # whose cells wait from the beginning
         return False
-    return space.budget.trials is None or sum(counts.values()) - retried < space.budget.trials
+    return space.trials is None or sum(counts.values()) - retried < space.trials
