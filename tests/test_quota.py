@@ -100,12 +100,12 @@ def test_two_searches_share_a_cluster_and_a_database(
     journals = {name: tmp_path / f"{name}.journal" for name in ("one", "two")}
     marks.mkdir()
     processes = []
-    for place, (name, journal) in enumerate(journals.items()):
+    for index, (name, journal) in enumerate(journals.items()):
         tree = {
             "name": name,
             "metric": "val/accuracy",
             "sampler": "grid",
-            "parameters": {"lr": {"values": [place + each / 10 for each in range(1, 7)]}},
+            "parameters": {"lr": {"values": [index + each / 10 for each in range(1, 7)]}},
             "trainer": {"import": "synthetic:meet", "company": 4, "marks": str(marks), "journal": str(journal)},
             "resources": {"gpu": 0.5, "max_gpus": 1},
         }
