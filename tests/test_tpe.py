@@ -1,5 +1,6 @@
 """Our TPE, which looks once at each trial that has ended, against Optuna's own."""
 
+import itertools
 import random
 from typing import Any
 
@@ -7,9 +8,10 @@ import optuna
 import pytest
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import TPESampler
-from optuna.trial import TrialState
+from optuna.samplers._tpe.parzen_estimator import _ParzenEstimator
+from optuna.trial import TrialState, create_trial
 
-from hpo.search.tpe import Past, Tpe
+from hpo.search.tpe import KERNELS, Past, Space, Table, Tpe
 
 SPACE: dict[str, BaseDistribution] = {
     "lr": FloatDistribution(1e-4, 1.0, log=True),
@@ -37,6 +39,28 @@ def test_it_draws_what_optunas_own_draws(direction: str, only: tuple[str, ...], 
         running.append(number)
         while len(running) > 6:
             _end(running.pop(chance.randrange(len(running))), chance, ours, theirs)
+
+
+def test_of_many_trials_a_thousand_stand_for_the_bad_ones_and_none_of_the_good_ones_is_left_out() -> None:
+    seen: list[list[float]] = []
+
+    class Watched(Tpe):
+        def _estimator(self, points: Table, space: Space) -> _ParzenEstimator:
+            seen.append(points[:, 0].tolist())
+            return super()._estimator(points, space)
+
+    study = optuna.create_study(sampler=Watched(Past(), seed=0))
+    lr: dict[str, BaseDistribution] = {"lr": FloatDistribution(0.0, 2000.0)}
+    study.add_trials(
+        [create_trial(params={"lr": float(row)}, distributions=lr, value=float(row)) for row in range(1500)]
+    )
+    study.ask(lr)  # at work, and the last of the bad ones
+    study.ask(lr)
+    good, bad = seen[-2:]
+    assert good == list(range(25))
+    assert len(bad) == KERNELS + 1
+    steps = {later - earlier for earlier, later in itertools.pairwise(bad[:-1])}
+    assert (bad[0], bad[-2], steps) == (25, 1499, {1, 2}), "evenly, from the first to the last"
 
 
 def _ask(study: optuna.Study, only: tuple[str, ...], group: bool) -> dict[str, Any]:
