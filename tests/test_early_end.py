@@ -1,4 +1,4 @@
-"""A search that ends before its trials are used up, the defaults it is compared with, and what is kept for the winner."""
+"""A search that ends before its trials are used up, what it is compared with, and what is kept for the winner."""
 
 from __future__ import annotations
 
