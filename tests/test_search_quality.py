@@ -58,7 +58,7 @@ def test_a_search_is_replayed_the_same_and_spends_what_it_is_given(tmp_path: Pat
 def test_of_a_table_whose_curves_never_cross_early_stopping_finds_more_for_the_same(tmp_path: Path) -> None:
     curves = Curves.load(written(tmp_path / "table.npz"))
     means = {
-        name: np.mean([replay(curves, METHODS[name], seed=seed, budgets=[5], workers=4)[0, 0] for seed in range(3)])
+        name: np.mean([replay(curves, METHODS[name], seed=seed, budgets=[8], workers=4)[0, 0] for seed in range(3)])
         for name in ("random", "random, ASHA promote")
     }
     assert means["random, ASHA promote"] < means["random"] / 2
