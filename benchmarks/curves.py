@@ -24,7 +24,9 @@ class Curves:
     """
 
     name: str
-    parameters: dict[str, dict[str, Any]]
+    parameters: dict[
+        str, dict[str, Any]
+    ]  # "its_" before the name: a table may have `epochs`, which is the replay's own
     points: NDArray[np.float64]  # (n, d) in the unit cube
     low: NDArray[np.float64]
     high: NDArray[np.float64]
@@ -44,7 +46,7 @@ class Curves:
         try:
             with np.load(path) as file:
                 low, high, log = file["lo"], file["hi"], file["log"].astype(bool)
-                raw, names, cost = file["X"], list(map(str, file["names"])), file["cost"].astype(float)
+                raw, names, cost = file["X"], [f"its_{name}" for name in file["names"]], file["cost"].astype(float)
                 val, test, meta = file["val"].astype(float), file["test"].astype(float), str(file["meta"])
         except (OSError, KeyError, ValueError) as error:
             raise SystemExit(f"{path} is no table of curves: {error}; see benchmarks/README.md") from error

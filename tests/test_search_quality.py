@@ -32,7 +32,7 @@ def test_a_row_is_found_by_its_own_point_and_regret_runs_from_the_best_to_the_me
     curves = Curves.load(written(tmp_path / "table.npz"))
     with np.load(tmp_path / "table.npz") as file:
         points, final = file["X"], file["val"][:, -1]
-    assert all(curves.row({"lr": lr, "dropout": dropout}) == row for row, (lr, dropout) in enumerate(points))
+    assert all(curves.row({"its_lr": lr, "its_dropout": dropout}) == row for row, (lr, dropout) in enumerate(points))
     order = np.argsort(final)
     assert curves.regret(int(order[0])) == 0
     assert curves.regret(int(order[0]), test=True) == 0
