@@ -4,6 +4,7 @@
 # make long   those that CI leaves out, minutes
 # make faults  a short round of every fault: kills, locks, servers that stop, a full disk
 # make soak    faults at random, on larger studies, until Ctrl-C or for SOAK="--rounds N"; prints counts
+# make quality   how good a search is by what it spends, on tables of curves: TABLES="one.npz two.npz"; about an hour
 # make scale   what a study of 10,000 trials costs, on a PostgreSQL of its own; half an hour or more; SCALE="--sampler random"
 # make lint types   ruff and mypy, as CI does
 # make docs   write the references of docs/ from the code
@@ -16,7 +17,7 @@ BIN    := $(VENV)/bin
 # tests wait for processes most of the time; each worker has a Ray of its own
 WORKERS ?= 2
 
-.PHONY: demo test slow long faults soak scale lint types docs screenshots audit clean
+.PHONY: demo test slow long faults soak scale quality lint types docs screenshots audit clean
 
 demo: $(VENV)/installed
 	$(BIN)/hpo run --space search_spaces/quickstart.yaml
@@ -35,6 +36,9 @@ faults: $(VENV)/installed-dev
 
 soak: $(VENV)/installed-dev
 	PYTHONPATH=tests:. $(BIN)/python tests/faults/soak.py $(SOAK)
+
+quality: $(VENV)/installed-dev
+	$(BIN)/python -m benchmarks.search_quality $(TABLES)
 
 scale: $(VENV)/installed-dev
 	$(BIN)/python -m benchmarks.scale $(SCALE)

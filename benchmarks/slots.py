@@ -16,7 +16,8 @@ from pathlib import Path
 from benchmarks.synthetic import METRICS, curve
 from hpo.cluster.placement import Placement
 from hpo.search.progress import Progress
-from hpo.search.scheduler import Event, Scheduler
+from hpo.search.running import Event
+from hpo.search.scheduler import Scheduler
 from hpo.search.searcher import Searcher
 from hpo.search.tuner import Search
 from hpo.store.lease import Lease

@@ -14,8 +14,9 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from hpo.errors import SpecError
-from hpo.space import coherence, own, stages
+from hpo.space import coherence, own, pruning, stages
 from hpo.space.cluster import Cluster, without_password
+from hpo.space.difference import changes, differing, whole
 from hpo.space.document import Document, near
 from hpo.space.entries import read_parameters
 from hpo.space.explain import refuse_all
@@ -36,7 +37,7 @@ from hpo.space.sections import (
     Sampler,
     Winner,
 )
-from hpo.space.tree import leaves, place, without
+from hpo.space.tree import place, without
 
 __all__ = ["SearchSpec", "changes", "checked_name", "differing", "from_mapping", "load", "parse"]
 
@@ -44,7 +45,6 @@ _NAME = re.compile(r"(?!\.+$)[A-Za-z0-9._-]{1,64}")
 _NOT_IDENTITY = {"dataset.root", "dataset.download"}
 """Where the pictures come from: the same study may go on on a machine that has them elsewhere."""
 KEPT = 3  # checkpoints of finished trials, if `winner.top` asks for no more
-_ABSENT = "(absent)"
 
 
 class SearchSpec(BaseModel):
@@ -61,6 +61,9 @@ class SearchSpec(BaseModel):
     trainer: dict[str, Any]
     """As given, shorthand written out, defaults left out: an explicit default may be a key that is not read."""
     pruner: Pruner = Pruner()
+    baseline: bool = False
+    """Whether the first trial is the trainer's defaults, where they may be, else the middle of a range; it is never
+    stopped early, and the report shows what was gained over it."""
     budget: Budget = Budget()
     resources: Resources = Resources()
     winner: Winner | None = None
@@ -109,6 +112,8 @@ class SearchSpec(BaseModel):
         tree["parameters"] = {name: _plain_parameter(each) for name, each in self.parameters.items()}
         tree["trainer"] = copy.deepcopy(self.trainer)
         tree["pruner"] = _read_options("pruner", self.pruner)
+        if self.pruner.mode == "stop":  # studies were made before there was another
+            tree["pruner"].pop("mode", None)
         tree["budget"] = self.budget.model_dump(exclude_none=True)
         tree["resources"] = self.resources.model_dump(exclude_none=True)
         if self.winner:
@@ -121,6 +126,8 @@ class SearchSpec(BaseModel):
                 tree["notify"]["webhook"] = UNKEPT
         if self.confirms:
             tree["confirms"] = self.confirms.model_dump()
+        if self.baseline:
+            tree["baseline"] = True
         if self.insecure_cluster:
             tree["insecure_cluster"] = True
         if self.ray is not None:
@@ -148,8 +155,23 @@ class SearchSpec(BaseModel):
 
     def hash(self) -> str:
         """Return 16 hex digits that are equal for equal identities; 1 and 1.0 count as equal."""
-        text = json.dumps(_whole(self.identity()), sort_keys=True, separators=(",", ":"))
+        text = json.dumps(whole(self.identity()), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def epochs(self) -> int | None:
+        """Of the longest trial; None where the trainer has no key of that name."""
+        return pruning.longest(self.trainer, self.parameters)
+
+    @property
+    def reserved(self) -> int:
+        """Trainings of the budget that are kept for the winner."""
+        return self.winner.top * self.winner.seeds if self.winner and self.budget.with_winner else 0
+
+    @property
+    def trials(self) -> int | None:
+        """Trials that the search itself may begin; None where no count ends it."""
+        return None if self.budget.trials is None else self.budget.trials - self.reserved
 
     @property
     def checkpoints_kept(self) -> int:
@@ -172,7 +194,9 @@ class SearchSpec(BaseModel):
         return list(grid(self.parameters))
 
     def start(self) -> dict[str, Any]:
-        """Return the point that a staged search begins at: defaults of the trainer where they may be, else middles.
+        """Return the point that a staged search begins at, and the baseline of others.
+
+        Defaults of the trainer where they may be, else middles.
 
         Raises:
             SpecError: a trainer of the user's own cannot be imported any more.
@@ -271,19 +295,6 @@ def from_mapping(
     return _build(document, overrides, folder, trusted)
 
 
-def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Return a line such as "parameters.lr.max: 0.1 -> 0.5" for each difference between two canonical trees."""
-    return [f"{path}: {before} -> {after}" for path, (before, after) in differing(old, new).items()]
-
-
-def differing(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
-    """Return the dotted paths at which two canonical trees differ, with both values in words."""
-    before, after = dict(leaves(old)), dict(leaves(new))
-    paths = [*before, *(path for path in after if path not in before)]
-    same = {path for path in paths if path in before and path in after and _whole(before[path]) == _whole(after[path])}
-    return {path: (_word(before, path), _word(after, path)) for path in paths if path not in same}
-
-
 def _build(document: Document, overrides: Sequence[str], folder: Path | None, trusted: bool = False) -> SearchSpec:
     if () in document.unreadable:
         document.check()
@@ -299,6 +310,8 @@ def _build(document: Document, overrides: Sequence[str], folder: Path | None, tr
         document.refuse(("confirms",), "unknown key `confirms`; `hpo confirm` makes such a study", key=True)
     if isinstance(tree, dict) and not (trusted and ("import" in tree or "confirms" in document.tree)):
         parameters = _check_trainer(document, parameters, folder)
+    if not trusted:
+        pruning.fill(document, parameters, folder)
     coherence.check(document, parameters)
     fields = {**document.tree, "parameters": parameters}
     kept = tuple(each for each in overrides if not may_tell_a_webhook(each))
@@ -329,15 +342,3 @@ def _read_options(section: str, options: Sampler | Pruner) -> dict[str, Any]:
 def _plain_parameter(parameter: Parameter) -> dict[str, Any]:
     dump = parameter.model_dump(by_alias=True, exclude_defaults=True)
     return {key: copy.deepcopy(list(value) if key == "values" else value) for key, value in dump.items()}
-
-
-def _whole(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _whole(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_whole(inner) for inner in value]
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-def _word(tree: Mapping[str, Any], path: str) -> str:
-    return json.dumps(tree[path]) if path in tree else _ABSENT

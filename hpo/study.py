@@ -6,6 +6,7 @@ import contextlib
 import json
 import shutil
 import weakref
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +19,7 @@ from sqlalchemy.engine import RowMapping
 from hpo import spec
 from hpo.errors import NoUsableTrial, SpecError, Unavailable
 from hpo.masking import masked
+from hpo.rungs import states
 from hpo.settings import Settings, person
 from hpo.spec import SearchSpec
 from hpo.store import columns
@@ -281,11 +283,8 @@ class Study:
             return None
 
     def counts(self) -> dict[str, int]:
-        """Trials by state; states without a trial are left out."""
-        found: dict[str, int] = {}
-        for trial in self.frozen_trials():
-            found[trial.state.name] = found.get(trial.state.name, 0) + 1
-        return found
+        """Trials by state, PAUSED of those that wait for a promotion; states without a trial are left out."""
+        return dict(Counter(states(self.spec, self.frozen_trials())))
 
     # -- running ------------------------------------------------------------------------------------------------------
 

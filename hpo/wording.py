@@ -77,7 +77,7 @@ def csv_cell(value: Any) -> Any:
 
 def words(counts: Mapping[str, int]) -> str:
     """Trials by state, for people: "1 running, 6 complete"."""
-    order = ("RUNNING", "COMPLETE", "PRUNED", "FAIL", "WAITING")
+    order = ("RUNNING", "COMPLETE", "PRUNED", "FAIL", "PAUSED", "WAITING")
     named = {"FAIL": "failed"}
     said = [f"{counts[state]} {named.get(state, state.lower())}" for state in order if counts.get(state)]
     return ", ".join(said) or "no trials yet"

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from hpo import settings, spec
-from hpo.search.scheduler import Event, Scheduler
+from hpo.search.running import Event
+from hpo.search.scheduler import Scheduler
 from hpo.search.searcher import Searcher
 from hpo.space.sections import Winner
 from hpo.study import Study
@@ -20,6 +21,7 @@ TREE: dict[str, Any] = {
     "sampler": "random",
     "parameters": {"lr": {"min": 0.0, "max": 1.0}},
     "trainer": {"import": "synthetic:Resumable", "epochs": 4},
+    "pruner": "none",
     "budget": {"trials": 4},
 }
 

@@ -17,7 +17,7 @@ from hpo.cluster.placement import Placement
 from hpo.cluster.usage import Usage
 from hpo.search.board import Board, Line, draw, forecast, spark, told
 from hpo.search.progress import Progress
-from hpo.search.scheduler import Event
+from hpo.search.running import Event
 from hpo.search.searcher import Searcher
 from hpo.store.lease import Lease
 

@@ -87,6 +87,7 @@ FILE = """\
 name: plates   # of the canteen
 metric: val/accuracy
 sampler: {type: random, seed: 1}
+pruner: none
 parameters:
   lr: {min: 1e-3, max: 1.0, log: true}  # wide
   batch_size: [32, 64]

@@ -25,7 +25,7 @@ SECTIONS: dict[str, Any] = {
         "kind": {"values": ["sgd", "adam", None]},
     },
     "trainer": {"import": "synthetic:Unwell", "kinds": {}, "epochs": 4},
-    "pruner": {"type": "asha", "min_epochs": 1, "reduction": 2},
+    "pruner": {"type": "asha", "mode": "stop", "min_epochs": 1, "reduction": 2},
     "budget": {"trials": 1000},
 }
 

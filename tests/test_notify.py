@@ -21,7 +21,7 @@ from hpo import spec
 from hpo.errors import NoUsableTrial, SpecError
 from hpo.search.messenger import Message, Messenger, Undelivered, run_command, send
 from hpo.search.notice import Notices
-from hpo.search.scheduler import Event
+from hpo.search.running import Event
 
 SECRET = "/services/T0000/B0000/quite-a-secret"
 

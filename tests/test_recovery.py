@@ -50,7 +50,7 @@ def test_recover_puts_running_trials_back_with_what_only_we_know(home: Path, sto
 
 
 def test_a_decision_that_died_with_its_driver_is_made_up_for(home: Path) -> None:
-    study = open_study(home, pruner={"type": "asha", "min_epochs": 1, "reduction": 2})
+    study = open_study(home, pruner={"type": "asha", "mode": "stop", "min_epochs": 1, "reduction": 2})
     scheduler, searcher = scheduler_of(study), Searcher(study)
     good, bad = searcher.next(), searcher.next()
     assert good is not None
@@ -60,7 +60,7 @@ def test_a_decision_that_died_with_its_driver_is_made_up_for(home: Path) -> None
     assert scheduler.report(report(0, 1, 0.9))
     study.ledger.add_epoch(study.id, 1, epoch=1, attempt=1, metrics={"val/accuracy": 0.1})
 
-    again = open_study(home, pruner={"type": "asha", "min_epochs": 1, "reduction": 2})
+    again = open_study(home, pruner={"type": "asha", "mode": "stop", "min_epochs": 1, "reduction": 2})
     recover(again)
     scheduler, searcher = scheduler_of(again), Searcher(again)
     good, bad = searcher.next(), searcher.next()
@@ -200,7 +200,8 @@ def test_checkpoints_that_a_dead_driver_had_no_time_to_remove_go_with_the_next(s
 def test_a_search_that_is_killed_again_and_again_decides_as_an_undisturbed_one(home: Path, pruner: str) -> None:
     def search(name: str, kills: set[int]) -> list[tuple[str, int | None, dict[str, Any]]]:
         """Run a search of one trial at a time, killed after those reports; returns what became of each trial."""
-        options = {"min_epochs": 1} | ({"reduction": 2} if pruner == "asha" else {"startup_trials": 2})
+        options: dict[str, Any] = {"min_epochs": 1}
+        options |= {"mode": "stop", "reduction": 2} if pruner == "asha" else {"startup_trials": 2}
         study = open_study(
             home,
             name=name,

@@ -70,9 +70,9 @@ def test_the_budget_of_failures_counts_what_was_not_made_up_for(home: Path) -> N
     from study_samples import scheduler_of
 
     study = failed(home, None, 1, 2, budget={"trials": 4, "failures": 2})
-    assert scheduler_of(study).failures == 2
+    assert scheduler_of(study).tally.failures == 2
     retry(study, [1])
-    assert scheduler_of(study.afresh()).failures == 1
+    assert scheduler_of(study.afresh()).tally.failures == 1
 
 
 def test_a_cell_of_a_grid_is_run_once_whoever_asks_for_it(home: Path, storage: str) -> None:

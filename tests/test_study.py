@@ -17,7 +17,7 @@ from hpo import settings
 from hpo.commands import summary
 from hpo.errors import NoUsableTrial, SpecError, Unavailable
 from hpo.masking import masked
-from hpo.search.scheduler import Event
+from hpo.search.running import Event
 from hpo.search.searcher import Searcher
 from hpo.study import Study
 from hpo.wording import assignments
@@ -108,7 +108,7 @@ def test_a_trial_is_told_with_its_last_value_and_the_best_epoch_beside_it(home: 
     ("pruner", "pruned_after"),
     [
         ({"type": "median", "startup_trials": 2, "min_epochs": 2}, 2),
-        ({"type": "asha", "min_epochs": 2, "reduction": 2}, 2),
+        ({"type": "asha", "mode": "stop", "min_epochs": 2, "reduction": 2}, 2),
         ({"type": "hyperband", "min_epochs": 1, "reduction": 3}, None),
         ("none", None),
     ],

@@ -201,23 +201,29 @@ def _missing(space: SearchSpec) -> dict[str, str]:
 def _trials(space: SearchSpec) -> str:
     if space.sampler.type == "grid":
         cells = len(space.grid())
-        most = space.budget.trials
+        most = space.trials
         return f"{cells} grid points" + (f", {most} of them" if most is not None and most < cells else "")
     budget = space.budget
     if space.sampler.type == "staged":
         named = ", ".join(f"{name} {len(values)}" for name, values in space.stages.items())
         cells = sum(map(len, space.stages.values()))
-        most = budget.trials
+        most = space.trials
         cut = f", the first {most} of them" if most is not None and most < cells else ""
         return f"{cells} at most, one stage after the other: {named}{cut}"
     limits = {
-        f"{budget.trials} trials": budget.trials,
+        f"{space.trials} trials{_for_winner(space)}": budget.trials,
         str(timedelta(seconds=budget.time or 0)): budget.time,
         f"{number(budget.gpu_hours)} GPU-hours": budget.gpu_hours,
         f"a cost of {number(budget.cost)}": budget.cost,
         f"{budget.failures} failures": budget.failures,
+        f"{budget.plateau} trials without a new best": budget.plateau,
+        f"{space.metric.name} of {number(budget.target)}": budget.target,
     }
     return "until " + " or ".join(text for text, limit in limits.items() if limit is not None)
+
+
+def _for_winner(space: SearchSpec) -> str:
+    return f" and {space.reserved} trainings for the winner" if space.reserved else ""
 
 
 def _kept(space: SearchSpec) -> str:
@@ -232,7 +238,9 @@ def _pruner(space: SearchSpec) -> str:
         return "none"
     if pruner.type == "median":
         return f"median after {pruner.startup_trials} trials, from epoch {pruner.min_epochs}"
-    return f"{pruner.type}: the best 1/{pruner.reduction} go on, first judged after epoch {pruner.min_epochs}"
+    pauses = ", others pause until they are" if pruner.mode == "promote" else ""
+    first = f"first judged after epoch {pruner.min_epochs}"
+    return f"{pruner.type}: the best 1/{pruner.reduction} go on{pauses}, {first}"
 
 
 def _trainer(trainer: dict[str, Any]) -> str:

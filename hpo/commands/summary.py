@@ -75,6 +75,8 @@ def best(study: Study, *, as_json: bool) -> None:
             reached += f" ({number(found['best_value'])} at epoch {found['best_epoch']})"
         print(f"best trial  {found['number']}: {reached}")
     print(f"parameters  {plain(assignments(found['params']))}")
+    if found["gain"]:
+        print(f"gain        {found['gain']}")
     if found["checkpoint"]:
         print(f"checkpoint  {plain(found['checkpoint'])}")
     if study.spec.sampler.caveat:
@@ -236,7 +238,8 @@ def _best(study: Study, confirmed: Confirmation | None) -> dict[str, Any]:
         with contextlib.suppress(NoUsableTrial):  # a trainer without a state has no checkpoint
             row["checkpoint"] = str(candidate(study).checkpoint)
     keys = ("number", "value", "epoch", "best_epoch", "best_value", "seconds", "checkpoint", "mlflow_run_id")
-    return {**{key: row[key] for key in keys}, "params": params}
+    value = row["value"] if winner is None else winner.mean
+    return {**{key: row[key] for key in keys}, "params": params, "gain": history.gain(study, best, value)}
 
 
 def _print(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> None:

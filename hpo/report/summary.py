@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from hpo.drawing import page
 from hpo.report.rows import Trial
+from hpo.store.history import gain
 from hpo.store.lease import holder
 from hpo.study import Study
 from hpo.winner.confirmation import Confirmation
@@ -49,6 +50,8 @@ def _of_winner(
         interval = f", 95% interval {number(span[0])} to {number(span[1])}" if span else ""
         fresh = f"mean of {len(standing.fresh)} fresh seeds{interval}"
         found = {"winner": f"trial {number_}, {metric} {number(standing.mean)}, {fresh}"}
+    if said := gain(study, number_, standing.mean if standing is not None else trial.value):
+        found["gain"] = said
     return found | {"parameters": assignments(dict(trial.params))}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from hpo import rungs
 from hpo.search.staged import is_over
 from hpo.spec import SearchSpec
 from hpo.store.history import retried
@@ -19,7 +20,7 @@ __all__ = ["is_spent", "is_whole", "seconds_left", "trials_left"]
 
 def trials_left(space: SearchSpec, study: Study | None) -> int | None:
     """Trials that are still to be run, of a staged search at most; None where no count ends the search."""
-    total = space.budget.trials
+    total = space.trials
     if space.sampler.type == "grid":
         cells = len(space.grid())
         total = cells if total is None else min(cells, total)
@@ -31,7 +32,7 @@ def trials_left(space: SearchSpec, study: Study | None) -> int | None:
     if is_spent(space, study) or is_over(space, study.frozen_trials()):
         return 0
     trials = study.frozen_trials()
-    states = [trial.state.name for trial in trials]
+    states = rungs.states(space, trials)
     again = states.count("FAIL") if space.sampler.type == "grid" else 0  # cells that a next run tries anew
     if space.sampler.type != "grid" and total is not None:
         total += retried(trials)

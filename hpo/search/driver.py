@@ -22,7 +22,8 @@ from hpo.search.ahead import is_whole, seconds_left
 from hpo.search.notice import Notices
 from hpo.search.progress import Progress
 from hpo.search.recovery import recover
-from hpo.search.scheduler import Event, Scheduler
+from hpo.search.running import Event
+from hpo.search.scheduler import Scheduler
 from hpo.search.searcher import Searcher
 from hpo.store import history, patience, records
 from hpo.store.lease import Lease
@@ -122,6 +123,7 @@ class Driver:
     def _run(self) -> None:
         searcher = self._searcher
         if searcher.exhausted:
+            self._scheduler.conclude()  # which a killed driver did not come to
             whole = is_whole(self._study.spec, self._study.frozen_trials())
             more = "there is nothing more to try" if whole else "--set budget.trials=N gives it more"
             self._progress.note(f"study {self._study.name} is finished; {more}")
@@ -251,15 +253,27 @@ class Driver:
 
     def _look_at_budgets(self) -> None:
         budget, scheduler = self._study.spec.budget, self._scheduler
-        if budget.failures is not None and scheduler.failures >= budget.failures:
+        if budget.failures is not None and scheduler.tally.failures >= budget.failures:
             why = self._study.settings.command("trials", self._study.name)
-            self._end(reason=NoUsableTrial(f"{scheduler.failures} trials failed, the budget of failures; see {why}"))
+            self._end(
+                reason=NoUsableTrial(f"{scheduler.tally.failures} trials failed, the budget of failures; see {why}")
+            )
         if budget.time is not None and self._seconds >= budget.time:
             self._end(spent=f"budget.time of {budget.time:g} s spent")
-        if budget.gpu_hours is not None and scheduler.gpu_seconds >= budget.gpu_hours * 3600:
-            self._end(spent=f"budget.gpu_hours of {budget.gpu_hours:g} spent")
+        if budget.gpu_hours is not None and scheduler.gpu_seconds + self._reserved >= budget.gpu_hours * 3600:
+            kept = f" but for the {self._reserved / 3600:.2g} kept for the winner" if self._reserved else ""
+            self._end(spent=f"budget.gpu_hours of {budget.gpu_hours:g} spent{kept}")
+        if budget.target is not None and scheduler.tally.reaches(budget.target):
+            self._end(spent=f"budget.target of {budget.target:g} reached")
+        if budget.plateau is not None and scheduler.tally.since_best >= budget.plateau:
+            self._end(spent=f"budget.plateau of {budget.plateau} reached, so many trials in turn without a new best")
         if budget.cost is not None and self._cost >= budget.cost:
             self._end(spent=f"budget.cost of {budget.cost:g} spent")
+
+    @property
+    def _reserved(self) -> float:
+        """GPU-seconds that are kept for the winner's trainings, each as long as the longest trial so far."""
+        return self._study.spec.reserved * self._scheduler.tally.longest
 
     @property
     def _cost(self) -> float:

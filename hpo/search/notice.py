@@ -17,7 +17,7 @@ from hpo.spec import SearchSpec
 from hpo.wording import assignments, number, plain, words
 
 if TYPE_CHECKING:
-    from hpo.search.scheduler import Event
+    from hpo.search.running import Event
     from hpo.study import Study
 
 __all__ = ["Notices", "receivers"]

@@ -12,12 +12,13 @@ from rich.live import Live
 from rich.text import Text
 
 from hpo.cluster.usage import Usage
+from hpo.rungs import states
 from hpo.search.board import Board, Line, draw, epochs_of, forecast
 from hpo.wording import assignments, number, plain, words
 
 if TYPE_CHECKING:
     from hpo.cluster.placement import Placement
-    from hpo.search.scheduler import Event
+    from hpo.search.running import Event
     from hpo.study import Study
 
 __all__ = ["Progress", "placed"]
@@ -35,6 +36,7 @@ class Progress:
         self._curves: dict[int, list[float]] = {}  # of the trials at work, also before they were interrupted
         self._before: dict[int, int] = {}  # epochs of those that were done before we watched
         self._counts: dict[str, int] = {}
+        self._paused: set[int] = set()
         self._best: tuple[float, int, dict[str, object]] | None = None  # value, number, parameters
         self._live: Live | None = None
         self._usage: Usage | None = None
@@ -63,6 +65,9 @@ class Progress:
         self.placed(placement)
         if placement.note:
             self.note(placement.note)
+        trials = study.frozen_trials()
+        known = zip(trials, states(study.spec, trials), strict=True)
+        self._paused = {trial.number for trial, state in known if state == "PAUSED"}
         done = {state: count for state, count in self._counts.items() if state != "WAITING"}
         if done:
             self.note(f"on record: {words(self._counts)}")
@@ -108,8 +113,9 @@ class Progress:
         else:
             self._running[event.number] = event
             if event.kind == "start":
-                # out of the queue, when it was in it
-                self._counts["WAITING"] = max(0, self._counts.get("WAITING", 0) - 1)
+                before = "PAUSED" if event.number in self._paused else "WAITING"
+                self._paused.discard(event.number)
+                self._counts[before] = max(0, self._counts.get(before, 0) - 1)  # of a new trial there was none
                 self._curves[event.number] = self._recorded(event)
                 self._before[event.number] = event.epoch
             elif event.value is not None:
@@ -122,7 +128,9 @@ class Progress:
         for known in (self._running, self._curves, self._before):
             known.pop(event.number, None)
         self._counts[event.state] = self._counts.get(event.state, 0) + 1
-        self._ended += event.state != "WAITING"
+        self._ended += event.state not in ("WAITING", "PAUSED")
+        if event.state == "PAUSED":
+            self._paused.add(event.number)
         best = event.state == "COMPLETE" and event.value is not None and self._is_best(event.value)
         if best and event.value is not None:
             self._best = (event.value, event.number, event.params)

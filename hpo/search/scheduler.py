@@ -5,53 +5,28 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
+from optuna.samplers import RandomSampler
 from optuna.trial import Trial, TrialState
+from sqlalchemy.engine import RowMapping
 
+from hpo.rungs import PROMOTED, Rungs
+from hpo.search.pruners import pruner_of
 from hpo.search.recovery import report_missing
 from hpo.search.retention import Retention
+from hpo.search.running import Event, Running
 from hpo.search.searcher import TRIAL, derive_seed
-from hpo.spec import SearchSpec
+from hpo.search.tally import Tally
 from hpo.store import columns, records
+from hpo.store.history import BASELINE
 from hpo.study import Study, last_value
 from hpo.workers.trial import Assignment, Checkpoint, Report, bad_metric
 
-__all__ = ["Event", "Running", "Scheduler"]
+__all__ = ["Scheduler"]
 
 WARNINGS = 10  # that are kept of a trial
-
-
-@dataclass(kw_only=True)
-class Running:
-    """A trial at work."""
-
-    trial: Trial
-    assignment: Assignment
-    epoch: int
-    value: float | None
-    best_value: float | None
-    best_epoch: int | None
-    seconds: float  # of training, over all attempts
-    gpu: float  # share
-    gpu_seconds: float  # of a whole card, over all attempts
-    told_facts: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class Event:
-    """Something that happened to a trial, for whoever shows the progress."""
-
-    kind: str  # start | epoch | warning | end
-    number: int
-    state: str
-    params: dict[str, Any]
-    epoch: int
-    value: float | None
-    error: str | None = None  # or the warning
-    best: bool = False  # COMPLETE, and better than all before
 
 
 class Scheduler:
@@ -66,13 +41,10 @@ class Scheduler:
         self._spec = study.spec
         self._notify = notify
         self._sign = self._spec.metric.sign
-        study.optuna.pruner = _pruner(self._spec)
+        study.optuna.pruner = pruner_of(self._spec)
+        self._rungs = Rungs.of(self._spec)
         self.running: dict[int, Running] = {}
-        counts = study.counts()
-        retried = sum("retry_of" in trial.user_attrs for trial in study.frozen_trials())
-        self.failures = counts.get("FAIL", 0) - retried  # a failure that is made up for is spent no more
-        self._best = max(study.complete().values(), key=lambda value: self._sign * value, default=None)
-        self._ended = sum(counts.get(state.name, 0) for state in TrialState if state.is_finished())
+        self.tally = Tally(study)
         self.gpu_seconds = study.ledger.gpu_seconds(study.id)
         self._checkpoints = Retention(study)
         self._warned: set[str] = set()
@@ -90,13 +62,29 @@ class Scheduler:
         row = self._study.ledger.start_trial(
             self._study.id, trial.number, seed=seed, gpu=gpu, record=self._start_record(trial, seed, resolved)
         )
+        self._run(trial, row, resolved, cpu=cpu, gpu=gpu, forecast_trials=forecast_trials)
+        run = self.running[trial.number]
+        self._tell_progress("start", run, "RUNNING")
+        return run.assignment if self._goes_on(run) else None
+
+    def _run(
+        self,
+        trial: Trial,
+        row: RowMapping,
+        resolved: dict[str, Any],
+        *,
+        cpu: float = 0.0,
+        gpu: float = 0.0,
+        forecast_trials: float | None = None,
+    ) -> None:
+        """Take a trial in as one that is at work, from its row in our tables."""
         saved = None
         if row["checkpoint"]:
             saved = Checkpoint(path=row["checkpoint"], sha256=row["sha256"], epoch=row["checkpoint_epoch"])
         assignment = Assignment(
             number=trial.number,
             attempt=row["attempt"],
-            seed=seed,
+            seed=row["seed"],
             trainer=resolved,
             recorded=row["epoch"],
             checkpoint=saved,
@@ -120,8 +108,6 @@ class Scheduler:
             gpu_seconds=row["gpu_seconds"],
             told_facts=row["facts"] is not None,
         )
-        self._tell_progress("start", self.running[trial.number], "RUNNING")
-        return assignment if self._goes_on(self.running[trial.number]) else None
 
     def _goes_on(self, run: Running) -> bool:
         """Take the decision after the last recorded epoch that a dead driver may not have come to."""
@@ -134,8 +120,8 @@ class Scheduler:
             self.fail(number, problem)
         elif epochs[-1]["epoch"] == run.assignment.trainer.get("epochs"):
             self._complete(run)
-        elif run.trial.should_prune():
-            self._end(run, TrialState.PRUNED)
+        else:
+            self._judge(run, epochs[-1]["epoch"])
         return number in self.running
 
     def _start_record(self, trial: Trial, seed: int, resolved: dict[str, Any]) -> dict[str, Any]:
@@ -170,8 +156,7 @@ class Scheduler:
         if report.last:
             self._complete(run)
             return False
-        if run.trial.should_prune():
-            self._end(run, TrialState.PRUNED)
+        if not self._judge(run, run.epoch):
             return False
         limit = self._spec.budget.trial_time
         if limit is not None and run.seconds >= limit:
@@ -180,6 +165,24 @@ class Scheduler:
             )
             return False
         return True
+
+    def _judge(self, run: Running, epoch: int) -> bool:
+        """Early stopping; returns whether a trial goes on from here."""
+        if BASELINE in run.trial.user_attrs:
+            return True
+        if self._rungs is None:
+            if run.trial.should_prune():
+                self._end(run, TrialState.PRUNED)
+            return run.trial.number in self.running
+        number = run.trial.number
+        if epoch not in self._rungs or run.trial.user_attrs.get(PROMOTED) == epoch:
+            return True
+        if self._rungs.goes_on(number, epoch, self._study.frozen_trials()):
+            run.trial.set_user_attr(PROMOTED, epoch)
+            return True
+        self._put_back(number, f"paused at epoch {epoch}", "PAUSED")
+        self.tally.pause(number)
+        return False
 
     def _record(self, run: Running, report: Report) -> str | None:
         """Write an epoch down; returns what is wrong with its numbers."""
@@ -246,16 +249,31 @@ class Scheduler:
 
     def fail(self, number: int, error: str, traceback: str | None = None) -> None:
         """End a trial as FAIL with its reason on record."""
-        self.failures += 1
         self._end(self.running[number], TrialState.FAIL, error=error, traceback=traceback)
 
     def requeue(self, number: int, why: str) -> None:
         """Put a trial back into the queue: it keeps its number and goes on from its last recorded epoch."""
+        self._put_back(number, why, "WAITING")
+
+    def _put_back(self, number: int, why: str, shown: str) -> None:
         run = self.running.pop(number)
         report_missing(self._study, run.trial._get_latest_trial())
         self._study.storage.set_trial_state_values(run.trial._trial_id, TrialState.WAITING)
         self._study.ledger.end_trial(self._study.id, number, outcome=why, record=records.end("WAITING"))
-        self._tell_progress("end", run, "WAITING")
+        self._tell_progress("end", run, shown)
+
+    def conclude(self) -> int:
+        """End trials that wait to be promoted and never will be, as PRUNED; returns how many."""
+        paused = self._rungs.paused(self._study.frozen_trials()) if self._rungs is not None else []
+        self._study.optuna.sampler = RandomSampler()  # asked for nothing: they have their parameters
+        for frozen in paused:
+            self._study.storage.set_trial_state_values(frozen._trial_id, TrialState.RUNNING)
+            row = self._study.ledger.trial(self._study.id, frozen.number)
+            assert row is not None
+            trial = Trial(self._study.optuna, frozen._trial_id)
+            self._run(trial, row, self._spec.resolve(trial.params))
+            self._end(self.running[frozen.number], TrialState.PRUNED)
+        return len(paused)
 
     def tidy(self) -> None:
         """Remove what workers wrote of trials that had ended; once no worker is left."""
@@ -273,7 +291,7 @@ class Scheduler:
         if error:  # before the trial has ended, after which nobody would know it any more
             self._study.ledger.update_trial(self._study.id, number, error=error, traceback=traceback)
         self._study.optuna.tell(run.trial, value, state=state)
-        best = self._best_so_far(value)
+        best = self._best_point(value) if self.tally.end(number, state, value, gpu_seconds=run.gpu_seconds) else None
         self._study.ledger.end_trial(
             self._study.id,
             number,
@@ -288,13 +306,10 @@ class Scheduler:
         else:
             self._checkpoints.keep(number, value)
 
-    def _best_so_far(self, value: float | None) -> records.Payload | None:
-        """Count one more trial that has ended; returns the point of the best value's curve, where it betters it."""
-        self._ended += 1
-        if value is None or (self._best is not None and self._sign * (value - self._best) <= 0):
-            return None
-        self._best = value
-        return records.best(self._ended, metric=self._spec.metric.name, value=value, time=time.time())
+    def _best_point(self, value: float | None) -> records.Payload:
+        """A point of the best value's curve."""
+        assert value is not None
+        return records.best(self.tally.ended, metric=self._spec.metric.name, value=value, time=time.time())
 
     def _describe(self, run: Running, error: str | None) -> None:
         """What the Optuna dashboard shows beside the parameters."""
@@ -325,18 +340,3 @@ class Scheduler:
                 best=best,
             )
         )
-
-
-def _pruner(space: SearchSpec) -> BasePruner:
-    pruner = space.pruner
-    if pruner.type == "asha":
-        return SuccessiveHalvingPruner(min_resource=pruner.min_epochs, reduction_factor=pruner.reduction)
-    if pruner.type == "median":
-        return MedianPruner(n_startup_trials=pruner.startup_trials, n_warmup_steps=pruner.min_epochs)
-    if pruner.type == "hyperband":
-        return HyperbandPruner(
-            min_resource=pruner.min_epochs,
-            max_resource=space.trainer.get("epochs", "auto"),
-            reduction_factor=pruner.reduction,
-        )
-    return NopPruner()

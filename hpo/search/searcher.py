@@ -11,12 +11,13 @@ import optuna
 from optuna.samplers import RandomSampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from hpo.rungs import PROMOTED, Rungs
 from hpo.search import staged
 from hpo.search.ranges import distribution
 from hpo.search.staged import key
 from hpo.search.tpe import Past, Tpe
 from hpo.spec import SearchSpec
-from hpo.store.history import retried
+from hpo.store.history import BASELINE, retried
 from hpo.study import Study
 
 __all__ = ["Searcher", "derive_seed", "key"]
@@ -40,10 +41,14 @@ class Searcher:
     def __init__(self, study: Study) -> None:
         self._study = study
         self._spec = study.spec
-        self._past = Past()
+        self._rungs = Rungs.of(study.spec)
+        self._past = Past(self._rungs.as_judged if self._rungs else None)
         trials = study.frozen_trials()
+        if study.spec.baseline and not any(BASELINE in trial.user_attrs for trial in trials):
+            study.optuna.enqueue_trial(study.spec.start(), user_attrs={BASELINE: True})
+            trials = study.frozen_trials()
         self._count(trials)
-        self._budget, self._retried = self._spec.budget.trials, retried(trials)
+        self._budget, self._retried = self._spec.trials, retried(trials)
         if self._spec.sampler.type == "grid":
             self._enqueue_grid(trials)
         elif self._budget is not None:
@@ -53,9 +58,16 @@ class Searcher:
     def _count(self, trials: list[FrozenTrial]) -> None:
         begun = {row["number"] for row in self._study.ledger.trials(self._study.id)}
         self._started = len(begun)
+        waiting = [trial.number for trial in trials if trial.state == TrialState.WAITING and not self._is_paused(trial)]
         # in the queue, and already counted against the budget: what a stopped or killed driver left
-        self._left_over = sum(t.state == TrialState.WAITING and t.number in begun for t in trials)
-        self._queued = sum(t.state == TrialState.WAITING for t in trials) - self._left_over
+        self._left_over = len(begun.intersection(waiting))
+        self._queued = len(waiting) - self._left_over
+
+    def _is_paused(self, trial: FrozenTrial) -> bool:
+        return self._rungs is not None and self._rungs.paused_at(trial) is not None
+
+    def _promotable(self) -> FrozenTrial | None:
+        return self._rungs.promotable(self._study.frozen_trials()) if self._rungs is not None else None
 
     def reclaim(self, running: Collection[int]) -> None:
         """Put trials into the queue that an outage of the database left RUNNING with nobody to run them.
@@ -69,9 +81,10 @@ class Searcher:
 
     @property
     def exhausted(self) -> bool:
-        """Whether there is no more to start: the budget of trials is used up, or the grid."""
-        if self._left_over:
-            return False
+        """Whether no trial is to start: the budget of trials is used up, or the grid, and none waits to be promoted."""
+        return not self._left_over and self._promotable() is None and self._begins_no_more()
+
+    def _begins_no_more(self) -> bool:
         spent = self._budget is not None and self._started >= self._budget
         if spent or self._queued:
             return spent
@@ -98,10 +111,12 @@ class Searcher:
 
         Of a staged search also None while a stage goes on, before whose end nobody knows the next one.
         """
-        if self.exhausted:
-            return None
         if self._left_over:
             self._left_over -= 1
+        elif (promoted := self._promotable()) is not None:
+            return self._promote(promoted)
+        elif self._begins_no_more():
+            return None
         elif self._queued:
             self._queued -= 1
             self._started += 1
@@ -120,9 +135,27 @@ class Searcher:
     def _ask(self) -> Trial:
         study = self._study.optuna
         study.sampler = self._sampler(self._started)
-        trial = study.ask()
+        trial = study.ask() if self._rungs is None else self._ask_beside_paused()
         _suggest(trial, self._spec)
         return trial
+
+    def _ask_beside_paused(self) -> Trial:
+        """As Optuna's `ask`, which would hand out paused trials, because they wait."""
+        study = self._study
+        for trial in study.frozen_trials():
+            if trial.state == TrialState.WAITING and not self._is_paused(trial):
+                return self._take(trial)
+        return Trial(study.optuna, study.storage.create_new_trial(study.optuna._study_id))
+
+    def _promote(self, trial: FrozenTrial) -> Trial:
+        """Let a paused trial go on; it is put down first, so that whoever comes after a kill does the same."""
+        self._study.storage.set_trial_user_attr(trial._trial_id, PROMOTED, trial.last_step)
+        self._study.optuna.sampler = RandomSampler()  # asked for nothing: the trial has its parameters
+        return self._take(trial)
+
+    def _take(self, trial: FrozenTrial) -> Trial:
+        self._study.storage.set_trial_state_values(trial._trial_id, TrialState.RUNNING)
+        return Trial(self._study.optuna, trial._trial_id)
 
     def _sampler(self, index: int) -> optuna.samplers.BaseSampler:
         sampler = self._spec.sampler
@@ -158,7 +191,7 @@ class Searcher:
             if trial.state != TrialState.FAIL
         }
         # a budget takes the first cells, so that a failed one is not pushed out by one that was never to run
-        missing = [point for point in self._spec.grid()[: self._spec.budget.trials] if key(point) not in there]
+        missing = [point for point in self._spec.grid()[: self._spec.trials] if key(point) not in there]
         for point in missing:
             self._study.optuna.enqueue_trial(point)
         self._queued += len(missing)

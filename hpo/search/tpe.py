@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+import itertools
+from collections.abc import Callable, Container, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -23,54 +24,74 @@ Rows = NDArray[np.intp]
 Table = NDArray[np.float64]
 """A row for each trial of the study, in the order of their numbers; NaN where there is nothing to say."""
 
+
 KERNELS = 1000
 """Ended trials that the density of bad ones is made of, at most: the time of a question grows with them."""
 
 
 class Past:
-    """What is known of a study's ended trials from earlier questions; only for one process, nothing depends on it."""
+    """What is known of a study's trials from earlier questions; only for one process, nothing depends on it.
 
-    def __init__(self) -> None:
+    With `judged`, an unfinished trial of which that says something is known as what it says, for now.
+    """
+
+    def __init__(self, judged: Callable[[FrozenTrial], FrozenTrial | None] | None = None) -> None:
         self.common = IntersectionSearchSpace(include_pruned=True)
         self.scores: Table = np.empty((0, 3))  # the least is the best: COMPLETE ones, then PRUNED ones by steps
+        self._judged = judged
+        self._judgements: dict[int, tuple[FrozenTrial, FrozenTrial | None]] = {}  # row -> a trial, what is said of it
         self.unfinished: set[int] = set()  # rows
-        self._scored: list[int] = []  # rows, as they were learned
-        self._points: dict[tuple[str, ...], tuple[Table, int]] = {}  # and how many of those with a score are in it
+        self._settled: dict[int, None] = {}  # rows whose parameters change no more, as they were learned
+        self._points: dict[tuple[str, ...], tuple[Table, int]] = {}  # and how many of those that are settled are in it
 
-    def learn(self, study: optuna.Study, trials: Sequence[FrozenTrial]) -> None:
-        """Take in what has ended of all trials of a study."""
+    def look(self, study: optuna.Study) -> list[FrozenTrial]:
+        """All trials of a study as they are known."""
+        trials = list(study._get_trials(deepcopy=False))
         self.unfinished |= set(range(len(self.scores), len(trials)))
         self.scores = _extended(self.scores, len(trials))
         for row in sorted(self.unfinished):
             if trials[row].state.is_finished():
                 self.unfinished.remove(row)
-                self._score(row, trials[row], study)
+                self._judgements.pop(row, None)
+            else:
+                trials[row] = self._standing(row, trials[row])
+            self._learn(row, trials[row], study)
+        return trials
 
-    def _score(self, row: int, trial: FrozenTrial, study: optuna.Study) -> None:
+    def _standing(self, row: int, trial: FrozenTrial) -> FrozenTrial:
+        if self._judged is None:
+            return trial
+        known = self._judgements.get(row)
+        if known is None or known[0] is not trial:
+            known = self._judgements[row] = trial, self._judged(trial)
+        return known[1] or trial
+
+    def _learn(self, row: int, trial: FrozenTrial, study: optuna.Study) -> None:
         sign = 1 if study.direction == StudyDirection.MINIMIZE else -1
         if trial.state == TrialState.COMPLETE:
             self.scores[row] = 0, 0, sign * trial.values[0]
         elif trial.state == TrialState.PRUNED:
             self.scores[row] = 1, *_get_pruned_trial_score(trial, study)
         else:
-            return
-        self._scored.append(row)
+            self.scores[row] = np.nan
+        if not np.isnan(self.scores[row, 0]):
+            self._settled[row] = None
 
     def points(self, trials: Sequence[FrozenTrial], space: Space) -> Table:
         """Parameters in Optuna's own scale, a column for each of the space; of rows that have no score, anything."""
         known, count = self._points.get(tuple(space), (np.empty((0, len(space))), 0))
         known = _extended(known, len(trials))
-        for row in self._scored[count:]:
+        for row in itertools.islice(self._settled, count, None):
             known[row] = _point(trials[row].params, space)
-        self._points[tuple(space)] = known, len(self._scored)
+        self._points[tuple(space)] = known, len(self._settled)
         return known.copy()
 
 
 class _Seen:
-    """A study whose trials are read once, for one question."""
+    """A study as it is known; all but its trials is its own."""
 
-    def __init__(self, study: optuna.Study) -> None:
-        self._study, self._trials = study, study._get_trials(deepcopy=False)
+    def __init__(self, study: optuna.Study, past: Past) -> None:
+        self._study, self._trials = study, past.look(study)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._study, name)
@@ -107,12 +128,11 @@ class Tpe(TPESampler):
     def _seen(self, study: optuna.Study, trial: FrozenTrial) -> optuna.Study:
         """The study as it was when this trial was first asked about: reading 10,000 trials takes milliseconds."""
         if self._asked is None or self._asked[0] != trial._trial_id:
-            self._asked = trial._trial_id, cast(optuna.Study, _Seen(study))
+            self._asked = trial._trial_id, cast(optuna.Study, _Seen(study, self._past))
         return self._asked[1]
 
     def _sample(self, study: optuna.Study, trial: FrozenTrial, search_space: Space) -> dict[str, Any]:
         trials = study._get_trials(deepcopy=False)
-        self._past.learn(study, trials)
         points = self._past.points(trials, search_space)
         unfinished = sorted(self._past.unfinished)
         running = [row for row in unfinished if trials[row].state == TrialState.RUNNING]

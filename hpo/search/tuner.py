@@ -127,7 +127,9 @@ class Search:
                 return None
             trial = self.searcher.next()
             if trial is None:
-                break
+                if self.scheduler.running or not self.scheduler.conclude():
+                    break
+                continue  # the next stage may begin
             left = self.searcher.left
             assignment = self.scheduler.start(
                 trial,

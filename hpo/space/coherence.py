@@ -9,7 +9,7 @@ from hpo.space.document import Document
 from hpo.space.entries import check_grid
 from hpo.space.hints import meant
 from hpo.space.parameters import Parameter
-from hpo.space.sections import READ_BY
+from hpo.space.sections import READ_BY, Winner
 from hpo.space.stages import check_order
 
 __all__ = ["check"]
@@ -46,6 +46,7 @@ def _check_end(document: Document, parameters: Mapping[str, Parameter]) -> None:
     known = {*trainer, *parameters} if isinstance(trainer, dict) else {"epochs"}
     if isinstance(winner, dict) and "epochs" in winner and "epochs" not in known:
         document.refuse(("winner", "epochs"), "`epochs` needs a trainer with a key of that name", key=True)
+    _check_reserve(document, winner, budget)
     first = pruner.get("min_epochs") if isinstance(pruner, dict) else None
     if isinstance(first, int) and isinstance(epochs, int) and first >= epochs:
         never = f"{first} is not below the {epochs} epochs of trainer: no trial could be stopped early"
@@ -56,9 +57,24 @@ def _check_end(document: Document, parameters: Mapping[str, Parameter]) -> None:
         )
 
 
+def _check_reserve(document: Document, winner: Any, budget: Any) -> None:
+    """Refuse a budget that the winner's trainings use up, or that keeps some of it for no winner."""
+    if not isinstance(budget, dict) or budget.get("with_winner") is not True:
+        return
+    trail = ("budget", "with_winner")
+    if not isinstance(winner, dict):
+        document.refuse(trail, "`with_winner` needs a `winner`, such as winner: {top: 3, seeds: 3}", key=True)
+        return
+    again = [winner.get(key, Winner.model_fields[key].default) for key in ("top", "seeds")]
+    trials = budget.get("trials")
+    if all(isinstance(each, int) for each in (*again, trials)) and trials <= again[0] * again[1]:
+        said = f"{trials} trials leave none to search with: the winner's {again[0]} x {again[1]} come out of them"
+        document.refuse(("budget", "trials"), f"{said}; give more, or lower winner.top or winner.seeds")
+
+
 def _limits(tree: Mapping[str, Any], budget: Mapping[str, Any]) -> bool:
     """Whether anything is given that ends a search, be it under the name that another tool has for it."""
     keys = {meant("budget", key) or key for key, value in budget.items() if value is not None}
-    return bool(keys & {"trials", "time", "gpu_hours", "cost"}) or any(
+    return bool(keys & {"trials", "time", "gpu_hours", "cost", "plateau"}) or any(
         "budget" in (meant("", key) or "") for key in tree
     )

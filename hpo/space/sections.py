@@ -42,6 +42,7 @@ URLS = ("storage", "mlflow", "ray")
 READ_BY: dict[str, dict[str, tuple[str, ...]]] = {
     "sampler": {"startup_trials": ("tpe",), "order": ("staged",), "points": ("staged",)},
     "pruner": {
+        "mode": ("asha",),
         "min_epochs": ("asha", "median", "hyperband"),
         "reduction": ("asha", "hyperband"),
         "startup_trials": ("median",),
@@ -125,9 +126,13 @@ class Pruner(Section):
     """What stops weak trials early."""
 
     type: Literal["none", "asha", "median", "hyperband"] = "none"
-    """asha, hyperband: the best part goes on at each rung; median: what is below it stops."""
+    """asha, hyperband: the best part goes on at each rung; median: what is below it stops. Left out: asha where random
+    or tpe searches and `trainer.epochs` is 3 or more, else none."""
+    mode: Literal["promote", "stop"] = "stop"
+    """Of asha. promote: a trial pauses at a rung, and goes on once it is among the best there; stop: it stops for good
+    where it is not. Left out: promote, or stop with a trainer that keeps no state to go on from."""
     min_epochs: int = Field(default=1, ge=1)
-    """No trial stops before."""
+    """No trial stops before, the first rung; left out, asha takes a ninth of `trainer.epochs`."""
     reduction: int = Field(default=3, ge=2)
     """One trial of so many goes on at each rung."""
     startup_trials: int = Field(default=5, ge=0)
@@ -147,6 +152,8 @@ class Budget(Section):
     """After which a trial hangs and is ended; None: ten times the median, at least a minute."""
     gpu_hours: float | None = Field(default=None, gt=0)
     """Over all trials, by the share of a GPU that each held."""
+    with_winner: bool = False
+    """Whether what `winner` trains again comes out of `trials` and `gpu_hours` too, and does not come on top."""
     price_per_gpu_hour: float | None = Field(default=None, gt=0)
     """In any currency; shown with what was spent."""
     cost: float | None = Field(default=None, gt=0)
@@ -155,6 +162,10 @@ class Budget(Section):
     """Bytes that the checkpoints of finished trials may take; in the file also 500MB or 20GB. The best stays anyhow."""
     failures: int | None = Field(default=None, ge=1)
     """So many failed trials end the search."""
+    plateau: int | None = Field(default=None, ge=1)
+    """So many trials in turn that came to their end, a rung or a stop without a new best end the search."""
+    target: float | None = None
+    """A trial that comes to this value of the metric, or a better one, at its end ends the search."""
 
     @field_validator("disk", mode="before")
     @classmethod

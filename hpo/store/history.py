@@ -18,6 +18,7 @@ from sqlalchemy.engine import Connection, RowMapping
 
 from hpo.settings import person
 from hpo.store import records, tables
+from hpo.wording import number
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -25,8 +26,10 @@ if TYPE_CHECKING:
     from hpo.store.lease import Lease
     from hpo.study import Study
 
-__all__ = ["Entry", "Point", "add", "enqueue", "facts", "origin", "retried", "told"]
+__all__ = ["BASELINE", "Entry", "Point", "add", "enqueue", "facts", "gain", "origin", "retried", "told"]
 
+BASELINE = "baseline"
+"""Attribute of the trial of the defaults, which the others are compared with."""
 ORIGINS = ("retry_of", "warm_start")
 """Attributes of Optuna's trials that say which point of an entry they are."""
 
@@ -108,8 +111,20 @@ def origin(attributes: Mapping[str, Any]) -> str | None:
     """Where a trial comes from, by its attributes in Optuna; None where the sampler drew it."""
     if "retry_of" in attributes:
         return f"retry of trial {attributes['retry_of']}"
+    if BASELINE in attributes:
+        return "the defaults"
     name, _, number = attributes.get("warm_start", "").partition(":")
     return f"trial {number} of {name}" if name else None
+
+
+def gain(study: Study, best: int, value: float | None) -> str | None:
+    """What the best trial, or its mean over fresh seeds, brings over the defaults; None where these were not tried."""
+    for trial in study.frozen_trials():
+        if BASELINE in trial.user_attrs and trial.state.name == "COMPLETE" and trial.number != best:
+            more = study.spec.metric.sign * ((value or 0.0) - trial.values[0])
+            word = "better" if more >= 0 else "worse"
+            return f"{number(abs(more))} {word} than trial {trial.number}, the defaults: {number(trial.values[0])}"
+    return None
 
 
 def facts(study: Study) -> list[dict[str, Any]]:

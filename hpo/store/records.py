@@ -163,8 +163,8 @@ def end_of_study(
 
 def _may_go_on(counts: Mapping[str, int], space: SearchSpec, retried: int) -> bool:
     """Whether trials wait, or may still be made: whatever else has ended the run, more of it may be given."""
-    if counts.get("WAITING") or counts.get("RUNNING"):
+    if any(counts.get(state) for state in ("WAITING", "PAUSED", "RUNNING")):
         return True
     if space.sampler.type == "grid":  # whose cells wait from the beginning
         return False
-    return space.budget.trials is None or sum(counts.values()) - retried < space.budget.trials
+    return space.trials is None or sum(counts.values()) - retried < space.trials

@@ -18,7 +18,8 @@ from hpo.commands.data import _print_counts, _print_skipped
 from hpo.commands.plan import plan
 from hpo.errors import StudyOwned
 from hpo.search.progress import Progress
-from hpo.search.scheduler import Event, Scheduler
+from hpo.search.running import Event
+from hpo.search.scheduler import Scheduler
 from hpo.search.searcher import Searcher
 from hpo.store.lease import Lease
 from hpo.study import Study

@@ -1,0 +1,135 @@
+"""A search over a table of curves: the product's own searcher and scheduler on a virtual clock, without Ray."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import tempfile
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from optuna.pruners import BasePruner
+from optuna.study import Study as OptunaStudy
+from optuna.trial import FrozenTrial
+
+from benchmarks.curves import Curves
+from hpo import settings, spec
+from hpo.search.scheduler import Scheduler
+from hpo.search.searcher import Searcher
+from hpo.store.storage import alone
+from hpo.study import Study
+from hpo.workers.trial import Assignment, Report
+
+__all__ = ["METRIC", "RayAsha", "replay", "trained"]
+
+METRIC = "error"
+
+
+def trained(**options: float) -> Iterator[dict[str, float]]:
+    """Stands for the training in the space; the table is asked instead."""
+    raise NotImplementedError
+
+
+class RayAsha(BasePruner):
+    """The rule of Ray Tune's ASHA scheduler, by its own code."""
+
+    def __init__(self, *, min_epochs: int, epochs: int, reduction: int) -> None:
+        from ray.tune.schedulers.async_hyperband import _Bracket
+
+        self._bracket = _Bracket(min_epochs, epochs, reduction, 0)
+
+    def prune(self, study: OptunaStudy, trial: FrozenTrial) -> bool:
+        class Known:
+            trial_id = trial.number
+
+        step = trial.last_step
+        assert step is not None
+        return bool(self._bracket.on_result(Known, step, -trial.intermediate_values[step]) == "STOP")
+
+
+def replay(
+    curves: Curves, tree: dict[str, Any], *, seed: int, budgets: Sequence[float], workers: int, pruner: Any = None
+) -> NDArray[np.float64]:
+    """Search a table until the last of the budgets is spent, each in full trainings; returns (2, budgets).
+
+    That is the regret, by validation and by test, of the trial that is best on record when each budget is spent.
+    `tree` holds the sections of a space file that say how to search; `pruner` takes the place of the study's own.
+    """
+    with tempfile.TemporaryDirectory(prefix="hpo-replay-") as home:
+        study = Study.open(_space(curves, tree, seed), settings.resolve(home=home))
+        with alone(study.storage):
+            best = _Search(study, curves, seed, workers, pruner).run(budgets)
+    return np.array([[curves.regret(row, test=test) for row in best] for test in (False, True)])
+
+
+def _space(curves: Curves, tree: dict[str, Any], seed: int) -> spec.SearchSpec:
+    space = {
+        "name": "replay",
+        "metric": {"name": METRIC, "goal": "minimize"},
+        "parameters": curves.parameters,
+        "trainer": {"import": "benchmarks.replay:trained", "epochs": curves.steps},
+        "budget": {"trials": 1_000_000},
+        **tree,
+    }
+    space["sampler"] = {**tree["sampler"], "seed": seed}
+    if curves.whole:  # there is nothing to stop
+        space["pruner"] = "none"
+    return spec.from_mapping(space)
+
+
+class _Search:
+    """One search with so many workers; a step takes its share of the run's cost, on the clock and of the budget."""
+
+    def __init__(self, study: Study, curves: Curves, seed: int, workers: int, pruner: Any) -> None:
+        self._curves, self._seed, self._workers = curves, seed, workers
+        self._searcher, self._scheduler = Searcher(study), Scheduler(study, lambda event: None)
+        if pruner is not None:
+            study.optuna.pruner = pruner
+        self._order = itertools.count()  # settles ties
+        self._busy: list[tuple[float, int, Assignment, int]] = []  # when a step ends, ..., row
+        self._best: tuple[int, float, int] | None = None  # epochs, less the value, row
+
+    def run(self, budgets: Sequence[float]) -> list[int]:
+        """The row that is best when each of the budgets is spent."""
+        best: list[int] = []
+        clock = spent = 0.0
+        while len(best) < len(budgets):
+            while len(self._busy) < self._workers and self._begin(clock):
+                pass
+            clock, _, assignment, row = heapq.heappop(self._busy)
+            spent += self._step(row)
+            if spent > budgets[len(best)]:
+                best += [self._best[2] if self._best else row for budget in budgets[len(best) :] if spent > budget]
+            if self._report(assignment, row):
+                heapq.heappush(self._busy, (clock + self._step(row), next(self._order), assignment, row))
+        return best
+
+    def _step(self, row: int) -> float:
+        return float(self._curves.cost[row]) / self._curves.steps
+
+    def _begin(self, clock: float) -> bool:
+        trial = self._searcher.next()
+        assignment = self._scheduler.start(trial, cpu=1, gpu=0) if trial is not None else None
+        if trial is None or assignment is None:
+            return False
+        row = self._curves.row(trial.params)
+        heapq.heappush(self._busy, (clock + self._step(row), next(self._order), assignment, row))
+        return True
+
+    def _report(self, assignment: Assignment, row: int) -> bool:
+        """Tell the scheduler of a step; returns whether the trial goes on."""
+        epoch = self._scheduler.running[assignment.number].epoch + 1
+        value = self._curves.value(row, epoch, self._seed + assignment.number)
+        self._best = max(self._best or (0, 0.0, row), (epoch, -value, row))
+        return self._scheduler.report(
+            Report(
+                number=assignment.number,
+                attempt=assignment.attempt,
+                epoch=epoch,
+                metrics={METRIC: value},
+                seconds=self._step(row),
+                last=epoch == self._curves.steps,
+            )
+        )

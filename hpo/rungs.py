@@ -1,0 +1,104 @@
+"""The rungs of ASHA with promotion: where trials pause, and which of them goes on. Knows curves, no SQL and no Ray.
+
+Asynchronous successive halving as in Li et al. 2020, "A System for Massively Parallel Hyperparameter Tuning".
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from hpo.spec import SearchSpec
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+__all__ = ["PROMOTED", "Rungs", "states"]
+
+PROMOTED = "promoted"
+"""Attribute of a trial in Optuna: the last rung, in epochs, that it was let past."""
+
+
+class Rungs:
+    """Epochs at which trials of a space are held against each other, and what follows from what they came to there."""
+
+    def __init__(self, space: SearchSpec) -> None:
+        self._first, self._reduction = space.pruner.min_epochs, space.pruner.reduction
+        self._sign = space.metric.sign
+        self._longest = space.epochs
+
+    @classmethod
+    def of(cls, space: SearchSpec) -> Rungs | None:
+        """Of a space whose pruner promotes; None of any other."""
+        return cls(space) if (space.pruner.type, space.pruner.mode) == ("asha", "promote") else None
+
+    def __contains__(self, epoch: int) -> bool:
+        return epoch in self.up_to(epoch) and (self._longest is None or epoch < self._longest)
+
+    def up_to(self, epoch: int) -> list[int]:
+        """The rungs that a trial has come by at an epoch."""
+        found, rung = [], self._first
+        while rung <= epoch and (self._longest is None or rung < self._longest):
+            found.append(rung)
+            rung *= self._reduction
+        return found
+
+    def last(self, trial: FrozenTrial) -> int | None:
+        """The last rung that a trial has reached; None before the first."""
+        reached = self.up_to(trial.last_step or 0)
+        return reached[-1] if reached else None
+
+    def paused_at(self, trial: FrozenTrial) -> int | None:
+        """The rung at which a trial waits to be promoted; None where it does not."""
+        epoch = trial.last_step
+        if trial.state.name != "WAITING" or epoch is None or epoch not in self:
+            return None
+        return epoch if trial.user_attrs.get(PROMOTED) != epoch else None
+
+    def paused(self, trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
+        """Those that wait to be promoted."""
+        return [trial for trial in trials if self.paused_at(trial) is not None]
+
+    def promotable(self, trials: Iterable[FrozenTrial]) -> FrozenTrial | None:
+        """The paused trial that goes on next: from the highest rung that has one among the best 1/reduction there."""
+        found = list(trials)
+        paused = {trial.number: trial.last_step for trial in self.paused(found)}
+        for rung in sorted({step for step in paused.values() if step is not None}, reverse=True):
+            for trial in self._best(rung, found):
+                if paused.get(trial.number) == rung:
+                    return trial
+        return None
+
+    def goes_on(self, number: int, rung: int, trials: Iterable[FrozenTrial]) -> bool:
+        """Whether a trial that reaches a rung is among the best there at once."""
+        return number in {trial.number for trial in self._best(rung, trials)}
+
+    def _best(self, rung: int, trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
+        """The best of those that have come so far, however they went on; of equals the earlier trials."""
+        there = [trial for trial in trials if rung in trial.intermediate_values]
+        there.sort(key=lambda trial: (-self._sign * trial.intermediate_values[rung], trial.number))
+        return there[: len(there) // self._reduction]
+
+    def as_judged(self, trial: FrozenTrial) -> FrozenTrial | None:
+        """An unfinished trial as a sampler should see it: PRUNED at its last rung; None before its first.
+
+        Else TPE would take one that waits for no trial, and one that runs for a bad one.
+        """
+        from optuna.trial import TrialState  # only a search needs it
+
+        rung = self.last(trial)
+        if trial.state.is_finished() or rung is None:
+            return None
+        seen = copy.copy(trial)
+        seen.state = TrialState.PRUNED
+        seen.intermediate_values = {epoch: value for epoch, value in trial.intermediate_values.items() if epoch <= rung}
+        return seen
+
+
+def states(space: SearchSpec, trials: Iterable[FrozenTrial]) -> list[str]:
+    """Optuna's word for the state of each trial; PAUSED for one that waits to be promoted."""
+    rungs = Rungs.of(space)
+    return [
+        "PAUSED" if rungs is not None and rungs.paused_at(trial) is not None else trial.state.name for trial in trials
+    ]

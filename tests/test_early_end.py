@@ -1,0 +1,122 @@
+"""A search that ends before its trials are used up, what it is compared with, and what is kept for the winner."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from study_samples import TREE, open_study, report, run, scheduler_of
+from typer.testing import CliRunner
+
+import hpo
+from hpo import spec
+from hpo.cli import app
+from hpo.commands.plan import plan
+from hpo.errors import SpecError
+from hpo.search.ahead import trials_left
+from hpo.search.searcher import Searcher
+from hpo.search.tally import Tally
+from hpo.settings import resolve
+
+PARAMETERS = {"lr": {"min": 0.0, "max": 1.0}, "weight_decay": {"min": 0.0, "max": 0.5}}
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "grid"])
+def test_the_first_trial_is_the_defaults_and_is_never_stopped_early(home: Path, sampler: str) -> None:
+    parameters: dict[str, Any] = PARAMETERS
+    if sampler == "grid":
+        parameters = {"lr": [0.1, 0.9], "weight_decay": [0.1]}
+    study = open_study(
+        home,
+        sampler=sampler,
+        parameters=parameters,
+        baseline=True,
+        pruner={"type": "asha", "min_epochs": 1, "reduction": 2},
+    )
+    searcher, scheduler = Searcher(study), scheduler_of(study)
+    trial = searcher.next()
+    assert trial is not None
+    expected = {"lr": 0.5, "weight_decay": 0.0} if sampler != "grid" else {"lr": 0.1, "weight_decay": 0.1}
+    assert trial.params == expected, "the trainer's default, else the middle"
+    scheduler.start(trial, cpu=1, gpu=0)
+    assert all(scheduler.report(report(0, epoch, 0.1)) for epoch in (1, 2, 3))
+    assert not scheduler.report(report(0, 4, 0.1, last=True))
+    points = []
+    while (trial := searcher.next()) is not None:
+        points.append(trial.params)
+    assert len(points) == (1 if sampler == "grid" else 3), "it takes one place of the budget, and one cell of a grid"
+    assert "baseline" not in study.frozen_trials()[1].user_attrs
+
+
+def test_what_was_gained_over_the_defaults_is_told(home: Path) -> None:
+    study = run(open_study(home, baseline=True), [0.5, 0.75, 0.625])
+    done = CliRunner().invoke(app, ["best", study.name, "--home", str(home)])
+    assert "gain        0.25 better than trial 0, the defaults: 0.5" in done.stdout
+    page = home / "report.html"
+    CliRunner().invoke(app, ["report", study.name, "--home", str(home), "--no-model", "--out", str(page)])
+    assert "0.25 better than trial 0, the defaults: 0.5" in page.read_text()
+    assert study.rows()[0]["origin"] == "the defaults"
+
+
+def test_trials_without_a_new_best_are_counted_likewise_by_the_next_driver(home: Path) -> None:
+    study = open_study(home, budget={"trials": 9, "plateau": 3})
+    searcher, scheduler = Searcher(study), scheduler_of(study)
+    counts = []
+    for value in (0.5, 0.4, 0.6, None, 0.1, 0.6, 0.2):
+        trial = searcher.next()
+        assert trial is not None
+        scheduler.start(trial, cpu=1, gpu=0)
+        if value is None:
+            scheduler.fail(trial.number, "ValueError: a hole")
+        else:
+            scheduler.report(report(trial.number, 1, value, last=True))
+        counts.append((scheduler.tally.since_best, Tally(study).since_best))
+    assert counts == [(each, each) for each in (0, 1, 0, 0, 1, 2, 3)], "a failure says nothing, an equal is no better"
+    assert [Tally(study).reaches(target) for target in (0.6, 0.61)] == [True, False]
+
+
+def test_a_target_counts_downwards_where_less_is_better(home: Path) -> None:
+    study = run(open_study(home, metric={"name": "val/loss", "goal": "minimize"}), [0.5, 0.2])
+    assert [Tally(study).reaches(target) for target in (0.3, 0.2, 0.1)] == [True, True, False]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("budget", "outcome", "trials"),
+    [
+        ({"trials": 30, "target": 0.4}, "budget.target of 0.4 reached", range(1, 30)),
+        ({"plateau": 3}, "budget.plateau of 3 reached, so many trials in turn without a new best", range(4, 60)),
+    ],
+    ids=["target", "plateau"],
+)
+def test_a_search_ends_early_and_says_so(
+    ray_cluster: str, home: Path, budget: dict[str, Any], outcome: str, trials: range
+) -> None:
+    tree = {**TREE, "trainer": {"import": "synthetic:curve", "epochs": 1}, "budget": budget}
+    study = hpo.run(spec.from_mapping(tree), home=home, ray=ray_cluster, progress=False)
+    assert study.ledger.study(study.name)["outcome"] == outcome
+    assert len(study.complete()) in trials
+    count = len(study.trials)
+    study.resume(progress=False)
+    assert len(study.trials) == count, "it has ended"
+
+
+def test_the_winners_trainings_come_out_of_the_budget_where_it_says_so(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    winner, budget = {"top": 2, "seeds": 3}, {"trials": 10, "with_winner": True}
+    study = open_study(home, budget=budget, winner=winner)
+    assert Searcher(study).left == trials_left(study.spec, study) == 4
+    plan(study.spec, resolve(home=home), concurrency=None, as_json=False)
+    assert "until 4 trials and 6 trainings for the winner" in capsys.readouterr().out
+    assert spec.from_mapping({**TREE, "budget": 10, "winner": winner}).trials == 10
+
+
+def test_a_budget_that_keeps_all_for_the_winner_or_some_for_none_is_refused() -> None:
+    tree: dict[str, Any] = {**TREE, "budget": {"trials": 6, "with_winner": True}}
+    with pytest.raises(SpecError, match="`with_winner` needs a `winner`"):
+        spec.from_mapping(tree)
+    tree["winner"] = {"top": 2, "seeds": 3}
+    with pytest.raises(SpecError, match="6 trials leave none to search with: the winner's 2 x 3 come out of them"):
+        spec.from_mapping(tree)

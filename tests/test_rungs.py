@@ -1,0 +1,222 @@
+"""ASHA with promotion: trials pause at rungs, the best go on, and nothing of it is lost."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import synthetic
+from audit import disagreements, mlflow_runs
+from optuna.trial import TrialState
+from study_samples import open_study, report, scheduler_of
+
+import hpo
+from hpo import spec
+from hpo.errors import SpecError
+from hpo.rungs import Rungs
+from hpo.search.recovery import recover
+from hpo.search.searcher import Searcher
+from hpo.study import Study
+
+PROMOTE = {"type": "asha", "mode": "promote", "min_epochs": 1, "reduction": 3}
+EPOCHS = 9
+GOOD = (0.3, 0.9, 0.5, 0.2, 0.8, 0.1, 0.7, 0.4, 0.6)
+"""What the trials come to, in the order of a grid."""
+
+
+def sections(**more: Any) -> dict[str, Any]:
+    return {
+        "sampler": "grid",
+        "parameters": {"lr": {"values": list(GOOD)}},
+        "trainer": {"import": "synthetic:Resumable", "epochs": EPOCHS},
+        "pruner": PROMOTE,
+        "budget": {},
+        **more,
+    }
+
+
+def value(params: dict[str, Any], epoch: int) -> float:
+    return float(params["lr"] * (1 - 0.5**epoch))
+
+
+def search(study: Study, *, at_once: int = 1, kills: frozenset[int] = frozenset()) -> Study:
+    """Run it to the end, an epoch of every trial at work in turn, its driver killed after those reports."""
+    reports = 0
+    while True:
+        searcher, scheduler = Searcher(study), scheduler_of(study)
+        running: list[Any] = []
+        while reports not in kills:
+            while len(running) < at_once and (trial := searcher.next()) is not None:
+                assignment = scheduler.start(trial, cpu=1, gpu=0)
+                if assignment is not None:
+                    running.append((trial, assignment.recorded))
+            if not running:
+                if scheduler.conclude():
+                    continue
+                return study
+            trial, epoch = running.pop(0)
+            reports += 1
+            epoch += 1
+            if scheduler.report(report(trial.number, epoch, value(trial.params, epoch), last=epoch == EPOCHS)):
+                running.append((trial, epoch))
+            if reports in kills:
+                break
+        kills -= {reports}
+        study = Study.load(study.name, study.settings)
+        recover(study)
+
+
+def fates(study: Study) -> list[tuple[str, int | None, dict[str, Any]]]:
+    return [(trial.state.name, trial.last_step, trial.params) for trial in study.frozen_trials()]
+
+
+def test_a_third_goes_on_at_each_rung_and_the_rest_is_pruned_at_the_end(home: Path) -> None:
+    study = search(open_study(home, **sections()))
+    assert Counter((state, epoch) for state, epoch, _ in fates(study)) == {
+        ("COMPLETE", 9): 1,
+        ("PRUNED", 3): 2,
+        ("PRUNED", 1): 6,
+    }
+    assert study.best_trial.params == {"lr": 0.9}
+    for row in study.ledger.trials(study.id):
+        epochs = [each["epoch"] for each in study.ledger.epochs(study.id, row["number"])]
+        assert epochs == list(range(1, row["epoch"] + 1)), "one curve, without a gap or a double"
+
+
+def test_a_trial_that_is_among_the_best_when_it_comes_to_a_rung_goes_on_at_once(home: Path) -> None:
+    study = open_study(home, **sections(parameters={"lr": {"values": sorted(GOOD)}}))
+    search(study)
+    attempts = {row["number"]: row["attempt"] for row in study.ledger.trials(study.id)}
+    assert attempts[8] == 1, "the best of all came last: it never waited"
+    assert fates(study)[8] == ("COMPLETE", 9, {"lr": 0.9})
+
+
+def test_a_paused_trial_gives_its_place_to_the_next_and_goes_on_when_others_are_worse(home: Path) -> None:
+    study = open_study(home, **sections())
+    searcher, scheduler = Searcher(study), scheduler_of(study)
+    order = []
+    for _ in range(4):
+        trial = searcher.next()
+        assert trial is not None
+        order.append(trial.number)
+        scheduler.start(trial, cpu=1, gpu=0)
+        if trial.number not in order[:-1]:
+            assert not scheduler.report(report(trial.number, 1, value(trial.params, 1)))
+    assert order == [0, 1, 2, 1], "of three the best third is one"
+    assert study.counts() == {"RUNNING": 1, "PAUSED": 2, "WAITING": 6}
+    assert scheduler.running[1].assignment.recorded == 1
+    assert study.ledger.trial(study.id, 0)["ended"] is not None
+
+
+@pytest.mark.parametrize("sampler", ["grid", "random", "tpe"])
+@pytest.mark.parametrize("at_once", [1, 3])
+def test_a_search_that_is_killed_again_and_again_decides_as_an_undisturbed_one(
+    home: Path, sampler: str, at_once: int
+) -> None:
+    def run(name: str, kills: frozenset[int]) -> list[Any]:
+        more: dict[str, Any] = {}
+        if sampler != "grid":
+            options = {"startup_trials": 4} if sampler == "tpe" else {}
+            more = {"sampler": {"type": sampler, **options}, "parameters": {"lr": {"min": 0.0, "max": 1.0}}}
+            more["budget"] = {"trials": 12}
+        return fates(search(open_study(home, name=name, **sections(**more)), at_once=at_once, kills=kills))
+
+    undisturbed = run("undisturbed", frozenset())
+    assert {state for state, _, _ in undisturbed} == {"COMPLETE", "PRUNED"}
+    killed = run("killed", frozenset({1, 2, 3, 5, 9, 10, 14, 17, 18}))
+    if at_once == 1:
+        assert killed == undisturbed
+    else:  # a kill shifts the turns of those at work, and with them who is there first; nothing is lost
+        assert len(killed) == len(undisturbed)
+        assert {state for state, _, _ in killed} == {"COMPLETE", "PRUNED"}
+
+
+def test_tpe_learns_from_paused_trials_and_is_not_repelled_by_them(home: Path) -> None:
+    study = open_study(
+        home,
+        **sections(
+            sampler={"type": "tpe", "startup_trials": 10},
+            parameters={"lr": {"min": 0.0, "max": 1.0}},
+            pruner={**PROMOTE, "reduction": 40},  # none goes on
+            budget={"trials": 39},
+        ),
+    )
+    searcher, scheduler = Searcher(study), scheduler_of(study)
+    points = []
+    while (trial := searcher.next()) is not None:
+        scheduler.start(trial, cpu=1, gpu=0)
+        points.append(trial.params["lr"])
+        scheduler.report(report(trial.number, 1, value(trial.params, 1)))
+    assert statistics.median(points[-10:]) > 0.85 > statistics.median(points[:10]), "the best is 1, and none has ended"
+    assert {trial.state for trial in study.frozen_trials()} == {TrialState.WAITING}
+
+
+@pytest.mark.parametrize(
+    ("changes", "pruner"),
+    [
+        ({}, ("asha", "promote", 3)),
+        ({"sampler": "random"}, ("asha", "promote", 3)),
+        ({"sampler": "grid"}, ("none", "stop", 1)),
+        ({"trainer": {"import": "synthetic:Resumable"}}, ("none", "stop", 1)),
+        ({"trainer": {"import": "synthetic:Resumable", "epochs": 2}}, ("none", "stop", 1)),
+        ({"trainer": {"import": "synthetic:curve", "epochs": 9}}, ("asha", "stop", 1)),
+        ({"pruner": "asha", "sampler": "grid"}, ("asha", "promote", 3)),
+        ({"pruner": {"type": "asha", "min_epochs": 5}}, ("asha", "promote", 5)),
+        ({"pruner": {"type": "asha", "mode": "stop"}}, ("asha", "stop", 3)),
+        ({"pruner": "median"}, ("median", "stop", 1)),
+        ({"pruner": "none"}, ("none", "stop", 1)),
+    ],
+    ids=str,
+)
+def test_what_a_file_leaves_out_is_filled_in(changes: dict[str, Any], pruner: tuple[str, str, int]) -> None:
+    tree = {
+        "name": "n",
+        "metric": "val/accuracy",
+        "sampler": "tpe",
+        "parameters": {"lr": {"min": 0.1, "max": 1.0}},
+        "trainer": {"import": "synthetic:Resumable", "epochs": 27},
+        "budget": 5,
+        **changes,
+    }
+    if tree["sampler"] == "grid":
+        tree["parameters"] = {"lr": [0.1]}
+    found = spec.from_mapping(tree)
+    assert (found.pruner.type, found.pruner.mode, found.pruner.min_epochs) == pruner
+    again = spec.from_mapping(found.canonical(), trusted=True)
+    assert again.hash() == found.hash()
+    assert again.pruner == found.pruner
+
+
+def test_a_mode_is_aschas_alone() -> None:
+    with pytest.raises(SpecError, match="`mode` is not read by pruner median: it belongs to asha"):
+        spec.from_mapping({**sections(), "name": "n", "metric": "m", "pruner": {"type": "median", "mode": "stop"}})
+
+
+def test_rungs_end_below_the_last_epoch() -> None:
+    rungs = Rungs(spec.from_mapping({**sections(), "name": "n", "metric": "m"}))
+    assert [epoch for epoch in range(30) if epoch in rungs] == [1, 3]
+
+
+@pytest.mark.slow
+def test_a_real_search_pauses_and_promotes_and_all_records_agree(ray_cluster: str, home: Path, tmp_path: Path) -> None:
+    journal = tmp_path / "journal"
+    tree = {
+        **sections(),
+        "name": "promoted",
+        "metric": "val/accuracy",
+        "trainer": {"import": "synthetic:Resumable", "epochs": EPOCHS, "journal": str(journal)},
+        "parameters": {"lr": {"values": [0.9, 0.8, 0.7, 0.5, 0.4, 0.3, 0.2, 0.15, 0.1]}},
+    }
+    study = hpo.run(spec.from_mapping(tree), home=home, ray=ray_cluster, progress=False)
+    assert study.counts()["COMPLETE"] >= 1
+    assert study.counts().keys() == {"COMPLETE", "PRUNED"}
+    assert study.best_trial.params == {"lr": 0.1}
+    trained = Counter((line["lr"], line["epoch"]) for line in synthetic.read(journal))
+    assert sum(trained.values()) < 9 * EPOCHS / 2
+    for row in study.rows():
+        assert all(trained[row["lr"], epoch] for epoch in range(1, row["epoch"] + 1))
+    assert disagreements(study) == []
+    assert len(mlflow_runs(study)) == 9
