@@ -58,11 +58,11 @@ to complete.
 def space_file() -> str:
     """The text of space-file.md."""
     said = docstrings(SearchSpec)
-    elsewhere = {"parameters", "trainer", "confirms", "text", "overrides", "folder", *TITLES}
+    elsewhere = {"single", "parameters", "trainer", "confirms", "text", "overrides", "folder", *TITLES}
     lines = [SPACE, "## At the top", "", *_head()]
     for name, field in SearchSpec.model_fields.items():
         if name not in elsewhere:
-            lines.append(_row(name, field, said.get(name, "")))
+            lines.append(_row(field.alias or name, field, said.get(name, "")))
     for name, section in TITLES.items():
         lines += ["", f"## `{name}:`", "", inspect.getdoc(section) or "", *_shorthand(name), "", *_head()]
         told, read_by = docstrings(section), sections.READ_BY.get(name, {})

@@ -9,6 +9,7 @@ import copy
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from hpo.goals import missed
 from hpo.spec import SearchSpec
 
 if TYPE_CHECKING:
@@ -75,10 +76,14 @@ class Rungs:
         return number in {trial.number for trial in self._best(rung, trials)}
 
     def _best(self, rung: int, trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
-        """The best of those that have come so far, however they went on; of equals the earlier trials."""
+        """The best of those that have come so far, however they went on; of equals the earlier trials.
+
+        Those that miss constraints come last, and never go on.
+        """
         there = [trial for trial in trials if rung in trial.intermediate_values]
-        there.sort(key=lambda trial: (-self._sign * trial.intermediate_values[rung], trial.number))
-        return there[: len(there) // self._reduction]
+        excess = {trial.number: sum(missed(trial).values()) for trial in there}
+        there.sort(key=lambda each: (excess[each.number], -self._sign * each.intermediate_values[rung], each.number))
+        return [trial for trial in there[: len(there) // self._reduction] if not excess[trial.number]]
 
     def as_judged(self, trial: FrozenTrial) -> FrozenTrial | None:
         """An unfinished trial as a sampler should see it: PRUNED at its last rung; None before its first.

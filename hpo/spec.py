@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 import re
@@ -15,7 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from hpo.errors import SpecError
 from hpo.space import coherence, own, pruning, stages
+from hpo.space.canonical import canonical, objective
 from hpo.space.cluster import Cluster, without_password
+from hpo.space.constraints import Constraint
 from hpo.space.difference import changes, differing, whole
 from hpo.space.document import Document, near
 from hpo.space.entries import read_parameters
@@ -24,9 +25,8 @@ from hpo.space.overrides import apply, write_out
 from hpo.space.parameters import Parameter, grid
 from hpo.space.plain import plain
 from hpo.space.reader import MAX_BYTES, read
-from hpo.space.secrets import UNKEPT, may_tell_a_webhook, without_webhook
+from hpo.space.secrets import may_tell_a_webhook, without_webhook
 from hpo.space.sections import (
-    READ_BY,
     Budget,
     Confirms,
     Gate,
@@ -54,7 +54,13 @@ class SearchSpec(BaseModel):
 
     name: str
     """Optuna's study and MLflow's experiment."""
-    metric: Metric
+    single: Metric | None = Field(default=None, alias="metric")
+    several: tuple[Metric, ...] = Field(default=(), alias="metrics", strict=False)
+    """Two goals or more in place of `metric`, each with name and goal: what comes out is a front of trials that no
+    other betters in all of them. No trial is stopped early then."""
+    constraints: tuple[Constraint, ...] = Field(default=(), strict=False)
+    """Limits that a trial has to keep at its last epoch, such as `parameters_count <= 5e6`, with <= or >=: of any
+    metric that the trainer reports or fact that it tells. One that misses them is neither best nor on the front."""
     sampler: Sampler
     parameters: dict[str, Parameter]
     """Dotted path into trainer -> what it may be; a parameter stands after those that its `when` names."""
@@ -98,6 +104,20 @@ class SearchSpec(BaseModel):
         return without_password(url)
 
     @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """What the search is after, one or several."""
+        return self.several or ((self.single,) if self.single is not None else ())
+
+    @property
+    def metric(self) -> Metric:
+        """The first of the metrics: the one whose curve is kept, and the only one of most searches."""
+        return self.metrics[0]
+
+    def asks_for(self, name: str) -> bool:
+        """Whether a metric is a goal, or limited."""
+        return name in {*(each.name for each in self.metrics), *(each.name for each in self.constraints)}
+
+    @property
     def ray_address(self) -> str | None:
         """Of the cluster that the file names."""
         return self.ray.address if self.ray is not None else None
@@ -107,38 +127,13 @@ class SearchSpec(BaseModel):
 
         A webhook that stands in the file has become the variable UNKEPT.
         """
-        tree: dict[str, Any] = {"name": self.name, "metric": self.metric.model_dump()}
-        tree["sampler"] = _read_options("sampler", self.sampler)
-        tree["parameters"] = {name: _plain_parameter(each) for name, each in self.parameters.items()}
-        tree["trainer"] = copy.deepcopy(self.trainer)
-        tree["pruner"] = _read_options("pruner", self.pruner)
-        if self.pruner.mode == "stop":  # studies were made before there was another
-            tree["pruner"].pop("mode", None)
-        tree["budget"] = self.budget.model_dump(exclude_none=True)
-        tree["resources"] = self.resources.model_dump(exclude_none=True)
-        if self.winner:
-            tree["winner"] = self.winner.model_dump(exclude_none=True)
-        if gate := self.gate.model_dump(exclude_defaults=True):
-            tree["gate"] = gate
-        if self.notify:
-            tree["notify"] = self.notify.model_dump(exclude_defaults=True)
-            if self.notify.secret:
-                tree["notify"]["webhook"] = UNKEPT
-        if self.confirms:
-            tree["confirms"] = self.confirms.model_dump()
-        if self.baseline:
-            tree["baseline"] = True
-        if self.insecure_cluster:
-            tree["insecure_cluster"] = True
-        if self.ray is not None:
-            tree["ray"] = self.ray.model_dump(exclude_defaults=True)
-        return tree | {key: getattr(self, key) for key in ("storage", "mlflow") if getattr(self, key) is not None}
+        return canonical(self)
 
     def identity(self) -> dict[str, Any]:
         """Return the part of canonical() that may not change within a study."""
         tree = self.canonical()
         tree["trainer"] = without(tree["trainer"], _NOT_IDENTITY)
-        return {key: tree[key] for key in ("metric", "sampler", "parameters", "trainer", "pruner")}
+        return {key: tree[key] for key in (*objective(self), "sampler", "parameters", "trainer", "pruner")}
 
     def require_sources(self) -> None:
         """Make sure that what the file points to is there: the user's own trainer, pictures, weights.
@@ -332,13 +327,3 @@ def _check_trainer(document: Document, parameters: dict[str, Parameter], folder:
     from hpo.space import builtin  # only here, so that a search with a trainer of one's own does without trainers
 
     return builtin.check(document, parameters)
-
-
-def _read_options(section: str, options: Sampler | Pruner) -> dict[str, Any]:
-    dump = options.model_dump(exclude_none=True)
-    return {key: value for key, value in dump.items() if options.type in READ_BY[section].get(key, (options.type,))}
-
-
-def _plain_parameter(parameter: Parameter) -> dict[str, Any]:
-    dump = parameter.model_dump(by_alias=True, exclude_defaults=True)
-    return {key: copy.deepcopy(list(value) if key == "values" else value) for key, value in dump.items()}

@@ -16,18 +16,18 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.engine import RowMapping
 
-from hpo import spec
+from hpo import goals, rows, spec
 from hpo.errors import NoUsableTrial, SpecError, Unavailable
+from hpo.goals import Point
 from hpo.masking import masked
 from hpo.rungs import states
 from hpo.settings import Settings, person
 from hpo.spec import SearchSpec
 from hpo.store import columns
-from hpo.store.history import origin
 from hpo.store.ledger import Ledger
 from hpo.store.opening import create, difference, elsewhere, gone, home_on_record, missing, open_ledger, unknown
 from hpo.store.storage import PatientStorage
-from hpo.wording import assignments, csv_cell, words
+from hpo.wording import words
 from trainers.folders import inside
 
 if TYPE_CHECKING:
@@ -47,13 +47,13 @@ class Study:
     def __init__(
         self, space: SearchSpec, settings: Settings, ledger: Ledger, storage: PatientStorage, *, reading: bool = False
     ) -> None:
-        row = ledger.study(space.name)
-        assert row is not None
+        known = ledger.study(space.name)
+        assert known is not None
         self.spec = space
         self.settings = settings
         self.ledger = ledger
-        self.row = row
-        self.id: int = row["id"]
+        self.row = known
+        self.id: int = known["id"]
         self.reading = reading
         self.storage = optuna.storages.get_storage(storage)
         self.patience = storage.patience = ledger.patience
@@ -72,7 +72,10 @@ class Study:
             if self.reading or self.ledger.trials(self.id):
                 raise SpecError(f"study {self.name!r}: {gone(self.name, self.settings)}") from None
         return optuna.create_study(
-            study_name=self.name, storage=self.storage, direction=self.spec.metric.goal, load_if_exists=True
+            study_name=self.name,
+            storage=self.storage,
+            directions=[each.goal for each in self.spec.metrics],
+            load_if_exists=True,
         )
 
     def __repr__(self) -> str:
@@ -163,13 +166,13 @@ class Study:
         """
         return self.row["home"] in (None, home_on_record(self.settings)) or self.folder.is_dir()
 
-    def missing_folders(self, rows: Iterable[RowMapping]) -> dict[Path, list[int]]:
+    def missing_folders(self, trials: Iterable[RowMapping]) -> dict[Path, list[int]]:
         """Folders of studies that rows of hpo_trial name and that are not there, with the trials of each.
 
         A disk that is not mounted is no reason to forget what lies on it.
         """
         found: dict[Path, list[int]] = {}
-        for row in rows:
+        for row in trials:
             folder = self.settings.checkpoints.joinpath(*Path(row["checkpoint"] or "").parts[:1])
             if row["checkpoint"] and not folder.is_dir():
                 found.setdefault(folder, []).append(row["number"])
@@ -195,14 +198,31 @@ class Study:
     def best_trial(self) -> FrozenTrial:
         """The COMPLETE trial with the best objective at its last epoch; of equals the first.
 
+        One that misses a constraint is not asked; of several goals it is the one of the front that the first goal likes
+        best.
+
         Raises:
-            NoUsableTrial: no trial is COMPLETE.
+            NoUsableTrial: no trial is COMPLETE and keeps the constraints.
         """
-        ranked = self.best_first()
-        if not ranked:
+        return self.best_trials[0]
+
+    @property
+    def best_trials(self) -> list[FrozenTrial]:
+        """The front: COMPLETE trials that no other betters in all goals, best in the first goal first; of one goal one.
+
+        Raises as `best_trial`.
+        """
+        there = {trial.number: trial for trial in self.frozen_trials()}
+        if not (found := [there[each.number] for each in self.front()]):
+            raise NoUsableTrial(self._none_is_best())
+        return found
+
+    def _none_is_best(self) -> str:
+        if not self.complete():
             reasons = self.settings.command("trials", self.name)
-            raise NoUsableTrial(f"study {self.name!r} has no complete trial: {words(self.counts())}; see {reasons}")
-        return next(trial for trial in self.frozen_trials() if trial.number == ranked[0])
+            return f"study {self.name!r} has no complete trial: {words(self.counts())}; see {reasons}"
+        said = goals.nearest(self.frozen_trials(), self.spec.metrics)
+        return f"no complete trial of study {self.name!r} keeps its constraints: {words(self.counts())}; {said}"
 
     @property
     def trials(self) -> pd.DataFrame:
@@ -214,67 +234,44 @@ class Study:
     def rows(self) -> list[dict[str, Any]]:
         """The trials table as plain values; parameters under their own names."""
         ours = {row["number"]: row for row in self.ledger.trials(self.id)}
-        return [self._row(trial, ours.get(trial.number)) for trial in self.frozen_trials()]
-
-    def _row(self, trial: FrozenTrial, ours: RowMapping | None) -> dict[str, Any]:
-        extra: Any = ours or dict.fromkeys(
-            ("epoch", "best_epoch", "best_value", "seconds", "attempt", "error", "traceback", "run_id")
-        )
-        params = self.params(trial)
-        checkpoint = self._kept(ours)
-        return {
-            "number": trial.number,
-            "state": trial.state.name,
-            "value": trial.value if trial.state == TrialState.COMPLETE else last_value(trial),
-            **{name: params.get(name) for name in self.spec.parameters},
-            "epoch": extra["epoch"],
-            "best_epoch": extra["best_epoch"],
-            "best_value": extra["best_value"],
-            "seconds": extra["seconds"],
-            "attempt": extra["attempt"],
-            "error": extra["error"],
-            "traceback": extra["traceback"],
-            "checkpoint": str(checkpoint) if checkpoint else None,
-            "mlflow_run_id": extra["run_id"],
-            "origin": origin(trial.user_attrs),
-        }
+        return [rows.row(self, trial, ours.get(trial.number)) for trial in self.frozen_trials()]
 
     def params(self, trial: FrozenTrial) -> dict[str, Any]:
         """A trial's parameters, without those that a condition kept out; of one in the queue those it will have."""
         found = trial.params or trial.system_attrs.get("fixed_params", {})
         return {name: found[name] for name in self.spec.parameters if name in found}
 
-    def table(self) -> dict[str, Any]:
-        """The outbox record that shows the trials in MLflow: all as CSV, the ten best with their parameters."""
-        values, best = self.complete(), self.best_first()[:10]
-        params = {trial.number: assignments(trial.params) for trial in self.frozen_trials()}
-        return {
-            "csv": self.trials.map(csv_cell).rename(columns=csv_cell).to_csv(index=False),
-            "best": [{"number": each, "value": values[each], "params": params[each]} for each in best],
-            "objective": self.spec.metric.name,
-            "text": self.row["text"],
-            "counts": words(self.counts()),
-            "next": [self.settings.command(each, self.name) for each in ("report", "ui", "resume")],
-        }
-
     def frozen_trials(self) -> list[FrozenTrial]:
         """Optuna's view of the trials, in order of their numbers."""
         return self.optuna.get_trials(deepcopy=False)
 
     def complete(self) -> dict[int, float]:
-        """Value of each COMPLETE trial, by number."""
+        """Value of each COMPLETE trial, by number; of several goals the first."""
         return {each.number: each.values[0] for each in self.frozen_trials() if each.state == TrialState.COMPLETE}
 
+    @property
+    def leader(self) -> int | None:
+        """The number of the one best trial; None where none is, and of several goals, of which a person weighs."""
+        return None if self.spec.several else next(iter(self.best_first()), None)
+
+    def front(self) -> list[Point]:
+        """What `best_trials` have come to; empty where there is none."""
+        return goals.front(goals.points(self.frozen_trials()), self.spec.metrics)
+
     def best_first(self) -> list[int]:
-        """Numbers of the COMPLETE trials, the best objective at the last epoch first; of equals the earlier trial."""
-        values, sign = self.complete(), self.spec.metric.sign
-        return sorted(values, key=lambda number: (-sign * values[number], number))
+        """Numbers of the COMPLETE trials that keep the constraints, the best first: the front, then by the first goal.
+
+        Of equals the earlier trial.
+        """
+        return [each.number for each in goals.ranked(goals.points(self.frozen_trials()), self.spec.metrics)
+                if not each.excess]  # fmt: skip
 
     def checkpoint(self, number: int) -> Path | None:
         """The newest checkpoint of a trial that is still kept."""
-        return self._kept(self.ledger.trial(self.id, number))
+        return self.kept(self.ledger.trial(self.id, number))
 
-    def _kept(self, row: RowMapping | None) -> Path | None:
+    def kept(self, row: RowMapping | None) -> Path | None:
+        """The checkpoint that a row of hpo_trial names."""
         if not row or not row["checkpoint"]:
             return None
         try:
@@ -330,10 +327,10 @@ class Study:
         if row["hash"] != self.spec.hash():
             raise Unavailable(f"study {self.name!r} was extended by another command meanwhile: type this one again")
         self.row = row
-        rows = self.ledger.trials(self.id)
-        if not self.is_here and any(each["checkpoint"] for each in rows):
+        trials = self.ledger.trials(self.id)
+        if not self.is_here and any(each["checkpoint"] for each in trials):
             raise Unavailable(f"study {self.name!r}: {self.elsewhere}")
-        for folder, numbers in self.missing_folders(rows).items():
+        for folder, numbers in self.missing_folders(trials).items():
             raise Unavailable(f"study {self.name!r}: {missing(folder, len(numbers))}")
         self.ledger.update_study(
             self.id,
@@ -342,8 +339,3 @@ class Study:
             home=home_on_record(self.settings),
             run_by=person(),
         )
-
-
-def last_value(trial: FrozenTrial) -> float | None:
-    """The objective at the last epoch on record."""
-    return trial.intermediate_values[trial.last_step] if trial.last_step is not None else None

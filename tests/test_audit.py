@@ -14,6 +14,7 @@ from typed import typed
 from hpo.audit.agreement import audit, examine
 from hpo.audit.repair import mend
 from hpo.search.searcher import Searcher
+from hpo.store import records
 from hpo.study import Study
 
 # -- MLflow -----------------------------------------------------------------------------------------------------------
@@ -84,7 +85,7 @@ def test_an_mlflow_that_is_gone_is_rebuilt_with_curves_params_and_tags(settled: 
     settled.ledger.post(settled.id, None, "tags", {"tags": {"hpo.trials_per_card": 2}})
     settled.ledger.add_packing(settled.id, card="none", asked="auto", per_card=2, reason="it fits", measured=[])
     settled.ledger.post(settled.id, COMPLETE, "checkpoint", {"path": f"{settled.folder_name}/000000/epoch-0004.json"})
-    settled.ledger.post(settled.id, None, "table", settled.table())
+    settled.ledger.post(settled.id, None, "table", records.table(settled))
     send(settled)
     before = pictures(settled.settings.mlflow)
     damage.file.unlink()

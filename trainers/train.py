@@ -240,12 +240,12 @@ class Trainer:
         """Score the network on the whole validation set, without label smoothing or augmentation."""
         self.evaluated_model.eval()
         split = self.split
+        classes = len(split.classes)
         with switches(self.config, self.device):
-            return evaluate(
-                self._logits, split.val_images, split.val_labels, classes=len(split.classes), device=self.device
-            )
+            return evaluate(self.logits, split.val_images, split.val_labels, classes=classes, device=self.device)
 
-    def _logits(self, images: Tensor) -> Tensor:
+    def logits(self, images: Tensor) -> Tensor:
+        """What the network that is validated makes of stored pictures (B, C, H, W) on the device, as float32."""
         with autocast(self.config, self.device):
             logits: Tensor = self.evaluated_model(self.normalise.stored(images))
         return logits.float()

@@ -61,7 +61,8 @@ def _read(reader: Reader, index: int) -> Part:
     if len(row["uid"]) != UID or set(row["uid"]) - set("0123456789abcdef"):  # names the folder
         raise ValueError(f"{row['uid']!r} is no uid")
     [attributes] = reader.lines(f"{index}/optuna_study.jsonl")
-    found = [trials.trial(number, each) for number, each in enumerate(reader.lines(f"{index}/optuna_trial.jsonl"))]
+    lines, goals = reader.lines(f"{index}/optuna_trial.jsonl"), len(space.metrics)
+    found = [trials.trial(number, each, goals) for number, each in enumerate(lines)]
     tables = {name: [rows.checked(name, each) for each in reader.lines(f"{index}/{name}.jsonl")] for name in OURS}
     _check_trials(reader, index, tables, len(found))
     return Part(

@@ -156,7 +156,9 @@ def _write(ledger: Ledger, storage: PatientStorage, found: Sequence[Part], folde
 
 
 def _into_optuna(storage: PatientStorage, part: Part, made: list[str]) -> None:
-    study = optuna.create_study(study_name=part.name, storage=storage, direction=part.space.metric.goal)
+    study = optuna.create_study(
+        study_name=part.name, storage=storage, directions=[each.goal for each in part.space.metrics]
+    )
     made.append(part.name)
     number = storage.get_study_id_from_name(part.name)
     storage.set_study_system_attr(number, MARK, person())

@@ -40,8 +40,8 @@ def of_trial(each: FrozenTrial, where: Settings) -> dict[str, Any]:
     }
 
 
-def trial(number: int, row: Mapping[str, Any]) -> FrozenTrial:
-    """The same as Optuna takes it for its `number`th; one that ran when it was written waits.
+def trial(number: int, row: Mapping[str, Any], goals: int) -> FrozenTrial:
+    """The same as Optuna takes it for its `number`th, of so many goals; one that ran when it was written waits.
 
     Raises ValueError, KeyError or TypeError for what is no trial, or not this one.
     """
@@ -50,7 +50,7 @@ def trial(number: int, row: Mapping[str, Any]) -> FrozenTrial:
     for key in ("params", "distributions", "user_attrs", "system_attrs", "intermediate_values"):
         if not isinstance(row[key], dict):
             raise ValueError(f"{key} of trial {number} are no mapping")
-    if row["values"] is not None and len(row["values"]) != 1:
+    if row["values"] is not None and len(row["values"]) != goals:
         raise ValueError(f"trial {number} has {len(row['values'])} values")
     state = TrialState[row["state"]]
     found = FrozenTrial(

@@ -173,13 +173,13 @@ def _tally(seen: Snapshot, number: int) -> Iterator[Finding]:
 
 def _values(seen: Snapshot, number: int) -> Iterator[Finding]:
     """How it ended."""
-    trial, row, curve = seen.trials[number], seen.rows[number], seen.objective(number)
+    trial, row = seen.trials[number], seen.rows[number]
     if trial.state.name == "COMPLETE":
-        last = curve[max(curve)] if curve else None
-        if trial.value != last:
-            yield seen.finding(
-                number, "value", "the value is not that of its last epoch", None, optuna=trial.value, ours=last
-            )
+        for each, value, last in zip(seen.study.spec.metrics, trial.values, seen.ended_at(number), strict=True):
+            if value != last:
+                of = f" of {each.name}" if seen.study.spec.several else ""
+                said = f"the value{of} is not that of its last epoch"
+                yield seen.finding(number, "value", said, None, optuna=value, ours=last)
     reason = trial.user_attrs.get("reason")
     if trial.state.name == "FAIL" and reason != row["error"]:
         mend = "takes Optuna's" if reason else None

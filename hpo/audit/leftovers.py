@@ -12,6 +12,8 @@ from pathlib import Path
 from hpo.audit.checkpoints import WRITTEN, can_be_read, epoch_of, is_regular, lies_in, state_files
 from hpo.audit.finding import Finding
 from hpo.audit.snapshot import Snapshot
+from hpo.goals import points
+from hpo.search.retention import worth_keeping
 
 __all__ = ["compare", "worthless"]
 
@@ -72,12 +74,8 @@ def _worth_to(seen: Snapshot, path: Path, number: int) -> str | None:
         return "it is newer than the one on record, and can be read" if newer and can_be_read(path) else None
     if not seen.trials[number].state.is_finished():
         return "its trial is to go on"
-    return "its trial is one of the best, and it can be read" if number in _best(seen) and can_be_read(path) else None
-
-
-def _best(seen: Snapshot) -> set[int]:
-    """The COMPLETE trials that are good enough to have a checkpoint."""
-    sign = seen.study.spec.metric.sign
-    values = {number: trial.value for number, trial in seen.trials.items() if trial.state.name == "COMPLETE"}
-    ranked = sorted((-sign * value, number) for number, value in values.items() if value is not None)
-    return {number for _, number in ranked[: seen.study.spec.checkpoints_kept]}
+    return (
+        "its trial is one of the best, and it can be read"
+        if number in worth_keeping(points(seen.trials.values()), seen.study.spec) and can_be_read(path)
+        else None
+    )

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.engine import RowMapping
 
+from hpo.goals import points
 from hpo.promotion.journal import PROMOTED, UNDONE, Promotions
 from hpo.search.staged import is_over
+from hpo.space.canonical import objective
 from hpo.store import columns, history, records
 from hpo.store.records import Payload
 from hpo.study import Study
@@ -31,7 +33,9 @@ Record = tuple[str, Payload]
 def of_trial(study: Study, trial: FrozenTrial, row: RowMapping) -> Iterator[Record]:
     """All records of a trial, in the order in which its driver posted them."""
     resolved, shown = study.spec.resolve(trial.params), study.spec.shown(trial.params)
-    start = records.start(trial.number, seed=row["seed"], params=shown, trainer=resolved, metric=study.spec.metric)
+    start = records.start(
+        trial.number, seed=row["seed"], params=shown, trainer=resolved, objective=objective(study.spec)
+    )
     yield "start", {**start, "attempt": row["attempt"], "time": row["started"]}
     if row["facts"]:
         yield "facts", records.facts(columns.facts(row), params=shown, config=_full(resolved))
@@ -42,7 +46,7 @@ def of_trial(study: Study, trial: FrozenTrial, row: RowMapping) -> Iterator[Reco
     for each in _promotions(study):
         if (each["runs"], each["run"]) == (study.name, trial.number):
             yield "tags", records.version(each["model"], each["version"])
-    if row["checkpoint"] and trial.number == _best(study):
+    if row["checkpoint"] and trial.number == study.leader:
         yield "checkpoint", {"path": row["checkpoint"]}
     end = records.end(trial.state.name, best_epoch=row["best_epoch"], error=row["error"], traceback=row["traceback"])
     yield "end", {**end, "time": row["ended"] or time.time()}
@@ -60,7 +64,9 @@ def of_study(study: Study) -> Iterator[Record]:
         yield "tags", records.winner(confirmed.facts())
     if study.spec.confirms is None:
         yield from _aliases(study)
-    yield "table", study.table()
+    if study.spec.several:
+        yield "tags", records.front(study.front(), study.spec.metrics)
+    yield "table", records.table(study)
     yield "end", end_of_study(study)
 
 
@@ -92,18 +98,15 @@ def best_points(study: Study) -> list[Payload]:
     sign = study.spec.metric.sign
     ended = {row["number"]: row["ended"] or 0.0 for row in study.ledger.trials(study.id)}
     finished = [trial for trial in study.frozen_trials() if trial.state.is_finished() and trial.number in ended]
-    points: list[Payload] = []
+    found: list[Payload] = []
     best: float | None = None
     for count, trial in enumerate(sorted(finished, key=lambda each: ended[each.number]), start=1):
-        if trial.state.name == "COMPLETE" and (best is None or sign * (trial.values[0] - best) > 0):
-            best = trial.values[0]
+        point = next(iter(points([trial])), None)
+        if point is not None and not point.excess and (best is None or sign * (point.values[0] - best) > 0):
+            best = point.values[0]
             name, when = study.spec.metric.name, ended[trial.number]
-            points.append(records.best(count, metric=name, value=best, time=when))
-    return points
-
-
-def _best(study: Study) -> int | None:
-    return study.best_trial.number if study.complete() else None
+            found.append(records.best(count, metric=name, value=best, time=when))
+    return found
 
 
 def _full(resolved: dict[str, Any]) -> dict[str, Any] | None:

@@ -12,6 +12,7 @@ from sqlalchemy.engine import RowMapping
 
 from hpo.audit.finding import Finding, Kind
 from hpo.errors import Unavailable
+from hpo.goals import front, points
 from hpo.store import columns
 from hpo.store.lease import holder
 from hpo.study import Study
@@ -86,10 +87,15 @@ class Snapshot:
 
     @property
     def best(self) -> float | None:
-        """The best value of a COMPLETE trial."""
-        complete = [each.value for each in self.trials.values() if each.state.name == "COMPLETE"]
-        sign = self.study.spec.metric.sign
-        return max((value for value in complete if value is not None), key=lambda value: sign * value, default=None)
+        """The best value of a COMPLETE trial that keeps the constraints; of several goals, of the first."""
+        best = front(points(self.trials.values()), self.study.spec.metrics)
+        return best[0].values[0] if best else None
+
+    def ended_at(self, number: int) -> list[float | None]:
+        """The goals at the last epoch of a trial that has the first of them, by our tables."""
+        curve, names = self.objective(number), [each.name for each in self.study.spec.metrics]
+        last = self.curves[number][max(curve)] if curve else {}
+        return [last.get(name) for name in names]
 
     def objective(self, number: int) -> dict[int, float]:
         """The objective of each epoch of a trial, by our tables."""

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from hpo.cluster.usage import Usage
 from hpo.errors import SpecError
+from hpo.goals import span
 from hpo.search.ahead import seconds_left, trials_left
 from hpo.search.board import Board, Line, draw, epochs_of, forecast, told
 from hpo.settings import Settings
@@ -119,8 +120,9 @@ def _board(study: Study, usage: Usage) -> Board:
     )
     counts = study.counts()
     begun = sum(count for state, count in counts.items() if state != "WAITING")
-    ranked = study.best_first() if study.spec.confirms is None else []  # there the means count
-    best = next((each for each in trials if ranked and each.number == ranked[0]), None)
+    leader = study.leader if study.spec.confirms is None else None  # there the means count
+    best = next((each for each in trials if each.number == leader), None)
+    front = study.front() if study.spec.several else []
     packed = study.ledger.packings(study.id)
     return Board(
         study=study.name,
@@ -131,6 +133,7 @@ def _board(study: Study, usage: Usage) -> Board:
         best=best.values[0] if best is not None else None,
         best_number=best.number if best is not None else None,
         best_params=study.params(best) if best is not None else {},
+        front=span(front, study.spec.metrics) if front else None,
         per_minute=rate,
         seconds_left=left,
         place=f"{packed[-1]['per_card']} trials share a card" if packed else None,

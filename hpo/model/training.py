@@ -12,6 +12,7 @@ from typing import Any
 
 from hpo.errors import HpoError, Interrupted, SpecError
 from hpo.settings import Settings
+from hpo.space.constraints import LATENCY
 from hpo.space.document import near
 from hpo.space.reader import scalar
 from hpo.space.tree import place
@@ -22,7 +23,7 @@ from trainers.folders import private
 
 __all__ = ["Journal", "Training", "split_overrides", "values"]
 
-SECTIONS = frozenset(SearchSpec.model_fields) - {"trainer"}
+SECTIONS = {field.alias or name for name, field in SearchSpec.model_fields.items()} - {"trainer"}
 """First step of an override that is about the space file rather than about the training."""
 
 
@@ -181,6 +182,7 @@ class Training:
             cpu=cpus,
             gpu=_gpus(self.journal.trainer, import_paths),
             import_paths=import_paths,
+            latency=self._space.asks_for(LATENCY),
         )
 
     def _record(self, report: Report, say: Callable[[dict[str, Any]], None]) -> None:

@@ -45,6 +45,7 @@ class Board:
     best: float | None = None  # not of trainings that confirm a winner: there means count
     best_number: int | None = None
     best_params: Mapping[str, Any] = field(default_factory=dict)
+    front: str | None = None  # of several goals, in place of the best
     per_minute: float | None = None  # trials
     seconds_left: float | None = None
     place: str | None = None  # how many run at a time, on what
@@ -114,7 +115,7 @@ def draw(board: Board, *, height: int | None = None) -> Group:
 def told(board: Board) -> str:
     """The board in one line."""
     at_work = ", ".join(f"{each.number} at epoch {each.epoch}" for each in board.lines[:8])
-    best = f"; {_best(board)}" if board.best is not None else ""
+    best = f"; {said}" if (said := _best(board)) else ""
     return plain(f"{board.study}: {_head(board)}{best}" + (f"; at work: {at_work}" if at_work else ""))
 
 
@@ -134,7 +135,7 @@ def _facts(board: Board) -> list[str]:
 
 def _best(board: Board) -> str:
     if board.best is None:
-        return ""
+        return board.front or ""
     which = f" trial {board.best_number}" if board.best_number is not None else ""
     return f"best {number(board.best)}{which}  {assignments(board.best_params)}".rstrip()
 

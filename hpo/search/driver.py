@@ -16,6 +16,7 @@ from hpo.cluster import guard
 from hpo.cluster.resources import cluster, is_up, joining
 from hpo.cluster.sharing import Sharing
 from hpo.errors import HpoError, Interrupted, NoUsableTrial, Unavailable
+from hpo.goals import led
 from hpo.masking import masked, redacted
 from hpo.search import staged
 from hpo.search.ahead import is_whole, seconds_left
@@ -115,10 +116,10 @@ class Driver:
             raise self._reason
         if self._spent is not None and not self._study.complete():
             raise NoUsableTrial(f"{self._spent}, and no trial is complete; more of it: {self._resume(self._spent)}")
-        best = self._study.best_trial  # or there is none, which is an error
+        self._study.best_trials  # noqa: B018 - or there is none, which is an error
         if self._study.spec.confirms is not None:  # one seed may not be better than another
             return "finished"
-        return self._spent or f"finished, trial {best.number} is the best of the search"
+        return self._spent or f"finished, {led(self._study.front(), self._study.spec.metrics)}"
 
     def _run(self) -> None:
         searcher = self._searcher
@@ -219,13 +220,13 @@ class Driver:
     def _close(self) -> None:
         """Post the end of the study and let MLflow catch up."""
         study = self._study
-        counts = study.counts()
-        if counts.get("COMPLETE"):
-            best = study.best_trial
-            row = study.ledger.trial(study.id, best.number)
-            if row and row["checkpoint"]:
-                study.ledger.post(study.id, best.number, "checkpoint", {"path": row["checkpoint"]})
-        study.ledger.post(study.id, None, "table", study.table())
+        counts, best = study.counts(), study.leader
+        row = study.ledger.trial(study.id, best) if best is not None else None
+        if row and row["checkpoint"]:
+            study.ledger.post(study.id, best, "checkpoint", {"path": row["checkpoint"]})
+        if study.spec.several:
+            study.ledger.post(study.id, None, "tags", records.front(study.front(), study.spec.metrics))
+        study.ledger.post(study.id, None, "table", records.table(study))
         retried = history.retried(study.frozen_trials())
         over = staged.is_over(study.spec, study.frozen_trials())
         end = records.end_of_study(counts, study.spec, retried=retried, time=time.time(), over=over)

@@ -9,12 +9,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hpo.errors import Interrupted
+from hpo.goals import reached
 from hpo.masking import host_alone, redacted
 from hpo.search.messenger import Message, Messenger, run_command, send
 from hpo.settings import webhook
 from hpo.space.sections import Notify
 from hpo.spec import SearchSpec
-from hpo.wording import assignments, number, plain, words
+from hpo.wording import assignments, plain, words
 
 if TYPE_CHECKING:
     from hpo.search.running import Event
@@ -61,8 +62,9 @@ class Notices:
             so_far = f" ({self._failures} have in this run)" if self._failures > 1 else ""
             self._tell("failure", f"trial {event.number} failed{so_far}: {why}", event, error=why)
         elif event.best and "best" in self._on and self._space.confirms is None:  # there the means count
-            best = f"{self._value(event.value)}, trial {event.number}: {assignments(event.params)}"
-            self._tell("best", f"new best {best}", event)
+            values = event.point.values if event.point is not None else ()
+            best = f"{reached(values, self._space.metrics)}, trial {event.number}: {assignments(event.params)}"
+            self._tell("best", f"new {'on the front' if self._space.several else 'best'} {best}", event)
         self.tick()
 
     def tick(self) -> None:
@@ -75,9 +77,15 @@ class Notices:
         """The run came to its end. Of trainings that confirm a search the winner is what is told, by whoever has it."""
         if not self._messengers or study.spec.confirms is not None:
             return
-        best, counts = study.best_trial, study.counts()
+        front, counts = study.front(), study.counts()
+        if study.spec.several:
+            numbers = [each.number for each in front]
+            self.tell_end(f"{outcome}; {words(counts)}", front=numbers, trials=counts)
+            return
+        best = study.best_trial
         params, value = study.params(best), best.values[0]
-        text = f"{outcome}; {words(counts)}; best {self._value(value)}, trial {best.number}: {assignments(params)}"
+        said = reached(front[0].values, study.spec.metrics)
+        text = f"{outcome}; {words(counts)}; best {said}, trial {best.number}: {assignments(params)}"
         if study.spec.winner is not None:
             text += f"; now its best {study.spec.winner.top} are trained again with fresh seeds"
         self.tell_end(text, trial=best.number, value=value, params=params, trials=counts)
@@ -105,9 +113,6 @@ class Notices:
             self._say("what was still to be told by `notify` is not told")
         self.tick()
         self._messengers = []
-
-    def _value(self, value: float | None) -> str:
-        return f"{self._space.metric.name} {number(value)}"
 
     def _tell(self, kind: str, text: str, event: Event, **facts: Any) -> None:
         told = {"trial": event.number, "value": event.value, "params": dict(event.params), "epoch": event.epoch}

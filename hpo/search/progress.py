@@ -12,6 +12,7 @@ from rich.live import Live
 from rich.text import Text
 
 from hpo.cluster.usage import Usage
+from hpo.goals import in_words, reached, span
 from hpo.rungs import states
 from hpo.search.board import Board, Line, draw, epochs_of, forecast
 from hpo.wording import assignments, number, plain, words
@@ -38,6 +39,7 @@ class Progress:
         self._counts: dict[str, int] = {}
         self._paused: set[int] = set()
         self._best: tuple[float, int, dict[str, object]] | None = None  # value, number, parameters
+        self._front: str | None = None  # of several goals
         self._live: Live | None = None
         self._usage: Usage | None = None
         self._place: str | None = None
@@ -71,9 +73,10 @@ class Progress:
         done = {state: count for state, count in self._counts.items() if state != "WAITING"}
         if done:
             self.note(f"on record: {words(self._counts)}")
-        if ranked := study.best_first():
-            trial = study.best_trial
-            self._best = (trial.values[0], ranked[0], dict(study.params(trial)))
+        if (front := study.front()) and study.spec.several:
+            self._front = span(front, study.spec.metrics)
+        elif front:
+            self._best = (front[0].values[0], front[0].number, dict(study.params(study.best_trial)))
 
     def placed(self, placement: Placement) -> None:
         """Say how many trials run at a time from now on."""
@@ -131,11 +134,10 @@ class Progress:
         self._ended += event.state not in ("WAITING", "PAUSED")
         if event.state == "PAUSED":
             self._paused.add(event.number)
-        best = event.state == "COMPLETE" and event.value is not None and self._is_best(event.value)
-        if best and event.value is not None:
+        if event.best and event.front is None and event.value is not None:
             self._best = (event.value, event.number, event.params)
-        told = best and self._study.spec.confirms is None  # there the means count
-        self.note(self._line(event) + ("  best so far" if told else ""))
+        self._front = event.front or self._front
+        self.note(self._line(event) + self._remark(event))
         self._refreshed = 0.0
 
     def tick(self, *, to_start: int | None, budget: float | None, waits: str | None = None) -> None:
@@ -162,8 +164,16 @@ class Progress:
             return [value for _, value in sorted(trial.intermediate_values.items())]
         return []
 
-    def _is_best(self, value: float) -> bool:
-        return self._best is None or (value - self._best[0]) * self._study.spec.metric.sign > 0
+    def _remark(self, event: Event) -> str:
+        """What a trial that ends is among the others; nothing of what confirms a winner, where the means count."""
+        if self._study.spec.confirms is not None or event.point is None:
+            return ""
+        said = [reached(event.point.values[1:], self._study.spec.metrics[1:])]
+        if missed := in_words(event.point.missed):
+            said.append(f"misses {missed}")
+        elif event.best:
+            said.append("on the front" if event.front is not None else "best so far")
+        return "".join(f"  {each}" for each in said if each)
 
     def _line(self, event: Event) -> str:
         text = f"trial {event.number:4d}  {event.state.lower():8}  epoch {event.epoch:3d}  {number(event.value):>8}  "
@@ -195,6 +205,7 @@ class Progress:
             best=value,
             best_number=number,
             best_params=params,
+            front=self._front,
             per_minute=rate,
             seconds_left=left,
             place=self._place,

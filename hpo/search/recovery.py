@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.engine import RowMapping
 
+from hpo.goals import points
 from hpo.store import columns, records
 
 if TYPE_CHECKING:
@@ -65,9 +66,9 @@ def _end(study: Study, trial: FrozenTrial, row: RowMapping) -> None:
 
 def _best_record(study: Study, trial: FrozenTrial) -> records.Payload | None:
     """The point of the best value's curve that a COMPLETE trial adds, which ended last."""
-    values = study.complete()
-    value = values.pop(trial.number)
-    if any(study.spec.metric.sign * (value - other) <= 0 for other in values.values()):
+    there = {each.number: each.values[0] for each in points(study.frozen_trials()) if not each.excess}
+    value = there.pop(trial.number, None)
+    if value is None or any(study.spec.metric.sign * (value - other) <= 0 for other in there.values()):
         return None
     ended = sum(each.state.is_finished() for each in study.frozen_trials())
     return records.best(ended, metric=study.spec.metric.name, value=value, time=time.time())

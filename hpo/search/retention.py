@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hpo.goals import Point, front, points, ranked
 from hpo.spec import SearchSpec
 from trainers.folders import inside
 
 if TYPE_CHECKING:
     from hpo.study import Study
 
-__all__ = ["Held", "Retention", "Verdict", "judge", "look"]
+__all__ = ["Held", "Retention", "Verdict", "judge", "look", "worth_keeping"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +25,7 @@ class Held:
 
     number: int
     finished: bool
-    value: float | None = None  # of a COMPLETE trial
+    point: Point | None = None  # of a COMPLETE trial
     recorded: Path | None = None  # the one that SQL names
     files: Mapping[Path, int]  # in the trial's folder, with their bytes; one that is being written among them
 
@@ -56,25 +57,31 @@ class Verdict:
 
 
 def judge(held: Iterable[Held], space: SearchSpec) -> Verdict:
-    """Say what stays under a space's budget: the best as long as they are few enough and fit, the very best anyhow.
+    """Say what stays under a space's budget: the best as long as they are few enough and fit, the front anyhow.
+
+    Of one goal that is the very best. Where no trial keeps the constraints those that are nearest to it stay.
 
     Changes nothing; what it says of what `look` has seen is what a run does at its beginning.
     """
     there = list(held)
-    ranked = [
-        (space.metric.sign * each.value, -each.number, each)
-        for each in there
-        if each.value is not None and each.recorded
-    ]
-    stays = [each for _, _, each in sorted(ranked, key=lambda entry: entry[:2], reverse=True)]  # of equals the first
-    del stays[space.checkpoints_kept :]
-    while len(stays) > 1 and space.budget.disk is not None and sum(map(_kept_bytes, stays)) > space.budget.disk:
+    found = {each.number: each for each in there if each.point is not None and each.recorded}
+    points = [each.point for each in found.values() if each.point is not None]
+    stays = [found[number] for number in worth_keeping(points, space)]
+    least = max(1, len(front(points, space.metrics)))
+    while len(stays) > least and space.budget.disk is not None and sum(map(_kept_bytes, stays)) > space.budget.disk:
         del stays[-1]
     return Verdict(
         stays=stays,
         goes=[each for each in there if each.finished and each not in stays],
         working=[each for each in there if not each.finished],
     )
+
+
+def worth_keeping(points: Iterable[Point], space: SearchSpec) -> list[int]:
+    """Trials whose checkpoints stay where there is room: as many as a space keeps, and the whole front; best first."""
+    there = list(points)
+    most = max(space.checkpoints_kept, len(front(there, space.metrics)))
+    return [each.number for each in ranked(there, space.metrics)[:most]]
 
 
 def _kept_bytes(held: Held) -> int:
@@ -90,7 +97,7 @@ def look(study: Study) -> list[Held]:
             held = Held(
                 number=trial.number,
                 finished=trial.state.is_finished(),
-                value=trial.value if trial.state.name == "COMPLETE" else None,
+                point=next(iter(points([trial])), None),
                 recorded=recorded.get(trial.number),
                 files=_files(folder),
             )
@@ -128,12 +135,13 @@ class Retention:
         self._kept: list[Held] = []
         self._apply(look(study))
 
-    def keep(self, number: int, value: float) -> None:
+    def keep(self, point: Point) -> None:
         """Keep a finished trial's last checkpoint and drop what it displaces."""
+        number = point.number
         recorded = self._study.checkpoint(number)
         if recorded is not None:
             files = _files(self._study.trial_folder(number))
-            mine = Held(number=number, finished=True, value=value, recorded=recorded, files=files)
+            mine = Held(number=number, finished=True, point=point, recorded=recorded, files=files)
             self._apply([*self._kept, mine])
 
     def _apply(self, held: Iterable[Held]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +12,7 @@ from optuna.samplers import RandomSampler
 from optuna.trial import Trial, TrialState
 from sqlalchemy.engine import RowMapping
 
+from hpo.goals import span
 from hpo.rungs import PROMOTED, Rungs
 from hpo.search.pruners import pruner_of
 from hpo.search.recovery import report_missing
@@ -19,10 +20,12 @@ from hpo.search.retention import Retention
 from hpo.search.running import Event, Running
 from hpo.search.searcher import TRIAL, derive_seed
 from hpo.search.tally import Tally
+from hpo.space.canonical import objective
+from hpo.space.constraints import LATENCY
 from hpo.store import columns, records
 from hpo.store.history import BASELINE
-from hpo.study import Study, last_value
-from hpo.workers.trial import Assignment, Checkpoint, Report, bad_metric
+from hpo.study import Study
+from hpo.workers.trial import Assignment, Checkpoint, Report
 
 __all__ = ["Scheduler"]
 
@@ -94,6 +97,7 @@ class Scheduler:
             cpu=cpu,
             gpu=gpu,
             import_paths=self._study.import_paths,
+            latency=self._spec.asks_for(LATENCY),
             forecast_trials=forecast_trials,
         )
         self.running[trial.number] = Running(
@@ -101,6 +105,8 @@ class Scheduler:
             assignment=assignment,
             epoch=row["epoch"],
             value=None,
+            metrics={},
+            facts=columns.facts(row),
             best_value=row["best_value"],
             best_epoch=row["best_epoch"],
             seconds=row["seconds"],
@@ -115,7 +121,8 @@ class Scheduler:
         epochs = self._study.ledger.epochs(self._study.id, number)
         if not epochs:
             return True
-        problem = self._problem(columns.metrics(epochs[-1]), epochs[-1]["epoch"])
+        run.metrics = columns.metrics(epochs[-1])
+        problem = run.problem(self._spec, epochs[-1]["epoch"])
         if problem:
             self.fail(number, problem)
         elif epochs[-1]["epoch"] == run.assignment.trainer.get("epochs"):
@@ -126,7 +133,7 @@ class Scheduler:
 
     def _start_record(self, trial: Trial, seed: int, resolved: dict[str, Any]) -> dict[str, Any]:
         shown = self._spec.shown(trial.params)
-        return records.start(trial.number, seed=seed, params=shown, trainer=resolved, metric=self._spec.metric)
+        return records.start(trial.number, seed=seed, params=shown, trainer=resolved, objective=objective(self._spec))
 
     def _seed(self, trial: Trial) -> int:
         if self._spec.confirms:
@@ -171,12 +178,13 @@ class Scheduler:
         if BASELINE in run.trial.user_attrs:
             return True
         if self._rungs is None:
-            if run.trial.should_prune():
+            if self._spec.pruner.type != "none" and run.trial.should_prune():
                 self._end(run, TrialState.PRUNED)
             return run.trial.number in self.running
         number = run.trial.number
         if epoch not in self._rungs or run.trial.user_attrs.get(PROMOTED) == epoch:
             return True
+        run.weigh(self._spec)
         if self._rungs.goes_on(number, epoch, self._study.frozen_trials()):
             run.trial.set_user_attr(PROMOTED, epoch)
             return True
@@ -189,6 +197,7 @@ class Scheduler:
         assert report.epoch is not None
         name = self._spec.metric.name
         value = report.metrics.get(name)
+        run.metrics, run.facts = report.metrics, {**run.facts, **(report.facts or {})}
         run.epoch, run.value, run.seconds = report.epoch, value, run.seconds + report.seconds
         run.gpu_seconds += report.seconds * run.gpu
         self.gpu_seconds += report.seconds * run.gpu
@@ -221,9 +230,9 @@ class Scheduler:
         )
         run.told_facts = run.told_facts or introduction is not None
         if value is not None:
-            run.trial.report(value, report.epoch)
+            run.tell(self._spec, value)
             self._tell_progress("epoch", run, "RUNNING")
-        return self._problem(report.metrics, report.epoch)
+        return run.problem(self._spec, report.epoch)
 
     def _note_warnings(self, run: Running, warned: tuple[str, ...]) -> None:
         """Put what a worker was warned of on record, once a trial, and let a person see it once a run."""
@@ -236,14 +245,6 @@ class Scheduler:
         for text in [text for text in fresh if text not in self._warned]:
             self._warned.add(text)
             self._tell_progress("warning", run, "RUNNING", text)
-
-    def _problem(self, metrics: Mapping[str, float], epoch: int) -> str | None:
-        """What in an epoch's metrics ends the trial as failed."""
-        name = self._spec.metric.name
-        if name not in metrics:
-            return f"the trainer does not report the metric {name!r}; it reports {', '.join(metrics) or 'none'}"
-        bad = bad_metric(metrics, name)
-        return f"{bad} was {metrics[bad]} at epoch {epoch}" if bad else None
 
     # -- ends ---------------------------------------------------------------------------------------------------------
 
@@ -280,36 +281,47 @@ class Scheduler:
         self._checkpoints = Retention(self._study)
 
     def _complete(self, run: Running) -> None:
-        if run.value is None:  # resumed after its last epoch had been recorded
-            run.value = last_value(run.trial._get_latest_trial())
+        if not run.metrics:  # resumed after its last epoch had been recorded
+            run.metrics = columns.metrics(self._study.ledger.epochs(self._study.id, run.trial.number)[-1])
+        run.value = run.metrics[self._spec.metric.name]
         self._end(run, TrialState.COMPLETE)
 
     def _end(self, run: Running, state: TrialState, *, error: str | None = None, traceback: str | None = None) -> None:
-        number = run.trial.number
-        value = run.value if state == TrialState.COMPLETE else None
+        number, ledger = run.trial.number, self._study.ledger
+        point = run.point(self._spec) if state == TrialState.COMPLETE else None
         self._describe(run, error)
         if error:  # before the trial has ended, after which nobody would know it any more
-            self._study.ledger.update_trial(self._study.id, number, error=error, traceback=traceback)
-        self._study.optuna.tell(run.trial, value, state=state)
-        best = self._best_point(value) if self.tally.end(number, state, value, gpu_seconds=run.gpu_seconds) else None
-        self._study.ledger.end_trial(
+            ledger.update_trial(self._study.id, number, error=error, traceback=traceback)
+        run.weigh(self._spec)
+        self._study.optuna.tell(run.trial, point.values if point is not None else None, state=state)
+        before = self.tally.best
+        news = self.tally.end(number, state, point, gpu_seconds=run.gpu_seconds)
+        ledger.end_trial(
             self._study.id,
             number,
             outcome=error or state.name.lower(),
             record=records.end(state.name, best_epoch=run.best_epoch, error=error, traceback=traceback),
-            best=best,
+            best=self._best_point() if self.tally.best != before else None,
         )
         del self.running[number]
-        self._tell_progress("end", run, state.name, error, best=best is not None)
-        if value is None:
+        self._tell_progress("end", run, state.name, error, best=news, point=point, front=self._told_front(news))
+        if point is None:
             self._checkpoints.drop(number)
         else:
-            self._checkpoints.keep(number, value)
+            self._checkpoints.keep(point)
 
-    def _best_point(self, value: float | None) -> records.Payload:
+    def _told_front(self, news: bool) -> str | None:
+        """Where there are several goals and a new trial on their front: put that on record, and say it in a line."""
+        if not news or not self._spec.several:
+            return None
+        self._study.ledger.post(self._study.id, None, "tags", records.front(self.tally.front, self._spec.metrics))
+        return span(self.tally.front, self._spec.metrics)
+
+    def _best_point(self) -> records.Payload:
         """A point of the best value's curve."""
-        assert value is not None
-        return records.best(self.tally.ended, metric=self._spec.metric.name, value=value, time=time.time())
+        assert self.tally.best is not None
+        metric, value = self._spec.metric.name, self.tally.best
+        return records.best(self.tally.ended, metric=metric, value=value, time=time.time())
 
     def _describe(self, run: Running, error: str | None) -> None:
         """What the Optuna dashboard shows beside the parameters."""
@@ -324,19 +336,8 @@ class Scheduler:
             if value is not None:
                 run.trial.set_user_attr(name, value)
 
-    def _tell_progress(
-        self, kind: str, run: Running, state: str, error: str | None = None, *, best: bool = False
-    ) -> None:
+    def _tell_progress(self, kind: str, run: Running, state: str, error: str | None = None, **ended: Any) -> None:
+        """`ended`: what an Event says of a trial that has ended."""
         value = run.value if run.value is not None else run.best_value
-        self._notify(
-            Event(
-                kind=kind,
-                number=run.trial.number,
-                state=state,
-                params=run.trial.params,
-                epoch=run.epoch,
-                value=value,
-                error=error,
-                best=best,
-            )
-        )
+        about: dict[str, Any] = {"number": run.trial.number, "params": run.trial.params, "epoch": run.epoch}
+        self._notify(Event(kind=kind, state=state, value=value, error=error, **about, **ended))

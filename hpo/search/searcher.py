@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import optuna
-from optuna.samplers import RandomSampler
+from optuna.samplers import RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from hpo.rungs import PROMOTED, Rungs
@@ -165,7 +165,10 @@ class Searcher:
         conditional = any(parameter.when for parameter in self._spec.parameters.values())
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # `group`
-            return Tpe(self._past, seed=seed, n_startup_trials=sampler.startup_trials or 10, group=conditional)
+            options: dict[str, Any] = {"seed": seed, "n_startup_trials": sampler.startup_trials or 10}
+            if self._spec.several:  # ours has one goal
+                return TPESampler(**options, group=conditional)
+            return Tpe(self._past, **options, group=conditional)
 
     def _random_point(self, index: int) -> dict[str, Any]:
         sampler = RandomSampler(seed=derive_seed(self._spec.sampler.seed, SAMPLER, index))

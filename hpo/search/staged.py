@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from hpo.goals import front, points
 from hpo.space.stages import point
 from hpo.spec import SearchSpec
 
@@ -85,8 +86,7 @@ def _stage(space: SearchSpec, trials: Sequence[FrozenTrial], index: int, start: 
 
 
 def _best(space: SearchSpec, trials: Sequence[FrozenTrial]) -> int | None:
-    ended = [(space.metric.sign * each.values[0], -each.number) for each in trials if each.state.name == "COMPLETE"]
-    return -max(ended)[1] if ended else None
+    return next((each.number for each in front(points(trials), space.metrics)), None)
 
 
 def _params(trial: FrozenTrial) -> Mapping[str, Any]:

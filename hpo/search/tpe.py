@@ -17,6 +17,8 @@ from optuna.search_space import IntersectionSearchSpace
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from hpo.goals import missed
+
 __all__ = ["Past", "Tpe"]
 
 Space = dict[str, BaseDistribution]
@@ -37,7 +39,9 @@ class Past:
 
     def __init__(self, judged: Callable[[FrozenTrial], FrozenTrial | None] | None = None) -> None:
         self.common = IntersectionSearchSpace(include_pruned=True)
-        self.scores: Table = np.empty((0, 3))  # the least is the best: COMPLETE ones, then PRUNED ones by steps
+        self.scores: Table = np.empty(
+            (0, 3)
+        )  # the least is the best: COMPLETE ones, PRUNED by steps, what misses constraints
         self._judged = judged
         self._judgements: dict[int, tuple[FrozenTrial, FrozenTrial | None]] = {}  # row -> a trial, what is said of it
         self.unfinished: set[int] = set()  # rows
@@ -67,8 +71,11 @@ class Past:
         return known[1] or trial
 
     def _learn(self, row: int, trial: FrozenTrial, study: optuna.Study) -> None:
+        excess = sum(missed(trial).values())
         sign = 1 if study.direction == StudyDirection.MINIMIZE else -1
-        if trial.state == TrialState.COMPLETE:
+        if excess and trial.state in (TrialState.COMPLETE, TrialState.PRUNED):
+            self.scores[row] = 2, excess, 0
+        elif trial.state == TrialState.COMPLETE:
             self.scores[row] = 0, 0, sign * trial.values[0]
         elif trial.state == TrialState.PRUNED:
             self.scores[row] = 1, *_get_pruned_trial_score(trial, study)
@@ -103,7 +110,7 @@ class _Seen:
 
 
 class Tpe(TPESampler):
-    """Draws what Optuna 5.0's own draws, which a test compares, for one objective without constraints.
+    """Draws what Optuna 5.0's own draws, which a test compares, for one objective.
 
     So it does up to KERNELS trials; of more it looks at so many, evenly spread over the study.
     """

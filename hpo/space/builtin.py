@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from hpo.errors import SpecError
 from hpo.space.conditions import settle
+from hpo.space.constraints import check_names
 from hpo.space.document import Document, dotted, near
 from hpo.space.explain import Fault, faults
 from hpo.space.hints import meant
@@ -30,7 +31,7 @@ def check(document: Document, parameters: Mapping[str, Parameter]) -> dict[str, 
     Returns the parameters that can be searched, parents first.
     """
     tree = document.tree["trainer"] = config.expand(document.tree["trainer"])
-    _check_metric(document)
+    check_names(document, (*config.METRICS, *config.ON_DEMAND), config.FACTS)
     paths = config.paths()
     given = dict(leaves(tree))
     usable = {}
@@ -102,16 +103,6 @@ def _reasons(tree: Mapping[str, Any]) -> dict[str, str]:
         return config.unread_paths(tree)
     except TypeError:  # a list or mapping where a name belongs, which TrainConfig reports
         return {}
-
-
-def _check_metric(document: Document) -> None:
-    metric = document.tree.get("metric")
-    name = metric.get("name") if isinstance(metric, dict) else None
-    if isinstance(name, str) and name not in config.METRICS and not name.startswith("test"):
-        valid = ", ".join(config.METRICS)
-        document.refuse(
-            ("metric", "name"), f"the trainer reports no `{name}`{near(name, config.METRICS)}; valid: {valid}"
-        )
 
 
 def _unknown(name: str) -> str:

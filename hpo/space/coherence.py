@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from hpo.space import constraints
 from hpo.space.document import Document
 from hpo.space.entries import check_grid
 from hpo.space.hints import meant
@@ -17,6 +18,7 @@ __all__ = ["check"]
 
 def check(document: Document, parameters: Mapping[str, Parameter]) -> None:
     """Record what does not fit together: options that are not read, an order of others, a search without an end."""
+    constraints.check(document)
     _check_options(document)
     check_order(document)
     _check_end(document, parameters)

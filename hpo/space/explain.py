@@ -100,9 +100,14 @@ def _follow(model: type[BaseModel], loc: tuple[str | int, ...]) -> tuple[Trail, 
             models = tagged
             continue
         trail, owners = (*trail, part), models
-        fields = [each.model_fields[part] for each in models if isinstance(part, str) and part in each.model_fields]
-        models = [inner for field in fields for inner in _models(field.annotation)]
+        if isinstance(part, str):  # an index leads to one of what its list holds
+            models = [inner for each in models for inner in _models(_annotation(each, part))]
     return trail, owners
+
+
+def _annotation(model: type[BaseModel], key: str) -> Any:
+    found = [field.annotation for name, field in model.model_fields.items() if key == (field.alias or name)]
+    return found[0] if found else None
 
 
 def _tags(model: type[BaseModel]) -> list[Any]:

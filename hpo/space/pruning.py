@@ -27,7 +27,14 @@ def fill(document: Document, parameters: Mapping[str, Parameter], folder: Path |
         return
     epochs = longest(tree, parameters)
     kind = sampler.get("type") if isinstance(sampler, dict) else None
-    if "pruner" not in document.tree and kind in ("random", "tpe") and epochs is not None and epochs >= SHORTEST:
+    one = "metrics" not in document.tree  # of several no curve tells who is weak
+    if (
+        one
+        and "pruner" not in document.tree
+        and kind in ("random", "tpe")
+        and epochs is not None
+        and epochs >= SHORTEST
+    ):
         document.tree["pruner"] = {"type": "asha"}
     pruner = document.tree.get("pruner")
     if not isinstance(pruner, dict) or pruner.get("type") != "asha":

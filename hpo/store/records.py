@@ -9,9 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from hpo.goals import reached
+from hpo.wording import assignments, csv_cell, words
+
 if TYPE_CHECKING:
+    from hpo.goals import Point
     from hpo.space.sections import Metric
     from hpo.spec import SearchSpec
+    from hpo.study import Study
 
 __all__ = [
     "LONGEST",
@@ -23,11 +28,13 @@ __all__ = [
     "epoch",
     "facts",
     "flat",
+    "front",
     "history",
     "packing",
     "promoted",
     "report",
     "start",
+    "table",
     "version",
     "warned",
     "winner",
@@ -50,11 +57,13 @@ STATUS = {
 }
 
 
-def start(number: int, *, seed: int, params: Mapping[str, Any], trainer: Mapping[str, Any], metric: Metric) -> Payload:
-    """A trial begins; the ledger adds which attempt it is, and when."""
+def start(
+    number: int, *, seed: int, params: Mapping[str, Any], trainer: Mapping[str, Any], objective: Mapping[str, Any]
+) -> Payload:
+    """A trial begins; the ledger adds which attempt it is, and when. `objective`: what the search is after."""
     return {
         "params": dict(params),
-        "config": {"trainer": dict(trainer), "seed": seed, "metric": metric.model_dump()},
+        "config": {"trainer": dict(trainer), "seed": seed, **objective},
         "tags": {"hpo.trial": number, "hpo.seed": seed},
     }
 
@@ -93,8 +102,14 @@ def end(
 
 
 def best(ended: int, *, metric: str, value: float, time: float) -> Payload:
-    """The best value so far, once `ended` trials had ended."""
+    """The best value so far, once `ended` trials had ended; of several goals that of the first one."""
     return epoch(ended, time=time, metrics={f"best/{metric}": value})
+
+
+def front(points: Sequence[Point], metrics: Sequence[Metric]) -> Payload:
+    """For a study of several goals: which trials no other betters."""
+    said = "; ".join(f"trial {each.number}: {reached(each.values, metrics)}" for each in points)
+    return {"tags": {"hpo.front": said or "none"}}
 
 
 def packing(per_card: int, reason: str) -> Payload:
@@ -138,6 +153,20 @@ def promoted(alias: str, version: int | None, trial: int | str) -> Payload:
 def version(model: str, number: int) -> Payload:
     """For a training: the newest version that was made of its checkpoint."""
     return {"tags": {"hpo.model": model, "hpo.model.version": number}}
+
+
+def table(study: Study) -> Payload:
+    """The trials of a study: all as CSV, the ten best with their parameters."""
+    values, best = study.complete(), study.best_first()[:10]
+    params = {trial.number: assignments(trial.params) for trial in study.frozen_trials()}
+    return {
+        "csv": study.trials.map(csv_cell).rename(columns=csv_cell).to_csv(index=False),
+        "best": [{"number": each, "value": values[each], "params": params[each]} for each in best],
+        "objective": study.spec.metric.name,
+        "text": study.row["text"],
+        "counts": words(study.counts()),
+        "next": [study.settings.command(each, study.name) for each in ("report", "ui", "resume")],
+    }
 
 
 def report(file: str) -> Payload:

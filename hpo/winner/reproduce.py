@@ -15,6 +15,7 @@ from statistics import median
 from typing import Any, Literal
 
 from hpo.errors import HpoError, Interrupted, SpecError
+from hpo.space.constraints import LATENCY
 from hpo.store import columns
 from hpo.study import Study
 from hpo.wording import number as rounded
@@ -141,6 +142,7 @@ def _assignment(study: Study, number: int, folder: Path) -> Assignment:
         cpu=study.spec.resources.cpu,  # as many threads: sums in another order are other numbers
         gpu=row["gpu"],
         import_paths=study.import_paths,
+        latency=study.spec.asks_for(LATENCY),
     )
 
 

@@ -71,6 +71,7 @@ class Assignment:
     gpu: float  # share of a card, or number of them
     import_paths: tuple[str, ...]  # where the user's own trainers are looked for
     driver: tuple[str, int] = field(default_factory=lambda: (socket.gethostname(), os.getpid()))  # host and process
+    latency: bool = False  # whether the built-in trainer's network is to be timed
     forecast_trials: float | None = None  # trials that this process is to run, this one among them
 
     @property
@@ -121,6 +122,7 @@ class Attempt:
             self._epochs = iter(self._trainer.fit() if hasattr(self._trainer, "fit") else self._trainer)
         self._introduced = False
         self._saved = False
+        self._latency: float | None = None
 
     def _restore(self) -> int:
         """Load the recorded checkpoint; without one that can be used the trial starts over. Returns the epoch."""
@@ -151,10 +153,18 @@ class Attempt:
             self._epoch += 1
             if self._epoch > self._assignment.recorded:  # a trainer without state repeats what is on record
                 break
-        checked = _checked(metrics)
+        checked = {**_checked(metrics), **self._timed()}
         saved = self._save(self._epoch - 1 if keep_from is None else keep_from)
         seconds = time.perf_counter() - started
         return self._report(epoch=self._epoch, metrics=checked, seconds=seconds, last=self._is_last(), checkpoint=saved)
+
+    def _timed(self) -> dict[str, float]:
+        """How fast the network answers, where that is asked for: measured once, as weights do not matter to it."""
+        if self._latency is None and self._assignment.latency and "import" not in self._assignment.trainer:
+            from trainers.latency import in_training
+
+            self._latency = in_training(self._trainer)
+        return {} if self._latency is None else {"latency_ms": self._latency}
 
     def _report(self, **values: Any) -> Report:
         if not self._introduced:

@@ -20,6 +20,7 @@ from waiting import wait_until
 from hpo import settings
 from hpo.errors import SpecError, Unavailable
 from hpo.report.ui import Pages, serve
+from hpo.store import records
 from hpo.study import Study
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def addresses(ui: subprocess.Popen[str]) -> tuple[str, str]:
 
 @pytest.mark.slow
 def test_both_show_the_study_and_end_together(settled: Study, browser: "Browser") -> None:
-    settled.ledger.post(settled.id, None, "table", settled.table())
+    settled.ledger.post(settled.id, None, "table", records.table(settled))
     send(settled)
     with typed(settled) as ui:
         dashboard, mlflow = addresses(ui)

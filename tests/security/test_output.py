@@ -21,6 +21,7 @@ from hpo.search.progress import Progress
 from hpo.search.running import Event
 from hpo.search.scheduler import Scheduler
 from hpo.search.searcher import Searcher
+from hpo.store import records
 from hpo.store.lease import Lease
 from hpo.study import Study
 from hpo.wording import csv_cell, plain
@@ -156,7 +157,7 @@ def test_an_error_of_a_command_is_harmless(tmp_path: Path) -> None:
 
 
 def test_no_cell_of_the_table_is_a_formula(study: Study) -> None:
-    rows = list(csv.DictReader(io.StringIO(study.table()["csv"])))
+    rows = list(csv.DictReader(io.StringIO(records.table(study)["csv"])))
     assert rows[0]["kind"] == "'=cmd()"
     assert rows[0]["error"].startswith("'=ValueError: ")
     assert (rows[1]["kind"], rows[1]["value"]) == ("-0.5", "-0.5")

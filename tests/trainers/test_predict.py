@@ -54,7 +54,7 @@ def test_digits_are_recognised_and_batches_equal_singles(checkpoint, digit_files
 def test_the_loaded_network_is_the_one_that_was_validated(checkpoint, options):
     path, training = checkpoint(**options)
     images = training.split.val_images
-    expected = training._logits(images).log_softmax(dim=1)
+    expected = training.logits(images).log_softmax(dim=1)
     found = Predictor.load([path], device="cpu").log_probabilities(images)
     assert torch.equal(found, expected)
 

@@ -16,13 +16,15 @@ from trainers.config.schedule import (
     Schedule,
     StepSchedule,
 )
-from trainers.config.train import METRICS, SHORTHAND, TrainConfig, expand, model_names
+from trainers.config.train import FACTS, METRICS, ON_DEMAND, SHORTHAND, TrainConfig, expand, model_names
 
 __all__ = [
+    "FACTS",
     "FOLDERS",
     "METRICS",
     "MODELS_WITHOUT_DROPOUT",
     "NEED_ROOT",
+    "ON_DEMAND",
     "SCHEDULES",
     "SHORTHAND",
     "AugmentConfig",

@@ -13,7 +13,7 @@ from trainers.config.parts import AugmentConfig, EarlyStopping, LossConfig, Tran
 from trainers.config.schedule import CosineSchedule, Schedule
 from trainers.config.section import Float, Int, Section
 
-__all__ = ["METRICS", "SHORTHAND", "ModelName", "TrainConfig", "expand", "model_names"]
+__all__ = ["FACTS", "METRICS", "ON_DEMAND", "SHORTHAND", "ModelName", "TrainConfig", "expand", "model_names"]
 
 ModelName = Literal[
     "linear",
@@ -47,6 +47,10 @@ METRICS = (
     "batch_parts",
 )
 """What `Trainer.fit` yields after each epoch."""
+ON_DEMAND = ("latency_ms",)
+"""What it yields too where it is asked to: measuring takes time."""
+FACTS = ("parameters_count", "train_size", "val_size", "classes", "skipped_files")
+"""Numbers among what `Trainer.facts` tells once."""
 DEFAULT_LR = {"sgd": 0.1, "adam": 1e-3, "adamw": 1e-3}
 SHORTHAND = {"dataset": "name", "lr_schedule": "name", "augment": "level", "loss": "name", "early_stopping": "patience"}
 """Section -> the key that a scalar in its place stands for."""
