@@ -2,7 +2,7 @@
 
     import hpo
     study = hpo.run("search_spaces/quickstart.yaml", overrides=["budget.trials=4"])
-    study.best_trial.params, study.trials
+    study.best_trial.params, study.trials  # of several goals: study.best_trials
 
 `hpo.run` starts or resumes, `hpo.load` opens by name; both return a `Study`. The command line is a thin layer on them.
 """

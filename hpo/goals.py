@@ -29,6 +29,7 @@ __all__ = [
     "ranked",
     "reached",
     "span",
+    "wanted",
 ]
 
 
@@ -137,3 +138,8 @@ def span(front: Sequence[Point], metrics: Sequence[Metric]) -> str:
 def led(front: Sequence[Point], metrics: Sequence[Metric]) -> str:
     """Who is the best, or what is on the front."""
     return f"trial {front[0].number} is the best of the search" if len(metrics) == 1 else span(front, metrics)
+
+
+def wanted(metrics: Sequence[Metric]) -> str:
+    """The goals for people."""
+    return " and ".join(f"{each.goal} {each.name}" for each in metrics)

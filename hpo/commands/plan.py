@@ -13,6 +13,7 @@ from rich.text import Text
 
 from hpo.audit.disk import Forecast, forecast, told
 from hpo.errors import SpecError, Unavailable
+from hpo.goals import wanted
 from hpo.masking import masked
 from hpo.search.notice import receivers
 from hpo.search.retention import Held, Verdict, judge, look
@@ -161,7 +162,8 @@ def _numbers(ahead: Forecast, verdict: Verdict | None) -> dict[str, Any]:
 def _facts(space: SearchSpec, settings: Settings) -> dict[str, str]:
     return {
         "study": space.name,
-        "objective": f"{space.metric.goal} {space.metric.name} at a trial's last epoch",
+        "objective": f"{wanted(space.metrics)} at a trial's last epoch",
+        **({"constraints": "; ".join(map(str, space.constraints))} if space.constraints else {}),
         "sampler": f"{space.sampler.type}, seed {space.sampler.seed}",
         "trials": _trials(space),
         **({"mind": space.sampler.caveat} if space.sampler.caveat else {}),
@@ -229,7 +231,8 @@ def _for_winner(space: SearchSpec) -> str:
 def _kept(space: SearchSpec) -> str:
     disk = space.budget.disk
     limit = f" up to {disk / 1e9:g} GB" if disk is not None else ""
-    return f"of the best {space.checkpoints_kept} finished trials{limit} and of those at work"
+    front = ", of the front" if space.several else ""
+    return f"of the best {space.checkpoints_kept} finished trials{limit}{front} and of those at work"
 
 
 def _pruner(space: SearchSpec) -> str:

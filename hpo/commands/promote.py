@@ -27,7 +27,9 @@ Alias = Annotated[str, typer.Option(help="The alias that moves.", callback=_chec
 
 def promote(
     name: Name,
-    trial: Annotated[int | None, typer.Option(min=0, help="That trial, not the winner.")] = None,
+    trial: Annotated[
+        int | None, typer.Option(min=0, help="That trial, not the winner; several goals have none.")
+    ] = None,
     alias: Alias = "champion",
     waive: Annotated[
         list[str] | None, typer.Option(metavar="CHECK=REASON", help="Pass over a check that fails; the reason is kept.")

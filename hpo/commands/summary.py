@@ -12,7 +12,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from hpo.commands import front
 from hpo.errors import NoUsableTrial
+from hpo.goals import points, span, wanted
 from hpo.masking import masked
 from hpo.search import ahead
 from hpo.settings import Settings
@@ -38,7 +40,7 @@ def status(name: str, settings: Settings, *, as_json: bool) -> None:
     facts["history"] = "\n".join(map(history.told, study.ledger.history(study.id))) or None
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     for key, value in facts.items():
-        if value is not None or key == "best":
+        if value is not None or (key == "best" and "front" not in facts):
             table.add_row(key.replace("_", " "), Text(_cell(value)))
     Console(highlight=False, soft_wrap=True).print(table)
 
@@ -53,12 +55,16 @@ def trials(study: Study, *, as_json: bool) -> None:
     params = {trial.number: study.params(trial) for trial in study.frozen_trials()}
     for row in rows:
         row["parameters"] = assignments(params[row["number"]])
-    shown = ("number", "state", "value", "epoch", "best_value", "seconds", "parameters", "error")
+    beside = [f"value of {each.name}" for each in study.spec.metrics[1:]] + ["misses"] * bool(study.spec.constraints)
+    shown = ("number", "state", "value", *beside, "epoch", "best_value", "seconds", "parameters", "error")
     _print(rows, (*shown, "origin") if any(row["origin"] for row in rows) else shown)
 
 
 def best(study: Study, *, as_json: bool) -> None:
     """The best trial of the search, and the winner among those that were trained again with fresh seeds."""
+    if study.spec.several:
+        front.show(study, as_json=as_json)
+        return
     confirmed = confirmation.find(study)
     found = _best(study, confirmed)
     if as_json:
@@ -77,6 +83,8 @@ def best(study: Study, *, as_json: bool) -> None:
     print(f"parameters  {plain(assignments(found['params']))}")
     if found["gain"]:
         print(f"gain        {found['gain']}")
+    if left_out := [each.number for each in points(study.frozen_trials()) if each.excess]:
+        print(f"left out    {_numbered(left_out)}, which miss a constraint")
     if found["checkpoint"]:
         print(f"checkpoint  {plain(found['checkpoint'])}")
     if study.spec.sampler.caveat:
@@ -176,23 +184,22 @@ def closing(study: Study, *, as_json: bool) -> None:
     if not ahead.is_whole(study.spec, study.frozen_trials()):
         print(f"            {plain(settings.command('resume', name))} --set budget.trials=N")
     if "import" not in study.spec.trainer:
-        print(f"            {settings.command('promote', name)}")
+        print(f"            {settings.command('promote', name)}{' --trial N' if study.spec.several else ''}")
 
 
 def _status(study: Study) -> dict[str, Any]:
     row = study.row
     counts = study.counts()
-    try:
-        value = study.best_trial.values[0]
-    except NoUsableTrial:
-        value = None
+    leader = study.leader
     return {
         "study": study.name,
         "state": state(row, study.settings),
         "trials": counts,
-        "best": value,
+        "best": study.complete()[leader] if leader is not None else None,
         "winner": _confirmed_in_words(study),
-        "objective": f"{study.spec.metric.goal} {study.spec.metric.name}",
+        **({"front": span(study.front(), study.spec.metrics)} if study.spec.several and study.front() else {}),
+        "objective": wanted(study.spec.metrics),
+        **({"constraints": "; ".join(map(str, study.spec.constraints))} if study.spec.constraints else {}),
         "wall_seconds": round(row["seconds"], 1),
         **_spent(study),
         **_packing(study),
@@ -242,10 +249,13 @@ def _best(study: Study, confirmed: Confirmation | None) -> dict[str, Any]:
     return {**{key: row[key] for key in keys}, "params": params, "gain": history.gain(study, best, value)}
 
 
+HEADS = {"best_value": "best value"}
+
+
 def _print(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> None:
     table = Table(box=None, padding=(0, 2, 0, 0))
     for column in columns:
-        table.add_column(column.replace("_", " "), overflow="fold")
+        table.add_column(HEADS.get(column, column), overflow="fold")
     for row in rows:
         table.add_row(*(Text(_cell(row[column])) for column in columns))
     # a file or a pipe has no margin; a terminal's is kept by folding, never by cutting

@@ -20,7 +20,10 @@ def best(
     storage: Storage = None,
     as_json: Json = False,
 ) -> None:
-    """Show the winner of a study, or its best trial where none is confirmed, and its checkpoint."""
+    """Show the winner of a study and its checkpoint, or its best trial where none is confirmed.
+
+    Of several goals it is the front, and with --checkpoint a path for each of its trials.
+    """
     from hpo.commands import summary
     from hpo.study import Study
 
@@ -28,7 +31,9 @@ def best(
     if checkpoint:
         from hpo.winner.candidate import candidate
 
-        typer.echo(candidate(study).checkpoint)
+        which = [each.number for each in study.best_trials] if study.spec.several else [None]
+        for number in which:
+            typer.echo(candidate(study, number).checkpoint)
         return
     summary.best(study, as_json=as_json)
 

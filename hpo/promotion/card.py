@@ -62,11 +62,10 @@ def _scores(record: Mapping[str, Any]) -> str:
 
 def _searched(search: Mapping[str, Any]) -> str:
     fresh, metric = search["fresh"], search["metric"]
+    others = "".join(f", {name} {number(value)}" for name, value in search.get("others", {}).items())
     if not fresh:
-        return (
-            f"- {metric} {number(search['value'])} in the search, n = 1 training: not confirmed with fresh seeds, so "
-            "too good by luck"
-        )
+        found = f"{metric} {number(search['value'])}{others}"
+        return f"- {found} in the search, n = 1 training: not confirmed with fresh seeds, so too good by luck"
     spread = f" (95% interval {_span(search['interval'])})" if search["interval"] else ""
     return (
         f"- {metric} {number(fmean(fresh))}{spread}, mean of n = {len(fresh)} trainings with fresh seeds; the search "

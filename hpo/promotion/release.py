@@ -102,6 +102,7 @@ class Release:
             "search": {
                 "metric": found.study.spec.metric.name,
                 "value": found.value,
+                **({"others": found.others} if found.others else {}),
                 "fresh": list(found.fresh),
                 "interval": list(found.interval) if found.interval else None,
             },

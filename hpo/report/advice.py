@@ -145,6 +145,8 @@ def _underfit(space: SearchSpec, subject: Judged) -> Iterator[Edit]:
 def _noisy(space: SearchSpec, subject: Judged) -> Iterator[Edit]:
     """What jumps cannot be ranked by one number: more seeds for the winner."""
     winner = space.winner
+    if space.several:
+        return
     if winner is None or winner.seeds < SEEDS:
         why = "noisy: single numbers rank trials by luck; more fresh seeds for the winner"
         if winner is None:

@@ -17,8 +17,10 @@ FEWEST = 10  # complete trials, below which importances are chance
 TOP = 5  # complete trials that PED-ANOVA should find in the best part, as its authors say
 
 
-def importances(study: Study, complete: int) -> tuple[dict[str, float], str]:
+def importances(study: Study, complete: int, goal: int = 0) -> tuple[dict[str, float], str]:
     """How much each parameter matters for being among the best (PED-ANOVA), the most important first; and a note.
+
+    `goal` is the place of one of several goals.
 
     Empty, with the reason, where that cannot be said.
     """
@@ -26,11 +28,13 @@ def importances(study: Study, complete: int) -> tuple[dict[str, float], str]:
         are = "trial is" if complete == 1 else "trials are"
         return {}, f"{complete} {are} complete; what matters can be told from {FEWEST} on, and well from 50."
     quantile = max(0.1, TOP / complete)
+    sign = study.spec.metrics[goal].sign
+    target = (lambda trial: -sign * trial.values[goal]) if study.spec.several else None  # the least is the best
     evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=quantile)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            found = optuna.importance.get_param_importances(study.optuna, evaluator=evaluator)
+            found = optuna.importance.get_param_importances(study.optuna, evaluator=evaluator, target=target)
     except (ValueError, RuntimeError) as error:  # such as: no parameter varies
         return {}, f"Importances cannot be told: {error}"
     if not any(found.values()):

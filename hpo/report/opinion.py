@@ -107,7 +107,7 @@ def form(study: Study, trial: int | None) -> Opinion:
     subject = _subject(study, trials, trial, winner if winner is not None else best)
     known: dict[str, Any] = {
         "subject": subject,
-        "role": {best: "the best of the search", winner: "the winner by fresh seeds"}.get(subject.number, ""),
+        "role": {best: _best_of(study), winner: "the winner by fresh seeds"}.get(subject.number, ""),
         "other": best if subject.number == winner != best else None,
         "counts": counted_verdicts(trials),
     }
@@ -123,6 +123,10 @@ def form(study: Study, trial: int | None) -> Opinion:
     except SpecError as error:
         trouble = f"the space file of the study does not load any more, so that no change is proposed: {error}"
     return Opinion(study=study, **known, proposal=made, trouble=trouble)
+
+
+def _best_of(study: Study) -> str:
+    return f"of the front, best in {study.spec.metric.name}" if study.spec.several else "the best of the search"
 
 
 def _usual(study: Study) -> tuple[int | None, int | None]:

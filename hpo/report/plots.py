@@ -85,7 +85,7 @@ def best_so_far(trials: Sequence[Trial], metric: Metric) -> list[tuple[int, floa
     """Numbers at which the best value of COMPLETE trials changed, and the last one; with that value."""
     found: list[tuple[int, float]] = []
     for each in trials:
-        if each.state != "COMPLETE" or each.value is None:
+        if each.state != "COMPLETE" or each.value is None or each.missed:
             continue
         if not found or metric.sign * (each.value - found[-1][1]) > 0:
             found.append((each.number, each.value))

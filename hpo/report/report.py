@@ -11,7 +11,8 @@ from markupsafe import Markup
 from hpo import __version__
 from hpo.drawing import page
 from hpo.drawing.page import Page
-from hpo.report import embed, importance, landscape, plots, rows, timeline, verdict
+from hpo.goals import wanted
+from hpo.report import embed, front, importance, landscape, plots, rows, timeline, verdict
 from hpo.report.axes import Axis
 from hpo.report.network import network
 from hpo.report.rows import Trial
@@ -41,6 +42,8 @@ def report(
     )
     made.head, made.tail = embed.head(), embed.tail()
     made.section("Summary", *summary(study, trials, confirmed, winner))
+    if study.spec.several:
+        made.section("Front", *front.front(study))
     made.section("Course", *_course(study, trials, winner))
     made.section("Parameters", *_parameters(study, trials, winner))
     for title, told in (("Diagnosis", verdict.diagnosed(study)), ("Winner", verdict.confirmed(study, confirmed))):
@@ -58,12 +61,13 @@ def report(
 def _winner(study: Study, confirmed: Confirmation | None) -> int | None:
     if confirmed is not None and confirmed.winner is not None:
         return confirmed.winner.trial
-    return next(iter(study.best_first()), None)
+    return study.leader
 
 
 def _subtitle(study: Study) -> str:
-    metric, sampler = study.spec.metric, str(study.spec.sampler.type)
-    return f"{metric.goal} {metric.name} by {sampler} search, {words(study.counts())}"
+    goals, limits = wanted(study.spec.metrics), ", ".join(map(str, study.spec.constraints))
+    kept = f" with {limits}" if limits else ""
+    return f"{goals}{kept} by {study.spec.sampler.type} search, {words(study.counts())}"
 
 
 def _course(study: Study, trials: Sequence[Trial], winner: int | None) -> Iterator[Markup]:
@@ -83,12 +87,11 @@ def _course(study: Study, trials: Sequence[Trial], winner: int | None) -> Iterat
 def _parameters(study: Study, trials: Sequence[Trial], winner: int | None) -> Iterator[Markup]:
     metric = study.spec.metric
     complete = len(study.complete())
-    found, note = importance.importances(study, complete)
-    yield page.heading("Parameter importances")
-    if found:
-        yield embed.plot(importance.bars(found), note)
-    else:
-        yield page.prose(note, "soft")
+    each_goal = [importance.importances(study, complete, goal) for goal in range(len(study.spec.metrics))]
+    found = each_goal[0][0]
+    for goal, (shares, note) in zip(study.spec.metrics, each_goal, strict=True):
+        yield page.heading(f"Parameter importances{f' for {goal.name}' if study.spec.several else ''}")
+        yield embed.plot(importance.bars(shares), note) if shares else page.prose(note, "soft")
     ranked = [*found, *(name for name in study.spec.parameters if name not in found)]
     axes = [Axis(name=name, parameter=study.spec.parameters[name]) for name in ranked if name in study.spec.parameters]
     lines = landscape.parallel(trials, axes, metric, winner)
@@ -122,10 +125,12 @@ def _table(study: Study, trials: Sequence[Trial]) -> Iterator[Markup]:
             each.number,
             each.state.lower(),
             number(each.value),
+            *map(number, each.others),
             *(literal(each.params[name]) if name in each.params else "" for name in names),
             len(each.curve),
             f"{each.seconds:.1f}",
             each.error or "",
+            *([each.missed or ""] if study.spec.constraints else []),
             *([each.origin or ""] if also else []),
         ]
         for each in trials
@@ -138,7 +143,8 @@ def _table(study: Study, trials: Sequence[Trial]) -> Iterator[Markup]:
         '<div class="filters" id="states">{}<input type="search" id="find" placeholder="words in a row" '
         'aria-label="words in a row"><span class="soft" id="shown"></span></div>'
     ).format(boxes)
-    columns = ("trial", "state", study.spec.metric.name, *names, "epochs", "seconds", "error")
+    goals, limited = [each.name for each in study.spec.metrics], ["misses"] * bool(study.spec.constraints)
+    columns = ("trial", "state", *goals, *names, "epochs", "seconds", "error", *limited)
     made = page.table((*columns, "origin") if also else columns, lines, name="trials-table")
     # so many rows are laid out when they come near alone
     yield Markup('<div class="{}">{}</div>').format("many" if len(lines) > MANY else "few", made)

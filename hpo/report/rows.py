@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hpo.goals import in_words, missed
 from hpo.store.history import origin
 from hpo.study import Study
 from hpo.wording import csv_cell, without_nan
@@ -30,6 +31,8 @@ class Trial:
     error: str | None
     origin: str | None  # None: the sampler drew it
     run_id: str | None  # MLflow's
+    others: tuple[float | None, ...] = ()  # the other goals, of a COMPLETE trial
+    missed: str | None = None  # constraints, and by how much
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +61,8 @@ def read(study: Study) -> list[Trial]:
                 number=each.number,
                 state=each.state.name,
                 value=finite(each.values[0]) if complete else curve[-1][1] if curve else None,
+                others=tuple(map(finite, each.values[1:])) if complete else (None,) * (len(study.spec.metrics) - 1),
+                missed=in_words(missed(each)),
                 params=study.params(each),
                 curve=curve,
                 seconds=seconds,

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from markupsafe import Markup
 
 from hpo.drawing import page
+from hpo.goals import nearest
 from hpo.report.rows import Trial
 from hpo.store.history import gain
 from hpo.store.lease import holder
@@ -30,8 +31,11 @@ def summary(
         yield page.prose(f"The search runs ({owner}); this is how it stood when the page was made.", "warn")
     if caveat := study.spec.sampler.caveat:
         yield page.prose(f"{caveat[0].upper()}{caveat[1:]}.", "warn")
-    if winner is None:
-        yield page.prose("No trial is complete yet, so that none is best.", "warn")
+    if not study.front():
+        none = "No trial is complete yet, so that none is best."
+        if study.complete():
+            none = f"No complete trial keeps the constraints; {nearest(study.frozen_trials(), study.spec.metrics)}."
+        yield page.prose(none, "warn")
     best = _of_winner(study, trials, confirmed, winner) if winner is not None else {}
     yield page.facts({**best, **_spent(study, trials)})
     if trials:

@@ -27,6 +27,8 @@ ENDED = {PROMOTED: "promoted", REFUSED: "refused", UNDONE: "promoted, and rolled
 def confirmed(study: Study, found: Confirmation | None) -> Iterator[Markup]:
     """The trials that were trained again, or what to type so that they are."""
     metric = study.spec.metric.name
+    if study.spec.several:
+        return
     if found is None:
         count = len(study.complete())
         if study.spec.confirms is None and count:
@@ -101,7 +103,8 @@ def promotions(study: Study) -> Iterator[Markup]:
     rows = Promotions(study.ledger).all(study.id)
     if not rows and study.complete() and "import" not in study.spec.trainer and study.spec.confirms is None:
         yield page.prose("Nothing was promoted yet.")
-        yield page.command(study.settings.command("promote", study.name))
+        which = ("--trial", str(study.best_first()[0])) if study.spec.several and study.front() else ()
+        yield page.command(study.settings.command("promote", study.name, *which))
     for row in reversed(rows):
         outcome = ENDED.get(row["outcome"], "begun, and not ended")
         version = f", version {row['version']} of {row['model']}" if row["version"] else ""

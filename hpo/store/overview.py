@@ -20,11 +20,12 @@ __all__ = ["Overview", "overview"]
 
 OPTUNA = {
     "studies": ("study_id", "study_name"),
-    "study_directions": ("study_id", "direction"),
+    "study_directions": ("study_id", "direction", "objective"),
     "trials": ("trial_id", "study_id", "state"),
-    "trial_values": ("trial_id", "value"),
+    "trial_values": ("trial_id", "value", "objective"),
+    "trial_system_attributes": ("trial_id", "key", "value_json"),
 }
-_s, _d, _t, _v = (sql.table(name, *map(sql.column, columns)) for name, columns in OPTUNA.items())
+_s, _d, _t, _v, _a = (sql.table(name, *map(sql.column, columns)) for name, columns in OPTUNA.items())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +34,7 @@ class Overview:
 
     row: RowMapping  # of hpo_study, without the space
     counts: Mapping[str, int] | None  # trials by state; None: Optuna does not have the study
-    best: float | None  # of COMPLETE trials
+    best: float | None  # of COMPLETE trials that keep the constraints; of several goals, of the first
     updated: float  # seconds since the epoch: when a trial began or ended last, or its driver was seen last
     begun: bool  # whether a trial was
     waiting: int  # records for MLflow
@@ -92,7 +93,12 @@ def _best(connection: Connection) -> dict[str, float]:
         .join(_v, _v.c.trial_id == _t.c.trial_id)
     )
     query = sql.select(_s.c.study_name, value).select_from(joined)
-    ended = query.where(sql.cast(_t.c.state, sql.String) == "COMPLETE", _v.c.value.is_not(None))
+    # what is no negative number, and not 0: text, of which no database has to be told how JSON spells it
+    over = _a.c.value_json.not_like("-%") & _a.c.value_json.not_in(("0", "0.0"))
+    missed = sql.exists().where(_a.c.trial_id == _t.c.trial_id, _a.c.key.like("constraints:%"), over)
+    first = (_d.c.objective == 0, _v.c.objective == 0)
+    is_complete = sql.cast(_t.c.state, sql.String) == "COMPLETE"
+    ended = query.where(is_complete, _v.c.value.is_not(None), *first, ~missed)
     return {row[0]: row[1] for row in connection.execute(ended.group_by(_s.c.study_name, _d.c.direction))}
 
 

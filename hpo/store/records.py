@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from hpo.goals import reached
+from hpo.goals import points, reached, span
 from hpo.wording import assignments, csv_cell, words
 
 if TYPE_CHECKING:
@@ -158,11 +158,18 @@ def version(model: str, number: int) -> Payload:
 def table(study: Study) -> Payload:
     """The trials of a study: all as CSV, the ten best with their parameters."""
     values, best = study.complete(), study.best_first()[:10]
+    points_ = {each.number: each for each in points(study.frozen_trials())}
+
+    def beside(number: int) -> dict[str, str]:
+        several = study.spec.several
+        return {"reached": reached(points_[number].values, several)} if several else {}
+
     params = {trial.number: assignments(trial.params) for trial in study.frozen_trials()}
     return {
         "csv": study.trials.map(csv_cell).rename(columns=csv_cell).to_csv(index=False),
-        "best": [{"number": each, "value": values[each], "params": params[each]} for each in best],
-        "objective": study.spec.metric.name,
+        "best": [{"number": each, "value": values[each], "params": params[each], **beside(each)} for each in best],
+        "objective": ", ".join(each.name for each in study.spec.metrics),
+        **({"front": span(study.front(), study.spec.metrics)} if study.spec.several else {}),
         "text": study.row["text"],
         "counts": words(study.counts()),
         "next": [study.settings.command(each, study.name) for each in ("report", "ui", "resume")],

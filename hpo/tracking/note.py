@@ -15,13 +15,13 @@ def note(table: Mapping[str, Any], experiment: str) -> str:
     lines = []
     if table["best"]:
         first = table["best"][0]
-        lines.append(
-            f"**{_code(table['objective'])} {number(first['value'])}** by {_link(first, experiment)} is the best"
-        )
+        best = f"**{_code(table['objective'])} {number(first['value'])}** by {_link(first, experiment)} is the best"
+        lines.append(f"**{_cell(table['front'])}**" if "front" in table else best)
         lines[-1] += f" so far: {table['counts']}." if "counts" in table else " so far."
         lines += ["", f"| trial | {_cell(table['objective'])} | parameters |", "|---|---|---|"]
         for trial in table["best"]:
-            lines.append(f"| {_link(trial, experiment)} | {number(trial['value'])} | {_cell(trial['params'])} |")
+            value = _cell(trial["reached"]) if "reached" in trial else number(trial["value"])
+            lines.append(f"| {_link(trial, experiment)} | {value} | {_cell(trial['params'])} |")
     else:
         lines.append(f"No trial is complete: {table.get('counts', 'none')}.")
     if "next" in table:

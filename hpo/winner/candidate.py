@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from hpo.errors import NoUsableTrial, SpecError
+from hpo.goals import reached
 from hpo.study import Study
 from hpo.winner import confirmation
 from hpo.winner.confirmation import Confirmation
+from hpo.wording import assignments
 
 __all__ = ["Candidate", "candidate", "require_built_in"]
 
@@ -23,6 +25,7 @@ class Candidate:
     trial: int
     params: Mapping[str, Any]
     value: float  # the objective that the search saw
+    others: Mapping[str, float]  # the other goals likewise
     run: int  # number of the training whose checkpoint it is, in `runs`
     runs: Study  # the search itself, or its confirmation
     checkpoint: Path
@@ -41,19 +44,34 @@ def candidate(study: Study, trial: int | None = None) -> Candidate:
 
     Raises:
         NoUsableTrial: no trial is complete, the confirmation is not, or the checkpoint is kept no more.
-        SpecError: there is no complete trial of that number.
+        SpecError: there is no complete trial of that number; or several goals have a front, and none of it is named.
     """
     values = study.complete()
     if trial is not None and trial not in values:
         raise SpecError(
             f"study {study.name!r} has no complete trial {trial}; complete: {', '.join(map(str, values)) or 'none'}"
         )
+    if trial is None and study.spec.several:
+        raise SpecError(_choose(study))
     found = confirmation.find(study)
     if trial is None and found is not None:
         return _confirmed(study, found)
     number = study.best_trial.number if trial is None else trial
     runs = _trainings(found, number) if found is not None else {}
     return Candidate(run=number, **_files(study, number), **_shared(study, found, number, runs))
+
+
+def _choose(study: Study) -> str:
+    """What is on the front, of which a person takes one."""
+    best = study.best_trials  # or it says that there is none
+    lines = [
+        f"  --trial {trial.number}: {reached(trial.values, study.spec.metrics)}  {assignments(study.params(trial))}"
+        for trial in best
+    ]
+    head = f"study {study.name!r} has several goals, and no trial wins them all; name one of its front:"
+    return "\n".join(
+        [head, *lines, f"such as `{study.settings.command('promote', study.name)} --trial {best[0].number}`"]
+    )
 
 
 def require_built_in(study: Study, done: str) -> None:
@@ -101,6 +119,7 @@ def _shared(
         "trial": number,
         "params": study.params(trial),
         "value": trial.values[0],
+        "others": {each.name: value for each, value in zip(study.spec.metrics[1:], trial.values[1:], strict=True)},
         "fresh": tuple(value for value, _ in runs.values()),
         "seeds": tuple(seed for _, seed in runs.values()),
         "interval": standing.interval if standing is not None else None,
@@ -116,8 +135,9 @@ def _files(runs: Study, number: int) -> dict[str, Any]:
         )
     if checkpoint is None or row is None:
         kept = runs.spec.checkpoints_kept
+        front = " and of the front" if runs.spec.several else ""
         raise NoUsableTrial(
-            f"study {runs.name!r} has no checkpoint of trial {number}: those of the best {kept} are kept, "
+            f"study {runs.name!r} has no checkpoint of trial {number}: those of the best {kept}{front} are kept, "
             "of trainers that have a state"
         )
     return {"runs": runs, "checkpoint": checkpoint, "sha256": row["sha256"], "seed": row["seed"]}

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hpo.errors import SpecError
+from hpo.goals import wanted as wanted_of
 from hpo.settings import Settings
 from hpo.space.parameters import same
 from hpo.space.sections import Winner
@@ -42,6 +43,7 @@ class Side:
     objective: str
     params: Mapping[str, Any]
     value: float | None  # that the search saw
+    beside: Mapping[str, float]  # other goals, of a COMPLETE trial
     fresh: tuple[float, ...]  # of trainings with fresh seeds
     failed: int  # trainings with fresh seeds that came to no end
     mean: float | None
@@ -175,6 +177,11 @@ def _side(text: str, settings: Settings) -> tuple[Study, Side]:
     study = Study.load(name, settings, reading=True)
     confirmed = confirmation.find(study)
     if wanted is None:
+        if study.spec.several:
+            there = ", ".join(f"{name}:{each.number}" for each in study.front())
+            raise SpecError(
+                f"study {name!r} has several goals: name a trial of its front, {there or 'which has none yet'}"
+            )
         winner = confirmed.winner if confirmed is not None else None
         wanted = winner.trial if winner is not None else study.best_trial.number
     trials = {trial.number: trial for trial in study.frozen_trials()}
@@ -188,15 +195,20 @@ def _side(text: str, settings: Settings) -> tuple[Study, Side]:
         study=study.name,
         trial=wanted,
         state=row["state"],
-        objective=f"{study.spec.metric.goal} {study.spec.metric.name}",
+        objective=wanted_of(study.spec.metrics),
         params=study.params(trials[wanted]),
         value=row["value"] if row["value"] is not None and math.isfinite(row["value"]) else None,
+        beside=dict(zip(_others(study), (trials[wanted].values or [])[1:], strict=False)),
         fresh=standing.fresh,
         failed=standing.failed,
         mean=standing.mean,
         interval=standing.interval,
         ties=len(confirmed.ties or ()) if confirmed and confirmed.winner and confirmed.winner.trial == wanted else 0,
     )
+
+
+def _others(study: Study) -> list[str]:
+    return [each.name for each in study.spec.metrics[1:]]
 
 
 def _lacking(one: Study, mine: Side, other: Study, yours: Side) -> dict[str, tuple[str, ...]]:
@@ -222,7 +234,8 @@ def _confirm(study: Study, trials: Sequence[int]) -> Iterator[str]:
     """The command that trains these again with fresh seeds."""
     best = study.best_first()
     ranks = [1 + best.index(trial) for trial in trials if trial in best]
-    if not ranks or study.spec.confirms is not None:  # an unfinished trial cannot be confirmed
+    # an unfinished trial cannot be confirmed, nor one of several goals
+    if not ranks or study.spec.confirms is not None or study.spec.several:
         return
     wish = study.spec.winner or Winner()
     more = ["--top", str(max(ranks))] if max(ranks) > wish.top else []
@@ -282,6 +295,8 @@ def _rows(found: Comparison) -> Iterator[tuple[str, Any, Any]]:
     yield "objective", found.a.objective, found.b.objective
     yield "state", found.a.state.lower(), found.b.state.lower()
     yield "search saw", number(found.a.value), number(found.b.value)
+    for name in dict.fromkeys((*found.a.beside, *found.b.beside)):
+        yield name, number(found.a.beside.get(name)), number(found.b.beside.get(name))
     means = [f"{number(each.mean)} ({_span(each.interval)})" if each.interval else number(each.mean) for each in sides]
     yield "mean of fresh seeds (95%)", means[0], means[1]
     counts = [f"{len(each.fresh)}" + (f", {each.failed} failed" if each.failed else "") for each in sides]

@@ -142,6 +142,11 @@ def prepare(study: Study, wish: Winner) -> Study:
     """
     if study.spec.confirms:
         raise SpecError(f"study {study.name!r} confirms {study.spec.confirms.study!r} itself; confirm that one")
+    if study.spec.several:
+        raise SpecError(
+            f"study {study.name!r} has several goals, so that seeds choose no winner: `hpo best` shows its front, and "
+            "`hpo promote --trial N` takes a trial of it"
+        )
     if len(study.name) > LONGEST:
         raise SpecError(f"study {study.name!r} cannot be confirmed: its name has more than {LONGEST} letters")
     name = study.name + SUFFIX
@@ -178,7 +183,7 @@ def _space(study: Study, wish: Winner, before: Mapping[str, Any]) -> SearchSpec:
     params = {trial.number: study.params(trial) for trial in study.frozen_trials() if trial.number in best}
     points = {str(number): params[number] for number in best}
     tree = space.canonical()
-    for key in ("winner", "gate"):  # of the search
+    for key in ("winner", "gate", "constraints"):  # of the search, which kept them
         tree.pop(key, None)
     if space.notify is not None:  # with its address, which canonical() does not give
         tree["notify"] = space.notify.model_dump(exclude_defaults=True)

@@ -115,7 +115,7 @@ def test_progress_is_harmless(study: Study) -> None:
         about = {"params": {"kind": STEERS}, "epoch": 1, "value": 0.5}
         progress.show(Event(kind="warning", number=0, state="RUNNING", error=STEERS, **about))
         progress.show(Event(kind="end", number=0, state="FAIL", error=STEERS, **about))
-        progress.show(Event(kind="end", number=1, state="COMPLETE", **about))
+        progress.show(Event(kind="end", number=1, state="COMPLETE", best=True, **about))
         progress.show(Event(kind="start", number=2, state="RUNNING", **about))
         console.print(progress.picture())
         assert harmless(screen.getvalue())
