@@ -1,6 +1,6 @@
 """Which trials no other betters: dominance over several goals, the front, and what misses its constraints.
 
-Knows values and no SQL. Of one goal the front is its one best trial, of equals the first.
+Knows values and no SQL. Of equals the first alone counts, so that of one goal the front is its one best trial.
 """
 
 from __future__ import annotations
@@ -91,18 +91,15 @@ def excesses(constraints: Sequence[Constraint], known: Mapping[str, Any]) -> dic
 
 
 def betters(one: Sequence[float], other: Sequence[float], metrics: Sequence[Metric]) -> bool:
-    """Whether one set of values dominates another: as good in every goal, and better in one."""
-    gains = [each.sign * (mine - yours) for each, mine, yours in zip(metrics, one, other, strict=True)]
-    return min(gains) >= 0 < max(gains)
+    """Whether one set of values is as good as another in every goal; of equals whichever came first."""
+    return all(each.sign * (mine - yours) >= 0 for each, mine, yours in zip(metrics, one, other, strict=True))
 
 
 def front(found: Iterable[Point], metrics: Sequence[Metric]) -> list[Point]:
-    """The feasible ones that no other dominates, the best in the first goal first; of equals all, the earlier first."""
-    there = sorted((each for each in found if not each.excess), key=lambda each: _order(each, metrics))
-    if len(metrics) == 1:
-        return there[:1]
+    """The feasible ones that no other dominates or equals before them, the best in the first goal first."""
     kept: list[Point] = []
-    for each in there:  # whatever dominates it stands before it, and on the front if anything does
+    for each in sorted((each for each in found if not each.excess), key=lambda each: _order(each, metrics)):
+        # whatever dominates it stands before it, and on the front if anything does
         if not any(betters(other.values, each.values, metrics) for other in kept):
             kept.append(each)
     return kept

@@ -64,6 +64,26 @@ class Resumable:
         self.epoch = state["epoch"]
 
 
+class Traded(Resumable):
+    """The wider, the more accurate, the slower and the larger."""
+
+    def __init__(self, lr: float, width: int, epochs: int = 2, **options: Any) -> None:
+        super().__init__(lr, epochs=epochs, **options)
+        self.width = width
+
+    def fit(self) -> Iterator[Metrics]:
+        for metrics in super().fit():
+            yield traded(metrics["val/accuracy"], self.width)
+
+    def facts(self) -> dict[str, Any]:
+        return {"parameters_count": 1000 * self.width**2}
+
+
+def traded(accuracy: float, width: int) -> Metrics:
+    """What Traded comes to."""
+    return {"val/accuracy": accuracy * width / (width + 1), "latency_ms": 0.5 * width}
+
+
 class Mortal(Resumable):
     """Its worker is killed in the third epoch, once per learning rate; with `always`, each time."""
 

@@ -9,7 +9,7 @@ import pytest
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import TPESampler
 from optuna.samplers._tpe.parzen_estimator import _ParzenEstimator
-from optuna.trial import TrialState, create_trial
+from optuna.trial import Trial, TrialState, create_trial
 
 from hpo.search.tpe import KERNELS, Past, Space, Table, Tpe
 
@@ -23,10 +23,13 @@ SPACE: dict[str, BaseDistribution] = {
 
 @pytest.mark.parametrize("direction", ["minimize", "maximize"])
 @pytest.mark.parametrize("only", [tuple(SPACE), ("kind",)])
-@pytest.mark.parametrize("group", [False, True])
+@pytest.mark.parametrize(("group", "limited"), [(False, False), (True, False), (False, True)])
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
-def test_it_draws_what_optunas_own_draws(direction: str, only: tuple[str, ...], group: bool) -> None:
-    """Through complete, pruned, failed and running trials, equal values, and one process more in the middle."""
+def test_it_draws_what_optunas_own_draws(direction: str, only: tuple[str, ...], group: bool, limited: bool) -> None:
+    """Through complete, pruned, failed and running trials, equal values, and one process more in the middle.
+
+    Where `limited`, most trials miss one of two constraints.
+    """
     ours, theirs = (optuna.create_study(direction=direction) for _ in range(2))
     past, chance = Past(), random.Random(0)
     running: list[int] = []
@@ -38,7 +41,7 @@ def test_it_draws_what_optunas_own_draws(direction: str, only: tuple[str, ...], 
         assert _ask(ours, only, group) == _ask(theirs, only, group)
         running.append(number)
         while len(running) > 6:
-            _end(running.pop(chance.randrange(len(running))), chance, ours, theirs)
+            _end(running.pop(chance.randrange(len(running))), chance, limited, ours, theirs)
 
 
 def test_of_many_trials_a_thousand_stand_for_the_bad_ones_and_none_of_the_good_ones_is_left_out() -> None:
@@ -71,11 +74,14 @@ def _ask(study: optuna.Study, only: tuple[str, ...], group: bool) -> dict[str, A
     return trial.params
 
 
-def _end(number: int, chance: random.Random, *studies: optuna.Study) -> None:
+def _end(number: int, chance: random.Random, limited: bool, *studies: optuna.Study) -> None:
     state = chance.choice([TrialState.COMPLETE, TrialState.PRUNED, TrialState.PRUNED, TrialState.FAIL])
     value, steps = round(chance.random(), 1), chance.randrange(4)
+    excess = {"size <= 1": round(chance.random() - 0.5, 1), "speed >= 2": round(chance.random() - 0.5, 1)}
     for study in studies:
         trial = next(each for each in study.get_trials(deepcopy=False) if each.number == number)
         for step in range(steps):
             study._storage.set_trial_intermediate_value(trial._trial_id, step, value)
+        for name, share in excess.items() if limited else ():
+            Trial(study, trial._trial_id).set_constraint(name, share)
         study.tell(number, value if state == TrialState.COMPLETE else None, state=state)

@@ -65,7 +65,7 @@ class Tally:
             self.longest = max(self.longest, gpu_seconds)
         if state == TrialState.FAIL:
             self.failures += 1
-        elif point is None or point.excess or any(self._is_no_worse(each, point) for each in self.front):
+        elif point is None or point.excess or self._is_bettered(point):
             self.pause(number)
         else:
             self.front = front([*self.front, point], self._metrics)
@@ -73,5 +73,5 @@ class Tally:
             return True
         return False
 
-    def _is_no_worse(self, one: Point, other: Point) -> bool:
-        return one.values == other.values or betters(one.values, other.values, self._metrics)
+    def _is_bettered(self, point: Point) -> bool:
+        return any(betters(each.values, point.values, self._metrics) for each in self.front)
