@@ -42,6 +42,15 @@ Made by `make docs` from the schema that checks the file. A file names what is s
 is wrong in it is answered at once, each mistake with its line, column and the valid values. Numbers are those of YAML
 1.2: `1e-3` is a number, `no` is a word. `--set path=value` overrides any key. A scalar is shorthand where a section
 says so. What the trainer reads stands [below](#trainer).
+
+What is searched for is one `metric`, or several and a front of trials between them, within `constraints`:
+
+```yaml
+metrics: [{name: val/accuracy, goal: maximize}, {name: latency_ms, goal: minimize}]     # in place of metric
+constraints: [parameters_count <= 5e6]
+```
+
+[Several goals](search.md#several-goals) says what becomes of them.
 """
 UNSAID = {"goal": "by the name", "lr": "by optimizer", "lr_schedule.name": "cosine"}
 """Defaults that the schema has no word for."""

@@ -28,6 +28,7 @@ class Rungs:
         self._first, self._reduction = space.pruner.min_epochs, space.pruner.reduction
         self._sign = space.metric.sign
         self._longest = space.epochs
+        self._limited = bool(space.constraints)
 
     @classmethod
     def of(cls, space: SearchSpec) -> Rungs | None:
@@ -81,7 +82,7 @@ class Rungs:
         Those that miss constraints come last, and never go on.
         """
         there = [trial for trial in trials if rung in trial.intermediate_values]
-        excess = {trial.number: sum(missed(trial).values()) for trial in there}
+        excess = {trial.number: sum(missed(trial).values()) if self._limited else 0.0 for trial in there}
         there.sort(key=lambda each: (excess[each.number], -self._sign * each.intermediate_values[rung], each.number))
         return [trial for trial in there[: len(there) // self._reduction] if not excess[trial.number]]
 

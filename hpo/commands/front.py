@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hpo.goals import points, reached
-from hpo.store.history import BASELINE
+from hpo.store.history import defaults
 from hpo.study import Study
 from hpo.tables import printed
 from hpo.wording import assignments, counted, number, plain
@@ -51,8 +51,7 @@ def facts(study: Study) -> dict[str, Any]:
     rows = [each for each in study.rows() if each["number"] in there]
     rows.sort(key=lambda row: list(there).index(row["number"]))
     keys = ("number", "epoch", "seconds", "checkpoint", "mlflow_run_id")
-    complete = points(study.frozen_trials())
-    defaults = {trial.number for trial in study.frozen_trials() if BASELINE in trial.user_attrs}
+    complete, tried = points(study.frozen_trials()), defaults(study)
     return {
         "front": [
             {
@@ -62,14 +61,7 @@ def facts(study: Study) -> dict[str, Any]:
             }
             for row in rows
         ],
-        "defaults": next(
-            (
-                {"number": each.number, "values": _named(study, each.values)}
-                for each in complete
-                if each.number in defaults
-            ),
-            None,
-        ),
+        "defaults": {"number": tried.number, "values": _named(study, tried.values)} if tried is not None else None,
         "left_out": [each.number for each in complete if each.excess],
     }
 

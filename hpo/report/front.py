@@ -13,6 +13,7 @@ from hpo.report import embed
 from hpo.report.axes import label
 from hpo.report.plots import WINNER, Figure, figure, short, window
 from hpo.space.sections import Metric
+from hpo.store.history import defaults
 from hpo.study import Study
 from hpo.wording import assignments, number
 
@@ -29,6 +30,8 @@ def front(study: Study) -> Iterator[Markup]:
         yield page.prose("No trial is complete yet, so that there is no front.", "soft")
         return
     yield page.prose(f"{span(best, metrics)}." if best else "No complete trial keeps the constraints.")
+    if (tried := defaults(study)) is not None:
+        yield page.prose(f"The defaults, trial {tried.number}, came to {reached(tried.values, metrics)}.")
     params = {trial.number: assignments(study.params(trial)) for trial in study.frozen_trials()}
     for other in range(1, len(metrics)):
         yield embed.plot(scatter(complete, best, metrics, params, other), CAPTION)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -42,8 +43,10 @@ class Running:
                 )
             if bad := bad_metric(metrics, each.name):
                 return f"{bad} was {metrics[bad]} at epoch {epoch}"
-        known = {**self.facts, **metrics}
-        if lacking := set(map(str, space.constraints)) - self.excesses(space).keys():
+        known, weighed = {**self.facts, **metrics}, self.excesses(space)
+        if endless := next((name for name, share in weighed.items() if not math.isfinite(share)), None):
+            return f"what the constraint {endless!r} limits was no finite number at epoch {epoch}"
+        if lacking := set(map(str, space.constraints)) - weighed.keys():
             return f"there is no number for the constraint {min(lacking)!r}; known are {', '.join(known)}"
         return None
 

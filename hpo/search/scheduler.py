@@ -292,7 +292,8 @@ class Scheduler:
         self._describe(run, error)
         if error:  # before the trial has ended, after which nobody would know it any more
             ledger.update_trial(self._study.id, number, error=error, traceback=traceback)
-        run.weigh(self._spec)
+        if state != TrialState.FAIL:
+            run.weigh(self._spec)
         self._study.optuna.tell(run.trial, point.values if point is not None else None, state=state)
         before = self.tally.best
         news = self.tally.end(number, state, point, gpu_seconds=run.gpu_seconds)

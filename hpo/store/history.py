@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from hpo.store.lease import Lease
     from hpo.study import Study
 
-__all__ = ["BASELINE", "Entry", "Point", "add", "enqueue", "facts", "gain", "origin", "retried", "told"]
+__all__ = ["BASELINE", "Entry", "Point", "add", "defaults", "enqueue", "facts", "gain", "origin", "retried", "told"]
 
 BASELINE = "baseline"
 """Attribute of the trial of the defaults, which the others are compared with."""
@@ -117,14 +117,22 @@ def origin(attributes: Mapping[str, Any]) -> str | None:
     return f"trial {number} of {name}" if name else None
 
 
+def defaults(study: Study) -> FrozenTrial | None:
+    """The trial of the trainer's defaults; None where they were not tried, or are not COMPLETE."""
+    there = (
+        trial for trial in study.frozen_trials() if BASELINE in trial.user_attrs and trial.state.name == "COMPLETE"
+    )
+    return next(there, None)
+
+
 def gain(study: Study, best: int, value: float | None) -> str | None:
     """What the best trial, or its mean over fresh seeds, brings over the defaults; None where these were not tried."""
-    for trial in study.frozen_trials():
-        if BASELINE in trial.user_attrs and trial.state.name == "COMPLETE" and trial.number != best:
-            more = study.spec.metric.sign * ((value or 0.0) - trial.values[0])
-            word = "better" if more >= 0 else "worse"
-            return f"{number(abs(more))} {word} than trial {trial.number}, the defaults: {number(trial.values[0])}"
-    return None
+    trial = defaults(study)
+    if trial is None or trial.number == best:
+        return None
+    more = study.spec.metric.sign * ((value or 0.0) - trial.values[0])
+    word = "better" if more >= 0 else "worse"
+    return f"{number(abs(more))} {word} than trial {trial.number}, the defaults: {number(trial.values[0])}"
 
 
 def facts(study: Study) -> list[dict[str, Any]]:
