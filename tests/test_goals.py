@@ -26,6 +26,7 @@ from hpo.search.retention import judge, look
 from hpo.search.searcher import Searcher
 from hpo.search.tally import Tally
 from hpo.space.sections import Metric, Winner
+from hpo.store import columns
 from hpo.study import Study
 from hpo.tracking.delivery import deliver
 from hpo.winner import confirmation
@@ -186,6 +187,23 @@ def test_names_that_the_built_in_trainer_does_not_know_are_refused() -> None:
     for wrong, near in (("parameter_count <= 5", "parameters_count"), ("latency <= 5", "latency_ms")):
         with pytest.raises(SpecError, match=f"did you mean `{near}`"):
             spec.from_mapping(traded(**tree, constraints=[wrong]))
+
+
+def test_latency_is_measured_where_it_is_asked_for_and_changes_no_training(tmp_path: Path) -> None:
+    digits = {"model": "lightweight_cnn", "dataset": {"name": "digits", "limit": 200}, "epochs": 2}
+    cells = {"lr": {"values": [0.1]}}
+
+    def curve(name: str, **sections: Any) -> list[dict[str, float]]:
+        made = {"name": name, "sampler": "grid", "parameters": cells, "trainer": digits, "budget": {}, **sections}
+        study = open_study(tmp_path / "home", **made)
+        train(study, 1)
+        return [columns.metrics(row) for row in study.ledger.epochs(study.id)]
+
+    plain, limited = curve("plain"), curve("limited", constraints=["latency_ms <= 1e3"])
+    assert all("latency_ms" not in each for each in plain)
+    assert 0 < limited[0]["latency_ms"] == limited[1]["latency_ms"] < 100
+    names = ("train/loss", "val/loss", "val/accuracy")
+    assert [[each[name] for name in names] for each in limited] == [[each[name] for name in names] for each in plain]
 
 
 # -- what is decided --------------------------------------------------------------------------------------------------

@@ -33,7 +33,7 @@ or of the median of its curve where that is larger."""
 SHARES = ("accuracy", "top5", "precision", "recall", "f1")
 """How metrics end that lie between 0 and 1."""
 
-MEASURED = ("seconds", "_per_second", "_mb")
+MEASURED = ("seconds", "_per_second", "_mb", "_ms")
 """How metrics end that are of the machine and not of the training."""
 
 Curve = Mapping[int, Mapping[str, float]]
