@@ -123,6 +123,8 @@ def reached(values: Sequence[float], metrics: Sequence[Metric]) -> str:
 
 def span(front: Sequence[Point], metrics: Sequence[Metric]) -> str:
     """A front in one line: how many there are, and how far it goes in each goal."""
+    if not front:
+        return "none on the front"
     best = [max((point.values[place] for point in front), key=lambda value: each.sign * value)
             for place, each in enumerate(metrics)]  # fmt: skip
     sides = ", ".join(

@@ -17,18 +17,22 @@ from typer.testing import CliRunner
 import hpo
 from hpo import goals, spec
 from hpo.cli import app
+from hpo.cluster.usage import Usage
+from hpo.commands.watch import _board
 from hpo.errors import HpoError, NoUsableTrial, SpecError
 from hpo.goals import Point
 from hpo.promotion.promote import Wish, promote
 from hpo.search.ahead import is_whole
+from hpo.search.board import told
 from hpo.search.recovery import recover
 from hpo.search.retention import judge, look
 from hpo.search.searcher import Searcher
 from hpo.search.tally import Tally
 from hpo.space.sections import Metric, Winner
-from hpo.store import columns
+from hpo.store import columns, records
 from hpo.study import Study
 from hpo.tracking.delivery import deliver
+from hpo.tracking.note import note
 from hpo.winner import confirmation
 from hpo.winner.candidate import candidate
 from hpo.workers.trial import Report
@@ -146,6 +150,11 @@ def test_a_file_of_one_metric_is_what_it_was() -> None:
         assert spec.from_mapping(each.canonical(), trusted=True).hash() == each.hash()
 
 
+def test_an_override_takes_several_goals_out_again() -> None:
+    space = spec.from_mapping(traded(), overrides=["metrics=null", "constraints=null", "metric=val/accuracy"])
+    assert (space.metrics, space.constraints) == ((Metric(name="val/accuracy", goal="maximize"),), ())
+
+
 def test_the_default_pruner_is_none_for_several_goals() -> None:
     one = traded(metric="val/accuracy", trainer={"import": "synthetic:Traded", "epochs": 9})
     assert spec.from_mapping({key: each for key, each in one.items() if key != "metrics"}).pruner.type == "asha"
@@ -238,7 +247,7 @@ def test_what_is_counted_while_trials_end_is_what_sql_says(tmp_path: Path) -> No
     study = opened(tmp_path / "home")
     scheduler, searcher = scheduler_of(study), Searcher(study)
     wide = {"parameters_count": 10**6}
-    told: list[tuple[float, float, Any, bool]] = [
+    steps: list[tuple[float, float, Any, bool]] = [
         (0.5, 2.0, None, True),
         (0.6, 9.0, wide, False),  # too large
         (0.5, 2.0, None, False),  # nothing new
@@ -247,7 +256,7 @@ def test_what_is_counted_while_trials_end_is_what_sql_says(tmp_path: Path) -> No
         (0.7, 1.0, None, True),  # betters all
     ]
     since = []
-    for number, (accuracy, latency, facts, news) in enumerate(told):
+    for number, (accuracy, latency, facts, news) in enumerate(steps):
         trial = searcher.next()
         assert trial is not None
         scheduler.start(trial, cpu=1, gpu=0)
@@ -365,6 +374,7 @@ def test_what_commands_say_of_a_front(tmp_path: Path) -> None:
     assert len(typed("best", "traded", "--checkpoint", home=home).splitlines()) == len(best)
     assert "value of latency_ms" in typed("trials", "traded", home=home)
     assert f"{len(best)} on the front" in typed("status", "traded", home=home)
+    assert f"{len(best)} on the front: val/accuracy up to" in told(_board(study, Usage()))
     assert "value of latency_ms" in typed("report", "traded", "--csv", "-", home=home)
     assert "of the front, best in val/accuracy" in typed("diagnose", "traded", home=home)
     assert "maximize val/accuracy and minimize latency_ms" in typed("compare", "traded:0", "traded:1", home=home)
@@ -378,6 +388,24 @@ def test_what_commands_say_of_a_front(tmp_path: Path) -> None:
     typed("report", "traded", "--out", str(page), home=home)
     for words in ("5 on the front: val/accuracy up to", "latency_ms (less is better)", "importances for latency_ms"):
         assert words in page.read_text()
+
+
+def test_where_nothing_keeps_the_constraints_everything_says_so(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    study = opened(home, constraints=["parameters_count <= 500"], sampler="random", budget={"trials": 3})
+    run(study, 3)
+    study = study.afresh()
+    said = note({**records.table(study), "best": []}, "1")
+    assert said.startswith("No trial is complete and keeps the constraints: 3 complete.")
+    assert "none" in records.front(study.front(), study.spec.metrics)["tags"]["hpo.front"]
+    for words in (["best", "traded"], ["best", "traded", "--checkpoint"]):
+        assert "misses parameters_count <= 500 by " in typed(*words, home=home)
+    with pytest.raises(NoUsableTrial, match="the nearest, trial"):
+        candidate(study)
+    assert "front" not in json.loads(typed("status", "traded", "--json", home=home))
+    page = tmp_path / "page.html"
+    typed("report", "traded", "--out", str(page), home=home)
+    assert "No complete trial keeps the constraints; the nearest, trial" in page.read_text()
 
 
 @pytest.mark.slow

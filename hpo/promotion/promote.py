@@ -142,8 +142,9 @@ class _Work:
         seen = Appraisal.of(self._found, self._study.settings, device=self._wish.device)
         self._say(f"trial {self._found.trial}: the checkpoint is the one on record, {self._found.sha256[:12]}")
         if not self._found.fresh:
-            again = self._study.settings.command("confirm", self._study.name)
-            self._say(f"it was not trained again with fresh seeds, so its number is too good by luck; `{again}` tells")
+            again = f"; `{self._study.settings.command('confirm', self._study.name)}` tells"
+            tells = "" if self._study.spec.several else again
+            self._say(f"it was not trained again with fresh seeds, so its number is too good by luck{tells}")
         release = Release(seen, self._folder / "release")
         release.weights(int8=self._wish.int8)
         checks, test = self._judge(seen, release, row)

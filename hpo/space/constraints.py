@@ -73,6 +73,9 @@ class Constraint(Section):
 def check(document: Document) -> None:
     """Record what is wrong with `metrics` beside the other sections; each entry alone is its model's to check."""
     tree = document.tree
+    for key in ("metrics", "constraints"):
+        if tree.get(key, ()) is None:  # as --set metrics=null takes it out
+            del tree[key]
     several = tree.get("metrics")
     misnamed = any((meant("", key) or "").startswith("metric") for key in tree)
     if tree.get("metric") is None and "metrics" not in tree and not misnamed:

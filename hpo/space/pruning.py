@@ -27,7 +27,7 @@ def fill(document: Document, parameters: Mapping[str, Parameter], folder: Path |
         return
     epochs = longest(tree, parameters)
     kind = sampler.get("type") if isinstance(sampler, dict) else None
-    one = "metrics" not in document.tree  # of several no curve tells who is weak
+    one = document.tree.get("metrics") is None  # of several no curve tells who is weak
     if (
         one
         and "pruner" not in document.tree

@@ -169,6 +169,7 @@ def table(study: Study) -> Payload:
         "csv": study.trials.map(csv_cell).rename(columns=csv_cell).to_csv(index=False),
         "best": [{"number": each, "value": values[each], "params": params[each], **beside(each)} for each in best],
         "objective": ", ".join(each.name for each in study.spec.metrics),
+        **({"limited": True} if study.spec.constraints else {}),
         **({"front": span(study.front(), study.spec.metrics)} if study.spec.several else {}),
         "text": study.row["text"],
         "counts": words(study.counts()),

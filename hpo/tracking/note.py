@@ -23,7 +23,8 @@ def note(table: Mapping[str, Any], experiment: str) -> str:
             value = _cell(trial["reached"]) if "reached" in trial else number(trial["value"])
             lines.append(f"| {_link(trial, experiment)} | {value} | {_cell(trial['params'])} |")
     else:
-        lines.append(f"No trial is complete: {table.get('counts', 'none')}.")
+        none = "No trial is complete and keeps the constraints" if table.get("limited") else "No trial is complete"
+        lines.append(f"{none}: {table.get('counts', 'none')}.")
     if "next" in table:
         lines += ["", "To look closer, and to go on:", "", fenced("\n".join(table["next"]), "sh")]
     return "\n".join([*lines, "", fenced(table["text"])])
