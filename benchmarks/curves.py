@@ -1,8 +1,9 @@
-"""Tables of learning curves that were really trained: a proposal stands for the nearest row."""
+"""Tables of learning curves that were really trained: a proposal becomes the nearest row."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,8 @@ class Curves:
     parameters: dict[
         str, dict[str, Any]
     ]  # "its_" before the name: a table may have `epochs`, which is the replay's own
-    points: NDArray[np.float64]  # (n, d) in the unit cube
+    raw: NDArray[np.float64]  # (n, d)
+    points: NDArray[np.float64]  # the same in the unit cube
     low: NDArray[np.float64]
     high: NDArray[np.float64]
     log: NDArray[np.bool_]
@@ -56,6 +58,7 @@ class Curves:
         found = cls(
             name=path.stem,
             parameters=parameters,
+            raw=raw,
             points=_unit(raw, low, high, log),
             low=low,
             high=high,
@@ -74,10 +77,17 @@ class Curves:
         """Of a full run."""
         return 1 if self.whole else STEPS
 
-    def row(self, params: dict[str, float]) -> int:
-        """The nearest row to a point."""
+    def row(self, params: Mapping[str, float], taken: Collection[int] = ()) -> int:
+        """The nearest row to a point that is not taken; when all are, the nearest."""
         point = _unit(np.array([params[name] for name in self.parameters]), self.low, self.high, self.log)
-        return int(((self.points - point) ** 2).sum(axis=1).argmin())
+        away = ((self.points - point) ** 2).sum(axis=1)
+        if len(taken) < len(away):
+            away[list(taken)] = np.inf
+        return int(away.argmin())
+
+    def params(self, row: int) -> dict[str, float]:
+        """The hyperparameters of a row."""
+        return dict(zip(self.parameters, map(float, self.raw[row]), strict=True))
 
     def value(self, row: int, step: int, seed: int) -> float:
         """What a run reports after a step; `seed` chooses one of several runs where there are several."""

@@ -5,17 +5,20 @@ from __future__ import annotations
 import heapq
 import itertools
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from optuna.distributions import BaseDistribution
 from optuna.pruners import BasePruner
+from optuna.samplers import BaseSampler
 from optuna.study import Study as OptunaStudy
 from optuna.trial import FrozenTrial
 
 from benchmarks.curves import Curves
 from hpo import settings, spec
+from hpo.search.ranges import distribution
 from hpo.search.scheduler import Scheduler
 from hpo.search.searcher import Searcher
 from hpo.store.storage import alone
@@ -50,17 +53,25 @@ class RayAsha(BasePruner):
 
 
 def replay(
-    curves: Curves, tree: dict[str, Any], *, seed: int, budgets: Sequence[float], workers: int, pruner: Any = None
+    curves: Curves,
+    tree: dict[str, Any],
+    *,
+    seed: int,
+    budgets: Sequence[float],
+    workers: int,
+    pruner: Any = None,
+    repeats: bool = False,
 ) -> NDArray[np.float64]:
     """Search a table until the last of the budgets is spent, each in full trainings; returns (2, budgets).
 
     That is the regret, by validation and by test, of the trial that is best on record when each budget is spent.
-    `tree` holds the sections of a space file that say how to search; `pruner` takes the place of the study's own.
+    `tree` holds the sections of a space file that say how to search; `pruner` takes the place of the study's own. With
+    `repeats` a row may be trained again and again.
     """
     with tempfile.TemporaryDirectory(prefix="hpo-replay-") as home:
         study = Study.open(_space(curves, tree, seed), settings.resolve(home=home))
         with alone(study.storage):
-            best = _Search(study, curves, seed, workers, pruner).run(budgets)
+            best = _Search(study, _Rows(study, curves, repeats), curves, seed, workers, pruner).run(budgets)
     return np.array([[curves.regret(row, test=test) for row in best] for test in (False, True)])
 
 
@@ -79,12 +90,61 @@ def _space(curves: Curves, tree: dict[str, Any], seed: int) -> spec.SearchSpec:
     return spec.from_mapping(space)
 
 
+class _Rows(Searcher):
+    """The product's searcher, each of whose proposals becomes the nearest row that no trial has had.
+
+    Its trials have that row's hyperparameters, not those proposed: a sampler is to learn from what was trained.
+    """
+
+    def __init__(self, study: Study, curves: Curves, repeats: bool) -> None:
+        self._curves, self._repeats = curves, repeats
+        self._taken: set[int] = set()
+        self.space = {name: distribution(each) for name, each in study.spec.parameters.items()}
+        super().__init__(study)
+
+    def _sampler(self, index: int) -> BaseSampler:
+        return _Snapped(super()._sampler(index), self)
+
+    def _random_point(self, index: int) -> dict[str, Any]:
+        return self.snapped(super()._random_point(index))
+
+    def snapped(self, params: Mapping[str, float]) -> dict[str, Any]:
+        row = self._curves.row(params, () if self._repeats else self._taken)
+        self._taken.add(row)
+        return self._curves.params(row)
+
+
+class _Snapped(BaseSampler):
+    """A sampler of which all parameters are asked at once, which is what it takes to find a row."""
+
+    def __init__(self, inner: BaseSampler, rows: _Rows) -> None:
+        self._inner, self._rows = inner, rows
+
+    def infer_relative_search_space(self, study: OptunaStudy, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        return self._rows.space
+
+    def sample_relative(
+        self, study: OptunaStudy, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        known = self._inner.infer_relative_search_space(study, trial)
+        point = self._inner.sample_relative(study, trial, known)
+        for name, each in search_space.items():
+            if name not in point:
+                point[name] = self._inner.sample_independent(study, trial, name, each)
+        return self._rows.snapped(point)
+
+    def sample_independent(
+        self, study: OptunaStudy, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        raise NotImplementedError  # none is left
+
+
 class _Search:
     """One search with so many workers; a step takes its share of the run's cost, on the clock and of the budget."""
 
-    def __init__(self, study: Study, curves: Curves, seed: int, workers: int, pruner: Any) -> None:
+    def __init__(self, study: Study, searcher: Searcher, curves: Curves, seed: int, workers: int, pruner: Any) -> None:
         self._curves, self._seed, self._workers = curves, seed, workers
-        self._searcher, self._scheduler = Searcher(study), Scheduler(study, lambda event: None)
+        self._searcher, self._scheduler = searcher, Scheduler(study, lambda event: None)
         if pruner is not None:
             study.optuna.pruner = pruner
         self._order = itertools.count()  # settles ties

@@ -47,7 +47,7 @@ def main() -> None:
     jobs = list(itertools.product(arguments.tables, arguments.methods, range(arguments.seeds)))
     with multiprocessing.Pool(arguments.processes) as pool, arguments.out.open("a") as out:
         for (path, method, seed), regrets in zip(
-            jobs, pool.imap(_job, [(*job, arguments.workers) for job in jobs]), strict=True
+            jobs, pool.imap(_job, [(*job, arguments.workers, arguments.repeats) for job in jobs]), strict=True
         ):
             found.setdefault((path.stem, method), []).append(regrets)
             row = {"table": path.stem, "method": method, "seed": seed, "regret": regrets.round(3).tolist()}
@@ -56,12 +56,20 @@ def main() -> None:
     print("\n".join(_tables(list(tables), arguments.methods, found)))
 
 
-def _job(job: tuple[Path, str, int, int]) -> NDArray[np.float64]:
-    path, method, seed, workers = job
+def _job(job: tuple[Path, str, int, int, bool]) -> NDArray[np.float64]:
+    path, method, seed, workers, repeats = job
     longest = LONGEST if method == "random" else AT[-1]
     pruner = RayAsha(min_epochs=FIRST, epochs=STEPS, reduction=REDUCTION) if "Ray" in method else None
     budgets = range(1, longest + 1)
-    return replay(Curves.load(path), METHODS[method], seed=seed, budgets=budgets, workers=workers, pruner=pruner)
+    return replay(
+        Curves.load(path),
+        METHODS[method],
+        seed=seed,
+        budgets=budgets,
+        workers=workers,
+        pruner=pruner,
+        repeats=repeats,
+    )
 
 
 def _tables(
@@ -102,6 +110,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), metavar="METHOD")
     parser.add_argument("--seeds", type=int, default=30)
     parser.add_argument("--workers", type=int, default=4, help="trials at a time")
+    parser.add_argument("--repeats", action="store_true", help="a row may be trained again, as if it were another run")
     parser.add_argument("--processes", type=int, default=os.cpu_count(), help="searches at a time")
     parser.add_argument("--out", type=Path, default=Path("search_quality.jsonl"), help="a line of JSON a search")
     return parser.parse_args()
