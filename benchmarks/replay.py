@@ -25,7 +25,7 @@ from hpo.store.storage import alone
 from hpo.study import Study
 from hpo.workers.trial import Assignment, Report
 
-__all__ = ["METRIC", "RayAsha", "replay", "trained"]
+__all__ = ["METRIC", "RayAsha", "Rows", "replay", "space_of", "trained"]
 
 METRIC = "error"
 
@@ -69,13 +69,14 @@ def replay(
     `repeats` a row may be trained again and again.
     """
     with tempfile.TemporaryDirectory(prefix="hpo-replay-") as home:
-        study = Study.open(_space(curves, tree, seed), settings.resolve(home=home))
+        study = Study.open(space_of(curves, tree, seed), settings.resolve(home=home))
         with alone(study.storage):
-            best = _Search(study, _Rows(study, curves, repeats), curves, seed, workers, pruner).run(budgets)
+            best = _Search(study, Rows(study, curves, repeats), curves, seed, workers, pruner).run(budgets)
     return np.array([[curves.regret(row, test=test) for row in best] for test in (False, True)])
 
 
-def _space(curves: Curves, tree: dict[str, Any], seed: int) -> spec.SearchSpec:
+def space_of(curves: Curves, tree: dict[str, Any], seed: int) -> spec.SearchSpec:
+    """The space file of a table, with these sections besides."""
     space = {
         "name": "replay",
         "metric": {"name": METRIC, "goal": "minimize"},
@@ -90,7 +91,7 @@ def _space(curves: Curves, tree: dict[str, Any], seed: int) -> spec.SearchSpec:
     return spec.from_mapping(space)
 
 
-class _Rows(Searcher):
+class Rows(Searcher):
     """The product's searcher, each of whose proposals becomes the nearest row that no trial has had.
 
     Its trials have that row's hyperparameters, not those proposed: a sampler is to learn from what was trained.
@@ -109,6 +110,7 @@ class _Rows(Searcher):
         return self.snapped(super()._random_point(index))
 
     def snapped(self, params: Mapping[str, float]) -> dict[str, Any]:
+        """A proposal's row, which is taken from then on."""
         row = self._curves.row(params, () if self._repeats else self._taken)
         self._taken.add(row)
         return self._curves.params(row)
@@ -117,7 +119,7 @@ class _Rows(Searcher):
 class _Snapped(BaseSampler):
     """A sampler of which all parameters are asked at once, which is what it takes to find a row."""
 
-    def __init__(self, inner: BaseSampler, rows: _Rows) -> None:
+    def __init__(self, inner: BaseSampler, rows: Rows) -> None:
         self._inner, self._rows = inner, rows
 
     def infer_relative_search_space(self, study: OptunaStudy, trial: FrozenTrial) -> dict[str, BaseDistribution]:

@@ -171,6 +171,14 @@ def test_a_command_is_told_without_a_shell_and_without_secrets(tmp_path: Path, m
     assert not {"PGPASSWORD", "HPO_WEBHOOK", "TEAM_WEBHOOK_URL"} & environment.keys()
 
 
+def ended(pid: str) -> bool:
+    """Whether a process is gone, or only waits for its parent to notice."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
 def test_a_command_that_fails_or_hangs_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(Undelivered, match="exit status 3, no screen"):
         run_command(["sh", "-c", "echo no screen >&2; exit 3"], message(), lambda: 10.0)
@@ -181,8 +189,9 @@ def test_a_command_that_fails_or_hangs_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(Undelivered, match="did not end in time"):
         run_command(["sh", "-c", f"sleep 60 & echo $! > {pids}; wait"], message(), lambda: end - time.monotonic())
     assert time.monotonic() - began < 5
-    status = Path(f"/proc/{pids.read_text().strip()}/stat")
-    assert not status.exists() or status.read_text().split()[2] == "Z", "what it had started goes on"
+    while not ended(pids.read_text().strip()):  # a signal takes its time on a busy machine
+        assert time.monotonic() - began < 10, "what it had started goes on"
+        time.sleep(0.02)
 
 
 def test_the_file_says_who_is_told_and_keeps_no_address() -> None:

@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 
 from benchmarks.curves import STEPS, Curves
-from benchmarks.replay import RayAsha, replay
+from benchmarks.replay import RayAsha, Rows, replay, space_of
 from benchmarks.search_quality import METHODS
+from hpo import settings
+from hpo.store.storage import alone
+from hpo.study import Study
 
 ROWS = 200
 
@@ -37,6 +40,30 @@ def test_a_row_is_found_by_its_own_point_and_regret_runs_from_the_best_to_the_me
     assert curves.regret(int(order[0])) == 0
     assert curves.regret(int(order[0]), test=True) == 0
     assert curves.regret(int(order[ROWS // 2])) == pytest.approx(100, abs=1)
+
+
+def test_a_proposal_becomes_the_nearest_row_that_no_trial_has_had(tmp_path: Path) -> None:
+    curves = Curves.load(written(tmp_path / "table.npz"))
+    near = curves.params(17)
+    assert curves.row(near) == 17
+    after = curves.row(near, {17})
+    assert after != 17
+    away = ((curves.points - curves.points[17]) ** 2).sum(axis=1)
+    assert away[after] == np.partition(away, 1)[1]
+    assert curves.row(near, set(range(ROWS))) == 17, "a table that is used up begins anew"
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe"])
+def test_trials_have_the_hyperparameters_of_rows_and_no_two_the_same(tmp_path: Path, sampler: str) -> None:
+    curves = Curves.load(written(tmp_path / "table.npz"))
+    space = space_of(curves, {"sampler": {"type": sampler}, "pruner": "none"}, 0)
+    study = Study.open(space, settings.resolve(home=tmp_path / "home"))
+    with alone(study.storage):
+        searcher = Rows(study, curves, repeats=False)
+        asked = [trial.params for trial in (searcher.next() for _ in range(25)) if trial is not None]
+    rows = [curves.row(params) for params in asked]
+    assert asked == [curves.params(row) for row in rows]
+    assert len(set(rows)) == 25
 
 
 def test_seeds_of_a_table_without_curves_are_runs_and_their_mean_is_the_truth(tmp_path: Path) -> None:
