@@ -39,11 +39,9 @@ class Past:
 
     def __init__(self, judged: Callable[[FrozenTrial], FrozenTrial | None] | None = None) -> None:
         self.common = IntersectionSearchSpace(include_pruned=True)
-        self.scores: Table = np.empty(
-            (0, 3)
-        )  # the least is the best: COMPLETE ones, PRUNED by steps, what misses constraints
+        self.scores: Table = np.empty((0, 3))  # the least first: COMPLETE, PRUNED by steps, what misses constraints
         self._judged = judged
-        self._judgements: dict[int, tuple[FrozenTrial, FrozenTrial | None]] = {}  # row -> a trial, what is said of it
+        self._judgements: dict[int, tuple[FrozenTrial, FrozenTrial]] = {}  # row -> an unfinished trial, as it is known
         self.unfinished: set[int] = set()  # rows
         self._settled: dict[int, None] = {}  # rows whose parameters change no more, as they were learned
         self._points: dict[tuple[str, ...], tuple[Table, int]] = {}  # and how many of those that are settled are in it
@@ -54,21 +52,22 @@ class Past:
         self.unfinished |= set(range(len(self.scores), len(trials)))
         self.scores = _extended(self.scores, len(trials))
         for row in sorted(self.unfinished):
-            if trials[row].state.is_finished():
+            trial = trials[row]
+            if trial.state.is_finished():
                 self.unfinished.remove(row)
                 self._judgements.pop(row, None)
-            else:
-                trials[row] = self._standing(row, trials[row])
-            self._learn(row, trials[row], study)
+                self._learn(row, trial, study)
+                continue
+            known = self._judgements.get(row)
+            if known is None or known[0] is not trial:
+                known = self._judgements[row] = trial, self._standing(trial)
+                self._learn(row, known[1], study)
+            trials[row] = known[1]
         return trials
 
-    def _standing(self, row: int, trial: FrozenTrial) -> FrozenTrial:
-        if self._judged is None:
-            return trial
-        known = self._judgements.get(row)
-        if known is None or known[0] is not trial:
-            known = self._judgements[row] = trial, self._judged(trial)
-        return known[1] or trial
+    def _standing(self, trial: FrozenTrial) -> FrozenTrial:
+        said = self._judged(trial) if self._judged is not None else None
+        return said or trial
 
     def _learn(self, row: int, trial: FrozenTrial, study: optuna.Study) -> None:
         excess = sum(missed(trial).values())

@@ -84,6 +84,10 @@ KEYS = {
         "max_trials": "trials",
         "timeout": "time",
         "max_failures": "failures",
+        "patience": "plateau",
+        "early_stopping": "plateau",
+        "goal": "target",
+        "stop_value": "target",
     },
     "resources": {
         "gpus": "gpu",
