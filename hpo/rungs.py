@@ -15,7 +15,10 @@ from hpo.spec import SearchSpec
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
-__all__ = ["PROMOTED", "Rungs", "states"]
+__all__ = ["PAUSED", "PROMOTED", "Rungs", "states"]
+
+PAUSED = "paused"
+"""Attribute of a trial in Optuna: the rung, in epochs, at which it paused last; one without was interrupted there."""
 
 PROMOTED = "promoted"
 """Attribute of a trial in Optuna: the last rung, in epochs, that it was let past."""
@@ -53,10 +56,10 @@ class Rungs:
 
     def paused_at(self, trial: FrozenTrial) -> int | None:
         """The rung at which a trial waits to be promoted; None where it does not."""
-        epoch = trial.last_step
-        if trial.state.name != "WAITING" or epoch is None or epoch not in self:
+        rung = trial.user_attrs.get(PAUSED)
+        if trial.state.name != "WAITING" or rung is None or rung == trial.user_attrs.get(PROMOTED):
             return None
-        return epoch if trial.user_attrs.get(PROMOTED) != epoch else None
+        return int(rung)
 
     def paused(self, trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
         """Those that wait to be promoted."""
@@ -65,8 +68,8 @@ class Rungs:
     def promotable(self, trials: Iterable[FrozenTrial]) -> FrozenTrial | None:
         """The paused trial that goes on next: from the highest rung that has one among the best 1/reduction there."""
         found = list(trials)
-        paused = {trial.number: trial.last_step for trial in self.paused(found)}
-        for rung in sorted({step for step in paused.values() if step is not None}, reverse=True):
+        paused = {trial.number: rung for trial in found if (rung := self.paused_at(trial)) is not None}
+        for rung in sorted(set(paused.values()), reverse=True):
             for trial in self._best(rung, found):
                 if paused.get(trial.number) == rung:
                     return trial
@@ -79,9 +82,9 @@ class Rungs:
     def _best(self, rung: int, trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
         """The best of those that have come so far, however they went on; of equals the earlier trials.
 
-        Those that miss constraints come last, and never go on.
+        Those that miss constraints come last, and never go on. Failed ones are left out: their values may be no number.
         """
-        there = [trial for trial in trials if rung in trial.intermediate_values]
+        there = [trial for trial in trials if rung in trial.intermediate_values and trial.state.name != "FAIL"]
         excess = {trial.number: sum(missed(trial).values()) if self._limited else 0.0 for trial in there}
         there.sort(key=lambda each: (excess[each.number], -self._sign * each.intermediate_values[rung], each.number))
         return [trial for trial in there[: len(there) // self._reduction] if not excess[trial.number]]

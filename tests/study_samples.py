@@ -10,6 +10,7 @@ from hpo.search.running import Event
 from hpo.search.scheduler import Scheduler
 from hpo.search.searcher import Searcher
 from hpo.space.sections import Winner
+from hpo.store import history
 from hpo.study import Study
 from hpo.winner import confirmation
 from hpo.workers.trial import Attempt, Checkpoint, Report
@@ -62,6 +63,7 @@ def run_all(study: Study, *, failing: tuple[int, ...] = ()) -> list[dict[str, An
 
 def run(study: Study, values: Sequence[float | None], **facts: Any) -> Study:
     """Run a trial for each value, which comes to it and keeps a checkpoint; None: it fails."""
+    history.enqueue(study)
     scheduler, searcher = scheduler_of(study), Searcher(study)
     name = study.spec.metric.name
     for value in values:

@@ -97,6 +97,12 @@ def test_a_planted_winner_wins_though_the_search_saw_another_better(home: Path) 
     assert {run.data.params["lr"] for run in runs} == {str(rates[each.trial]) for each in found.ranked}
 
 
+def test_the_defaults_of_a_search_are_none_of_its_winners_trainings(home: Path) -> None:
+    study = confirmed(run(open_study(home, baseline=True), [0.5, 0.75]), [0.7, 0.72])
+    assert found_of(study).winner is not None
+    assert not confirmation.prepare(study, Winner(top=1, seeds=2)).spec.baseline
+
+
 def test_more_seeds_and_more_trials_keep_what_was_trained(home: Path) -> None:
     study = confirmed(run(open_study(home), [0.9, 0.8, 0.7]), [0.5])
     first = found_of(study)

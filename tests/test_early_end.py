@@ -18,6 +18,7 @@ from hpo.search.ahead import trials_left
 from hpo.search.searcher import Searcher
 from hpo.search.tally import Tally
 from hpo.settings import resolve
+from hpo.store import history
 
 PARAMETERS = {"lr": {"min": 0.0, "max": 1.0}, "weight_decay": {"min": 0.0, "max": 0.5}}
 
@@ -34,6 +35,7 @@ def test_the_first_trial_is_the_defaults_and_is_never_stopped_early(home: Path, 
         baseline=True,
         pruner={"type": "asha", "min_epochs": 1, "reduction": 2},
     )
+    history.enqueue(study)
     searcher, scheduler = Searcher(study), scheduler_of(study)
     trial = searcher.next()
     assert trial is not None
@@ -72,8 +74,21 @@ def test_trials_without_a_new_best_are_counted_likewise_by_the_next_driver(home:
         else:
             scheduler.report(report(trial.number, 1, value, last=True))
         counts.append((scheduler.tally.since_best, Tally(study).since_best))
-    assert counts == [(each, each) for each in (0, 1, 0, 0, 1, 2, 3)], "a failure says nothing, an equal is no better"
+    assert counts == [(each, each) for each in (0, 1, 0, 1, 2, 3, 4)], "an equal is no better"
     assert [Tally(study).reaches(target) for target in (0.6, 0.61)] == [True, False]
+
+
+def test_what_paused_counts_once_however_it_ends(home: Path) -> None:
+    pruner = {"type": "asha", "mode": "promote", "min_epochs": 1, "reduction": 4}
+    study = open_study(home, budget={"trials": 3, "plateau": 9}, pruner=pruner)
+    searcher, scheduler = Searcher(study), scheduler_of(study)
+    while (trial := searcher.next()) is not None:
+        scheduler.start(trial, cpu=1, gpu=0)
+        scheduler.report(report(trial.number, 1, 0.5))
+    assert (scheduler.tally.since_best, Tally(study).since_best) == (3, 3)
+    assert scheduler.conclude() == 3
+    assert (scheduler.tally.since_best, Tally(study).since_best) == (3, 3)
+    assert scheduler.tally.ended == 3
 
 
 def test_a_target_counts_downwards_where_less_is_better(home: Path) -> None:
@@ -86,17 +101,20 @@ def test_a_target_counts_downwards_where_less_is_better(home: Path) -> None:
     ("budget", "outcome", "trials"),
     [
         ({"trials": 30, "target": 0.4}, "budget.target of 0.4 reached", range(1, 30)),
-        ({"plateau": 3}, "budget.plateau of 3 reached, so many trials in turn without a new best", range(4, 60)),
+        ({"plateau": 3}, "budget.plateau of 3 reached: so long without a new best", range(1, 60)),
     ],
     ids=["target", "plateau"],
 )
 def test_a_search_ends_early_and_says_so(
     ray_cluster: str, home: Path, budget: dict[str, Any], outcome: str, trials: range
 ) -> None:
-    tree = {**TREE, "trainer": {"import": "synthetic:curve", "epochs": 1}, "budget": budget}
+    pruner = {"type": "asha", "mode": "promote", "min_epochs": 1}
+    trainer = {"import": "synthetic:Resumable", "epochs": 2}
+    tree = {**TREE, "trainer": trainer, "pruner": pruner, "baseline": True, "budget": budget}
     study = hpo.run(spec.from_mapping(tree), home=home, ray=ray_cluster, progress=False)
     assert study.ledger.study(study.name)["outcome"] == outcome
     assert len(study.complete()) in trials
+    assert "PAUSED" not in study.counts()
     count = len(study.trials)
     study.resume(progress=False)
     assert len(study.trials) == count, "it has ended"

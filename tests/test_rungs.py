@@ -15,10 +15,12 @@ from study_samples import open_study, report, scheduler_of
 
 import hpo
 from hpo import spec
-from hpo.errors import SpecError
+from hpo.errors import NoUsableTrial, SpecError
 from hpo.rungs import Rungs
+from hpo.search import driver
 from hpo.search.recovery import recover
 from hpo.search.searcher import Searcher
+from hpo.store import history
 from hpo.study import Study
 
 PROMOTE = {"type": "asha", "mode": "promote", "min_epochs": 1, "reduction": 3}
@@ -134,6 +136,76 @@ def test_a_search_that_is_killed_again_and_again_decides_as_an_undisturbed_one(
         assert {state for state, _, _ in killed} == {"COMPLETE", "PRUNED"}
 
 
+def interrupted(study: Study, epoch: int, **more: Any) -> Study:
+    """A driver that recorded an epoch of its first trial and was killed before it judged it; another takes over."""
+    history.enqueue(study)
+    trial, scheduler = Searcher(study).next(), scheduler_of(study)
+    assert trial is not None
+    scheduler.start(trial, cpu=1, gpu=0)
+    for each in range(1, epoch):
+        scheduler.report(report(trial.number, each, value(trial.params, each)))
+    scheduler._record(scheduler.running[trial.number], report(trial.number, epoch, value(trial.params, epoch), **more))
+    study = Study.load(study.name, study.settings)
+    recover(study)
+    return study
+
+
+def test_a_trial_killed_at_a_rung_that_is_its_last_epoch_is_complete(home: Path) -> None:
+    parameters = {"lr": {"values": [0.5]}, "epochs": {"values": [3, EPOCHS]}}
+    more = {"trainer": {"import": "synthetic:Resumable"}, "pruner": {**PROMOTE, "min_epochs": 3}}
+    study = interrupted(open_study(home, **sections(parameters=parameters, **more)), 3, last=True)
+    searcher, scheduler = Searcher(study), scheduler_of(study)
+    trial = searcher.next()
+    assert trial is not None
+    assert trial.number == 0
+    assert scheduler.start(trial, cpu=1, gpu=0) is None
+    assert fates(study)[0] == ("COMPLETE", 3, {"lr": 0.5, "epochs": 3})
+
+
+def test_a_baseline_killed_at_a_rung_goes_on(home: Path) -> None:
+    study = interrupted(open_study(home, **sections(baseline=True)), 1)
+    assert study.counts().get("PAUSED") is None
+    searcher, scheduler = Searcher(study), scheduler_of(study)
+    trial = searcher.next()
+    assert trial is not None
+    assert trial.number == 0
+    assert scheduler.start(trial, cpu=1, gpu=0) is not None
+
+
+def test_a_trial_killed_before_it_was_judged_pauses_when_it_is_taken_up_again(home: Path) -> None:
+    study = interrupted(open_study(home, **sections()), 1)
+    assert study.counts() == {"WAITING": len(GOOD)}
+    searcher, scheduler = Searcher(study), scheduler_of(study)
+    trial = searcher.next()
+    assert trial is not None
+    assert scheduler.start(trial, cpu=1, gpu=0) is None
+    assert study.counts() == {"PAUSED": 1, "WAITING": len(GOOD) - 1}
+
+
+def test_a_trial_without_a_number_takes_no_place_among_the_best(home: Path) -> None:
+    study = open_study(home, **sections())
+    searcher, scheduler = Searcher(study), scheduler_of(study)
+    for lost in (float("inf"), float("nan"), None, None, None):
+        trial = searcher.next()
+        assert trial is not None
+        scheduler.start(trial, cpu=1, gpu=0)
+        scheduler.report(report(trial.number, 1, value(trial.params, 1) if lost is None else lost))
+    assert study.counts() == {"FAIL": 2, "PAUSED": 2, "RUNNING": 1, "WAITING": 4}, "the best of three went on"
+    assert fates(study)[4] == ("RUNNING", 1, {"lr": 0.8})
+
+
+def test_an_exhausted_search_whose_driver_died_before_it_ended_paused_trials_is_ended_by_the_next(home: Path) -> None:
+    study = open_study(home, **sections(parameters={"lr": {"values": [0.3, 0.9]}}))
+    searcher, scheduler = Searcher(study), scheduler_of(study)
+    while (trial := searcher.next()) is not None:
+        scheduler.start(trial, cpu=1, gpu=0)
+        scheduler.report(report(trial.number, 1, value(trial.params, 1)))
+    assert study.counts() == {"PAUSED": 2}
+    with pytest.raises(NoUsableTrial):
+        driver.run(Study.load(study.name, study.settings))
+    assert study.counts() == {"PRUNED": 2}
+
+
 def test_tpe_learns_from_paused_trials_and_is_not_repelled_by_them(home: Path) -> None:
     study = open_study(
         home,
@@ -208,7 +280,7 @@ def test_a_real_search_pauses_and_promotes_and_all_records_agree(ray_cluster: st
         "name": "promoted",
         "metric": "val/accuracy",
         "trainer": {"import": "synthetic:Resumable", "epochs": EPOCHS, "journal": str(journal)},
-        "parameters": {"lr": {"values": [0.9, 0.8, 0.7, 0.5, 0.4, 0.3, 0.2, 0.15, 0.1]}},
+        "parameters": {"lr": {"values": [0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 0.8, 0.9]}},  # the best come first
     }
     study = hpo.run(spec.from_mapping(tree), home=home, ray=ray_cluster, progress=False)
     assert study.counts()["COMPLETE"] >= 1

@@ -99,6 +99,7 @@ class Driver:
         self._search: Search | None = None  # while trials run
         self._reason: HpoError | None = None  # the error that the search ends with
         self._spent: str | None = None  # the budget that has run out
+        self._over = False  # by a target or plateau: who is paused has lost
         self._began = time.monotonic()
         self._searcher = Searcher(study)
         self._scheduler = Scheduler(study, self._notify)
@@ -219,17 +220,18 @@ class Driver:
 
     def _close(self) -> None:
         """Post the end of the study and let MLflow catch up."""
+        if self._over:
+            self._scheduler.conclude()
         study = self._study
-        counts, best = study.counts(), study.leader
-        row = study.ledger.trial(study.id, best) if best is not None else None
-        if row and row["checkpoint"]:
+        best = study.leader
+        if best is not None and (row := study.ledger.trial(study.id, best)) and row["checkpoint"]:
             study.ledger.post(study.id, best, "checkpoint", {"path": row["checkpoint"]})
         if study.spec.several:
             study.ledger.post(study.id, None, "tags", records.front(study.front(), study.spec.metrics))
         study.ledger.post(study.id, None, "table", records.table(study))
         retried = history.retried(study.frozen_trials())
         over = staged.is_over(study.spec, study.frozen_trials())
-        end = records.end_of_study(counts, study.spec, retried=retried, time=time.time(), over=over)
+        end = records.end_of_study(study.counts(), study.spec, retried=retried, time=time.time(), over=over)
         study.ledger.post(study.id, None, "end", end)
         seconds = CLOSING_SECONDS
         if self._interrupted_at is not None:
@@ -256,18 +258,17 @@ class Driver:
         budget, scheduler = self._study.spec.budget, self._scheduler
         if budget.failures is not None and scheduler.tally.failures >= budget.failures:
             why = self._study.settings.command("trials", self._study.name)
-            self._end(
-                reason=NoUsableTrial(f"{scheduler.tally.failures} trials failed, the budget of failures; see {why}")
-            )
+            failed = f"{scheduler.tally.failures} trials failed, the budget of failures; see {why}"
+            self._end(reason=NoUsableTrial(failed))
         if budget.time is not None and self._seconds >= budget.time:
             self._end(spent=f"budget.time of {budget.time:g} s spent")
         if budget.gpu_hours is not None and scheduler.gpu_seconds + self._reserved >= budget.gpu_hours * 3600:
             kept = f" but for the {self._reserved / 3600:.2g} kept for the winner" if self._reserved else ""
             self._end(spent=f"budget.gpu_hours of {budget.gpu_hours:g} spent{kept}")
         if budget.target is not None and scheduler.tally.reaches(budget.target):
-            self._end(spent=f"budget.target of {budget.target:g} reached")
+            self._end(spent=f"budget.target of {budget.target:g} reached", over=True)
         if budget.plateau is not None and scheduler.tally.since_best >= budget.plateau:
-            self._end(spent=f"budget.plateau of {budget.plateau} reached, so many trials in turn without a new best")
+            self._end(spent=f"budget.plateau of {budget.plateau} reached: so long without a new best", over=True)
         if budget.cost is not None and self._cost >= budget.cost:
             self._end(spent=f"budget.cost of {budget.cost:g} spent")
 
@@ -291,10 +292,10 @@ class Driver:
         spent = {"seconds": self._seconds, "gpu_seconds": self._scheduler.gpu_seconds}
         return seconds_left(self._study.spec, held=held, **spent)
 
-    def _end(self, *, reason: HpoError | None = None, spent: str | None = None) -> None:
+    def _end(self, *, reason: HpoError | None = None, spent: str | None = None, over: bool = False) -> None:
         """Start nothing more and end: with an error, or because a budget is spent. The first to say so is believed."""
         if not self._ending:
-            self._reason, self._spent = reason, spent
+            self._reason, self._spent, self._over = reason, spent, over
         if self._search is not None:
             self._search.stop()
 

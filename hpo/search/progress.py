@@ -134,6 +134,9 @@ class Progress:
         self._ended += event.state not in ("WAITING", "PAUSED")
         if event.state == "PAUSED":
             self._paused.add(event.number)
+        elif event.number in self._paused:  # it never went on
+            self._paused.remove(event.number)
+            self._counts["PAUSED"] -= 1
         if event.best and event.front is None and event.value is not None:
             self._best = (event.value, event.number, event.params)
         self._front = event.front or self._front
@@ -166,7 +169,7 @@ class Progress:
 
     def _remark(self, event: Event) -> str:
         """What a trial that ends is among the others; nothing of what confirms a winner, where the means count."""
-        if self._study.spec.confirms is not None or event.point is None:
+        if event.point is None or self._study.spec.confirms is not None:
             return ""
         said = [reached(event.point.values[1:], self._study.spec.metrics[1:])]
         if missed := in_words(event.point.missed):

@@ -13,7 +13,7 @@ from optuna.trial import Trial, TrialState
 from sqlalchemy.engine import RowMapping
 
 from hpo.goals import span
-from hpo.rungs import PROMOTED, Rungs
+from hpo.rungs import PAUSED, PROMOTED, Rungs
 from hpo.search.pruners import pruner_of
 from hpo.search.recovery import report_missing
 from hpo.search.retention import Retention
@@ -67,6 +67,7 @@ class Scheduler:
         )
         self._run(trial, row, resolved, cpu=cpu, gpu=gpu, forecast_trials=forecast_trials)
         run = self.running[trial.number]
+        self.tally.start(trial.number)
         self._tell_progress("start", run, "RUNNING")
         return run.assignment if self._goes_on(run) else None
 
@@ -188,6 +189,7 @@ class Scheduler:
         if self._rungs.goes_on(number, epoch, self._study.frozen_trials()):
             run.trial.set_user_attr(PROMOTED, epoch)
             return True
+        run.trial.set_user_attr(PAUSED, epoch)
         self._put_back(number, f"paused at epoch {epoch}", "PAUSED")
         self.tally.pause(number)
         return False
@@ -265,7 +267,9 @@ class Scheduler:
 
     def conclude(self) -> int:
         """End trials that wait to be promoted and never will be, as PRUNED; returns how many."""
-        paused = self._rungs.paused(self._study.frozen_trials()) if self._rungs is not None else []
+        if self._rungs is None:
+            return 0
+        paused = self._rungs.paused(self._study.frozen_trials())
         self._study.optuna.sampler = RandomSampler()  # asked for nothing: they have their parameters
         for frozen in paused:
             self._study.storage.set_trial_state_values(frozen._trial_id, TrialState.RUNNING)
@@ -273,6 +277,7 @@ class Scheduler:
             assert row is not None
             trial = Trial(self._study.optuna, frozen._trial_id)
             self._run(trial, row, self._spec.resolve(trial.params))
+            self.running[frozen.number].value = frozen.intermediate_values[row["epoch"]]
             self._end(self.running[frozen.number], TrialState.PRUNED)
         return len(paused)
 

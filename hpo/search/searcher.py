@@ -17,7 +17,7 @@ from hpo.search.ranges import distribution
 from hpo.search.staged import key
 from hpo.search.tpe import Past, Tpe
 from hpo.spec import SearchSpec
-from hpo.store.history import BASELINE, retried
+from hpo.store.history import retried
 from hpo.study import Study
 
 __all__ = ["Searcher", "derive_seed", "key"]
@@ -44,9 +44,6 @@ class Searcher:
         self._rungs = Rungs.of(study.spec)
         self._past = Past(self._rungs.as_judged if self._rungs else None)
         trials = study.frozen_trials()
-        if study.spec.baseline and not any(BASELINE in trial.user_attrs for trial in trials):
-            study.optuna.enqueue_trial(study.spec.start(), user_attrs={BASELINE: True})
-            trials = study.frozen_trials()
         self._count(trials)
         self._budget, self._retried = self._spec.trials, retried(trials)
         if self._spec.sampler.type == "grid":

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
+
 from optuna.trial import TrialState
-from sqlalchemy.engine import RowMapping
 
 from hpo.goals import Point, betters, front
 from hpo.rungs import states
@@ -25,16 +26,18 @@ class Tally:
         self.front = study.front()  # of one goal the best alone
         rows = {row["number"]: row for row in study.ledger.trials(study.id)}
         whole = [number for number, state in known.items() if state == "COMPLETE" and number in rows]
+        self._paused = {number for number, state in known.items() if state == "PAUSED"}
         self.longest = max((rows[each]["gpu_seconds"] for each in whole), default=0.0)  # GPU-seconds of a whole trial
-        self._since_best = self._after_best(known, rows)
+        times = study.ledger.last_times(study.id)
+        moments = {number: times.get(number, row["ended"] or 0.0) for number, row in rows.items()}
+        self._since_best = self._after_best(known, moments)
 
-    def _after_best(self, known: dict[int, str], rows: dict[int, RowMapping]) -> set[int]:
-        if not self.front:
-            return set()
-        ended = {number: row["ended"] or 0.0 for number, row in rows.items()}
-        judged = [number for number, state in known.items() if state in ("COMPLETE", "PRUNED", "PAUSED")]
-        latest = max(ended.get(each.number, 0.0) for each in self.front)  # whoever came to the front last stands on it
-        return {number for number in judged if ended.get(number, 0.0) > latest}
+    def _after_best(self, known: dict[int, str], moments: dict[int, float]) -> set[int]:
+        """By the time of their last epoch: one that paused is ended long after it came to its rung."""
+        judged = [number for number, state in known.items() if state not in ("WAITING", "RUNNING")]
+        # whoever came to the front last stands on it
+        latest = max((moments.get(each.number, 0.0) for each in self.front), default=-math.inf)
+        return {number for number in judged if moments.get(number, 0.0) > latest}
 
     @property
     def best(self) -> float | None:
@@ -43,17 +46,22 @@ class Tally:
 
     @property
     def since_best(self) -> int:
-        """Trials that have come to an end, a rung or a stop since the best one did; none before there is one."""
+        """Trials that have come to an end, a rung or a stop since the best one did, or since the beginning."""
         return len(self._since_best)
 
     def reaches(self, target: float) -> bool:
         """Whether a trial has come to a value of the objective, or a better one."""
         return self.best is not None and self._metrics[0].sign * (self.best - target) >= 0
 
+    def start(self, number: int) -> None:
+        """Note that a trial is at work, perhaps again."""
+        self._paused.discard(number)
+        self._since_best.discard(number)
+
     def pause(self, number: int) -> None:
         """Count a trial that pauses."""
-        if self.front:
-            self._since_best.add(number)
+        self._paused.add(number)
+        self._since_best.add(number)
 
     def end(self, number: int, state: TrialState, point: Point | None, *, gpu_seconds: float) -> bool:
         """Count a trial that has ended, COMPLETE at a point; returns whether it is the best so far, or on the front.
@@ -61,17 +69,18 @@ class Tally:
         One that only equals another there brings nothing new.
         """
         self.ended += 1
+        if number in self._paused:  # and never went on: it was counted when it paused
+            self._paused.remove(number)
+            return False
         if state == TrialState.COMPLETE:
             self.longest = max(self.longest, gpu_seconds)
-        if state == TrialState.FAIL:
-            self.failures += 1
-        elif point is None or point.excess or self._is_bettered(point):
-            self.pause(number)
-        else:
-            self.front = front([*self.front, point], self._metrics)
-            self._since_best.clear()
-            return True
-        return False
+        self.failures += state == TrialState.FAIL
+        if point is None or point.excess or self._is_bettered(point):
+            self._since_best.add(number)
+            return False
+        self.front = front([*self.front, point], self._metrics)
+        self._since_best.clear()
+        return True
 
     def _is_bettered(self, point: Point) -> bool:
         return any(betters(each.values, point.values, self._metrics) for each in self.front)

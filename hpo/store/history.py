@@ -88,7 +88,12 @@ def write_in(connection: Connection, study: Study, entry: Entry, **columns: Any)
 
 
 def enqueue(study: Study) -> int:
-    """Put into the queue what entries say and is not there yet, under the lease; returns how many trials."""
+    """Put into the queue what entries say and is not there yet, under the lease; returns how many trials.
+
+    The defaults come first, where the space asks for them.
+    """
+    if study.spec.baseline and not any(BASELINE in trial.user_attrs for trial in study.frozen_trials()):
+        study.optuna.enqueue_trial(study.spec.start(), user_attrs={BASELINE: True})
     rows = study.ledger.history(study.id)
     points = [point for row in rows for point in json.loads(row["points"])]
     if not points:
@@ -128,9 +133,9 @@ def defaults(study: Study) -> FrozenTrial | None:
 def gain(study: Study, best: int, value: float | None) -> str | None:
     """What the best trial, or its mean over fresh seeds, brings over the defaults; None where these were not tried."""
     trial = defaults(study)
-    if trial is None or trial.number == best:
+    if trial is None or trial.number == best or value is None:
         return None
-    more = study.spec.metric.sign * ((value or 0.0) - trial.values[0])
+    more = study.spec.metric.sign * (value - trial.values[0])
     word = "better" if more >= 0 else "worse"
     return f"{number(abs(more))} {word} than trial {trial.number}, the defaults: {number(trial.values[0])}"
 

@@ -228,6 +228,13 @@ class Ledger:
         with self.engine.connect() as connection:
             return connection.execute(query).mappings().all()
 
+    def last_times(self, study: int) -> dict[int, float]:
+        """When each trial that has an epoch on record came to its last one, in seconds since 1970."""
+        query = sql.select(epochs.c.number, sql.func.max(epochs.c.time)).where(epochs.c.study == study)
+        with self.engine.connect() as connection:
+            found = connection.execute(query.group_by(epochs.c.number)).all()
+        return dict(map(tuple, found))
+
     # -- packings -----------------------------------------------------------------------------------------------------
 
     @patient

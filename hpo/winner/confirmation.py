@@ -183,7 +183,7 @@ def _space(study: Study, wish: Winner, before: Mapping[str, Any]) -> SearchSpec:
     params = {trial.number: study.params(trial) for trial in study.frozen_trials() if trial.number in best}
     points = {str(number): params[number] for number in best}
     tree = space.canonical()
-    for key in ("winner", "gate", "constraints"):  # of the search, which kept them
+    for key in ("winner", "gate", "constraints", "baseline"):  # of the search, which kept them
         tree.pop(key, None)
     if space.notify is not None:  # with its address, which canonical() does not give
         tree["notify"] = space.notify.model_dump(exclude_defaults=True)
