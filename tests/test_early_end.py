@@ -13,6 +13,7 @@ import hpo
 from hpo import spec
 from hpo.cli import app
 from hpo.commands.plan import plan
+from hpo.commands.summary import closing
 from hpo.errors import SpecError
 from hpo.search.ahead import trials_left
 from hpo.search.searcher import Searcher
@@ -106,7 +107,12 @@ def test_a_target_counts_downwards_where_less_is_better(home: Path) -> None:
     ids=["target", "plateau"],
 )
 def test_a_search_ends_early_and_says_so(
-    ray_cluster: str, home: Path, budget: dict[str, Any], outcome: str, trials: range
+    ray_cluster: str,
+    home: Path,
+    capsys: pytest.CaptureFixture[str],
+    budget: dict[str, Any],
+    outcome: str,
+    trials: range,
 ) -> None:
     pruner = {"type": "asha", "mode": "promote", "min_epochs": 1}
     trainer = {"import": "synthetic:Resumable", "epochs": 2}
@@ -115,6 +121,10 @@ def test_a_search_ends_early_and_says_so(
     assert study.ledger.study(study.name)["outcome"] == outcome
     assert len(study.complete()) in trials
     assert "PAUSED" not in study.counts()
+    closing(study, as_json=False)
+    told = capsys.readouterr().out
+    assert f"ended       {outcome}" in told
+    assert f"--set budget.{min(budget.keys() - {'trials'})}=N" in told
     count = len(study.trials)
     study.resume(progress=False)
     assert len(study.trials) == count, "it has ended"

@@ -177,12 +177,17 @@ def closing(study: Study, *, as_json: bool) -> None:
         return
     name, settings = study.name, study.settings
     print(f"trials      {words(study.counts())}")
+    row = study.ledger.study(name)
+    outcome = plain(str(row["outcome"])) if row else ""
+    spent = outcome.partition(" ")[0] if outcome.startswith("budget.") else None
+    if spent:
+        print(f"ended       {outcome}")
     print()
     print(f"look        {plain(settings.command('ui', name))}")
     print(f"            {plain(settings.command('report', name))}")
     print(f"next        {settings.command('trials', name)}")
     if not ahead.is_whole(study.spec, study.frozen_trials()):
-        print(f"            {plain(settings.command('resume', name))} --set budget.trials=N")
+        print(f"            {plain(settings.command('resume', name))} --set {spent or 'budget.trials'}=N")
     if "import" not in study.spec.trainer:
         print(f"            {settings.command('promote', name)}{' --trial N' if study.spec.several else ''}")
 
