@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,9 +26,7 @@ class Curves:
     """
 
     name: str
-    parameters: dict[
-        str, dict[str, Any]
-    ]  # "its_" before the name: a table may have `epochs`, which is the replay's own
+    parameters: dict[str, dict[str, Any]]  # the search box; "its_" before each name: the replay has `epochs` of its own
     raw: NDArray[np.float64]  # (n, d)
     points: NDArray[np.float64]  # the same in the unit cube
     low: NDArray[np.float64]
@@ -47,17 +46,21 @@ class Curves:
         """
         try:
             with np.load(path) as file:
-                low, high, log = file["lo"], file["hi"], file["log"].astype(bool)
-                raw, names, cost = file["X"], [f"its_{name}" for name in file["names"]], file["cost"].astype(float)
-                val, test, meta = file["val"].astype(float), file["test"].astype(float), str(file["meta"])
-        except (OSError, KeyError, ValueError) as error:
-            raise SystemExit(f"{path} is no table of curves: {error}; see benchmarks/README.md") from error
-        parameters = {
-            name: {"min": float(low[at]), "max": float(high[at]), "log": bool(log[at])} for at, name in enumerate(names)
-        }
-        found = cls(
+                low, high, log = file["lo"].astype(float), file["hi"].astype(float), file["log"].astype(bool)
+                raw, names, cost = file["X"].astype(float), [f"its_{name}" for name in file["names"]], file["cost"]
+                val, test, meta = file["val"].astype(float), file["test"].astype(float), json.loads(str(file["meta"]))
+            whole = meta["fidelity"] == "none"
+            problem = _problem(whole, names, X=raw, lo=low, hi=high, log=log, cost=cost, val=val, test=test)
+        except (OSError, EOFError, IndexError, KeyError, ValueError, TypeError, AttributeError, BadZipFile) as error:
+            problem = str(error)
+        if problem:
+            raise SystemExit(f"{path} is no table of curves: {problem}; see benchmarks/README.md")
+        return cls(
             name=path.stem,
-            parameters=parameters,
+            parameters={
+                name: {"min": float(low[at]), "max": float(high[at]), "log": bool(log[at])}
+                for at, name in enumerate(names)
+            },
             raw=raw,
             points=_unit(raw, low, high, log),
             low=low,
@@ -65,12 +68,9 @@ class Curves:
             log=log,
             val=val,
             test=test,
-            whole=json.loads(meta)["fidelity"] == "none",
+            whole=whole,
             cost=cost / cost.mean(),
         )
-        if not found.whole and val.shape[1] != STEPS:
-            raise SystemExit(f"{path}: its curves have {val.shape[1]} steps, not {STEPS}")
-        return found
 
     @property
     def steps(self) -> int:
@@ -100,6 +100,24 @@ class Curves:
         final = table.mean(axis=1) if self.whole else table[:, -1]
         best, median = final.min(), np.median(final)
         return float(100 * (final[row] - best) / (median - best))
+
+
+def _problem(whole: bool, names: list[str], **arrays: NDArray[Any]) -> str | None:
+    """What is wrong with a table's arrays, the first of it."""
+    rows, columns = len(arrays["X"]), len(names)
+    values = (rows, arrays["val"].shape[-1] if whole else STEPS)
+    right = {"X": (rows, columns), "cost": (rows,), "val": values, "test": values}
+    for name, each in arrays.items():
+        if each.shape != right.get(name, (columns,)):
+            return f"{name} is {each.shape}, not {right.get(name, (columns,))}"
+        if not np.isfinite(each).all():
+            return f"{name} holds what is no finite number"
+    final = arrays["val"].mean(axis=1) if whole else arrays["val"][:, -1]
+    if not rows or final.min() == np.median(final):
+        return "its best run is no better than its median"
+    if not (arrays["lo"] < arrays["hi"]).all() or not (arrays["cost"] > 0).all():
+        return "lo is to be below hi, and cost above 0"
+    return None
 
 
 def _unit(points: NDArray[Any], low: NDArray[Any], high: NDArray[Any], log: NDArray[Any]) -> NDArray[np.float64]:

@@ -42,6 +42,8 @@ METHODS: dict[str, dict[str, Any]] = {
 def main() -> None:
     arguments = _arguments()
     tables = {path.stem: Curves.load(path) for path in arguments.tables}
+    if len(tables) < len(arguments.tables):
+        raise SystemExit("two tables have one name; rename a file")
     print(conditions("optuna"), f"n = {arguments.seeds} seeds, {arguments.workers} workers", flush=True)
     found: dict[tuple[str, str], list[NDArray[np.float64]]] = {}
     jobs = list(itertools.product(arguments.tables, arguments.methods, range(arguments.seeds)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from hpo.goals import in_words, missed
+from hpo.rungs import states
 from hpo.store.history import origin
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def row(study: Study, trial: FrozenTrial, ours: RowMapping | None) -> dict[str, 
     checkpoint = study.kept(ours)
     return {
         "number": trial.number,
-        "state": trial.state.name,
+        "state": states(study.spec, [trial])[0],
         "value": trial.values[0] if trial.state.name == "COMPLETE" else last_value(trial),
         **_beside(study, trial),
         **{name: params.get(name) for name in study.spec.parameters},

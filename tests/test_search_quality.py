@@ -1,6 +1,7 @@
 """The bench of searches over tables of curves: what it replays, and that it counts right."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -99,6 +100,26 @@ def test_rays_rule_stops_what_is_below_the_best_third(tmp_path: Path) -> None:
         study.add_trial(optuna.create_trial(value=value, intermediate_values={3: value}))
     decisions = [rule.prune(study, trial) for trial in study.trials]
     assert decisions == [False, False, False, True], "less is better, and each is held against those before it"
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"cost": np.ones(3)}, r"cost is (3,), not (200,)"),
+        ({"val": np.full((ROWS, STEPS), np.nan)}, "val holds what is no finite number"),
+        ({"test": np.ones((ROWS, 20))}, r"test is (200, 20), not (200, 27)"),
+        ({"val": np.ones((ROWS, STEPS))}, "its best run is no better than its median"),
+        ({"lo": np.array([1.0, 0.0])}, "lo is to be below hi, and cost above 0"),
+        ({"names": np.array(["lr"])}, r"X is (200, 2), not (200, 1)"),
+        ({"meta": "no JSON"}, "Expecting value"),
+        ({"meta": "{}"}, "'fidelity'"),
+    ],
+)
+def test_a_damaged_table_is_refused_in_a_sentence(tmp_path: Path, changes: dict[str, Any], problem: str) -> None:
+    with np.load(written(tmp_path / "table.npz")) as file:
+        np.savez(tmp_path / "table.npz", **({name: file[name] for name in file.files} | changes))
+    with pytest.raises(SystemExit, match=re.escape(problem)):
+        Curves.load(tmp_path / "table.npz")
 
 
 def test_what_is_no_table_is_refused(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from hpo.space.document import Document
 from hpo.space.entries import check_grid
 from hpo.space.hints import meant
 from hpo.space.parameters import Parameter
+from hpo.space.pruning import longest
 from hpo.space.sections import READ_BY, Winner
 from hpo.space.stages import check_order
 
@@ -43,15 +44,15 @@ def _check_end(document: Document, parameters: Mapping[str, Parameter]) -> None:
     if kind == "grid" and "confirms" not in document.tree:
         check_grid(document, parameters)
     pruner, trainer = document.tree.get("pruner"), document.tree.get("trainer")
-    epochs = trainer.get("epochs") if isinstance(trainer, dict) else None
+    epochs = longest(trainer, parameters) if isinstance(trainer, dict) else None
     winner = document.tree.get("winner")
     known = {*trainer, *parameters} if isinstance(trainer, dict) else {"epochs"}
     if isinstance(winner, dict) and "epochs" in winner and "epochs" not in known:
         document.refuse(("winner", "epochs"), "`epochs` needs a trainer with a key of that name", key=True)
     _check_reserve(document, winner, budget)
     first = pruner.get("min_epochs") if isinstance(pruner, dict) else None
-    if isinstance(first, int) and isinstance(epochs, int) and first >= epochs:
-        never = f"{first} is not below the {epochs} epochs of trainer: no trial could be stopped early"
+    if isinstance(first, int) and epochs is not None and first >= epochs:
+        never = f"{first} is not below the {epochs} epochs of the longest trial: none could be stopped early"
         document.refuse(("pruner", "min_epochs"), f"{never}; lower it, or remove the pruner")
     if kind in ("random", "tpe") and isinstance(budget, dict) and not _limits(document.tree, budget):
         document.refuse(
@@ -67,6 +68,8 @@ def _check_reserve(document: Document, winner: Any, budget: Any) -> None:
     if not isinstance(winner, dict):
         document.refuse(trail, "`with_winner` needs a `winner`, such as winner: {top: 3, seeds: 3}", key=True)
         return
+    if budget.get("trials") is None and budget.get("gpu_hours") is None:
+        document.refuse(trail, "`with_winner` is about trials or gpu_hours, and neither is given; add one", key=True)
     again = [winner.get(key, Winner.model_fields[key].default) for key in ("top", "seeds")]
     trials = budget.get("trials")
     if all(isinstance(each, int) for each in (*again, trials)) and trials <= again[0] * again[1]:
