@@ -91,16 +91,19 @@ def test_a_resumed_search_draws_what_the_uninterrupted_one_would(home: Path, sam
     assert draws("broken", restart=True) == whole
 
 
-def test_a_random_point_survives_a_kill_between_its_parameters(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("sampler", ["random", "tpe"])
+def test_a_point_survives_a_kill_between_its_parameters(
+    home: Path, monkeypatch: pytest.MonkeyPatch, sampler: str
+) -> None:
     ranges = {"lr": {"min": 1e-4, "max": 1.0, "log": True}, "weight_decay": {"min": 0.0, "max": 1.0}}
-    options: dict[str, Any] = {"sampler": "random", "parameters": ranges, "budget": {"trials": 3}}
+    options: dict[str, Any] = {"sampler": sampler, "parameters": ranges, "budget": {"trials": 3}}
     study = open_study(home, f"sqlite:///{home}/whole.db", **options)
     whole = begin(study, Searcher(study), 3)
 
     storage = f"sqlite:///{home}/killed.db"
     study = open_study(home, storage, **options)
     with monkeypatch.context() as patch:
-        patch.setattr("hpo.search.searcher._suggest", _dies_after_the_first(study))
+        patch.setattr("hpo.search.searcher._suggest", _dies_after_the_first(in_memory=sampler == "random"))
         searcher = Searcher(study)
         with pytest.raises(KeyboardInterrupt):
             searcher.next()
@@ -110,10 +113,10 @@ def test_a_random_point_survives_a_kill_between_its_parameters(home: Path, monke
     assert [trial.number for trial in study.frozen_trials()] == [0, 1, 2]
 
 
-def _dies_after_the_first(study: Study) -> Any:
+def _dies_after_the_first(*, in_memory: bool) -> Any:
     from hpo.search.searcher import _suggest
 
-    calls = iter([_suggest])  # the first call draws the point in memory
+    calls = iter([_suggest] if in_memory else [])  # the first call draws a random point in memory
 
     def suggest(trial: Any, space: Any) -> None:
         whole = next(calls, None)

@@ -15,6 +15,7 @@ from hpo.audit import surroundings
 from hpo.cluster import packing
 from hpo.cluster.placement import place
 from hpo.errors import SpecError
+from hpo.rungs import Rungs
 from hpo.search.ahead import trials_left
 from hpo.search.retention import Held, look
 from hpo.settings import Settings, cards_are_hidden
@@ -104,12 +105,13 @@ def told(ahead: Forecast) -> str:
 
 
 def _most(space: SearchSpec, held: list[Held], at_once: int, one: int) -> int:
-    """Bytes of the study's checkpoints when they are most: of trials at work or in the queue to go on, and kept."""
+    """Bytes of the study's checkpoints when they are most: of trials at work, paused, or to go on, and kept."""
     begun = sum(bool(each.files) and not each.finished for each in held)
     kept = space.checkpoints_kept * one
     if space.budget.disk is not None:
         kept = min(kept, max(int(space.budget.disk), one))  # the best stays anyhow
-    return (KEPT_AT_WORK * max(at_once, begun) + at_once) * one + kept
+    paused = (space.trials or 0) if Rungs.of(space) else 0  # until the search ends, all but a few
+    return (KEPT_AT_WORK * max(at_once, begun, paused) + at_once) * one + kept
 
 
 # -- trials at work ---------------------------------------------------------------------------------------------------

@@ -176,6 +176,8 @@ class Scheduler:
 
     def _judge(self, run: Running, epoch: int) -> bool:
         """Early stopping; returns whether a trial goes on from here."""
+        if self._rungs is not None and epoch in self._rungs:
+            run.weigh(self._spec)
         if BASELINE in run.trial.user_attrs:
             return True
         if self._rungs is None:
@@ -185,7 +187,6 @@ class Scheduler:
         number = run.trial.number
         if epoch not in self._rungs or run.trial.user_attrs.get(PROMOTED) == epoch:
             return True
-        run.weigh(self._spec)
         if self._rungs.goes_on(number, epoch, self._study.frozen_trials()):
             run.trial.set_user_attr(PROMOTED, epoch)
             return True

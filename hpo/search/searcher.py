@@ -202,6 +202,12 @@ class Searcher:
 
 def _suggest(trial: Trial, space: SearchSpec) -> None:
     """Set every parameter that is active, in the file's order; a condition sees those set before it."""
+    there = trial.params  # of a trial whose driver was killed, perhaps between two of them
     for name, parameter in space.parameters.items():
-        if parameter.active({**space.trainer, **trial.params}):
-            trial._suggest(name, distribution(parameter))
+        if not parameter.active({**space.trainer, **trial.params}):
+            continue
+        kind = distribution(parameter)
+        if name in there and name not in {**trial._fixed_params, **trial.relative_params}:
+            # the draw that it came from, so that the next parameter gets its own and not this one again
+            trial.study.sampler.sample_independent(trial.study, trial._get_latest_trial(), name, kind)
+        trial._suggest(name, kind)

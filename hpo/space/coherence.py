@@ -29,7 +29,7 @@ def _check_options(document: Document) -> None:
     """Refuse options that the chosen type of sampler or pruner does not read."""
     for section, readers in READ_BY.items():
         tree = document.tree.get(section)
-        kind = tree.get("type") if isinstance(tree, dict) else None
+        kind = tree.get("type", "none" if section == "pruner" else None) if isinstance(tree, dict) else None
         known = [each for kinds in readers.values() for each in kinds] + ["none", "grid", "random", "tpe"]
         for key, kinds in readers.items():
             if isinstance(tree, dict) and key in tree and kind in known and kind not in kinds:
