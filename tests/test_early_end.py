@@ -81,15 +81,31 @@ def test_trials_without_a_new_best_are_counted_likewise_by_the_next_driver(home:
 
 def test_what_paused_counts_once_however_it_ends(home: Path) -> None:
     pruner = {"type": "asha", "mode": "promote", "min_epochs": 1, "reduction": 4}
-    study = open_study(home, budget={"trials": 3, "plateau": 9}, pruner=pruner)
+    study = open_study(home, budget={"trials": 4, "plateau": 9}, pruner=pruner, baseline=True)
+    history.enqueue(study)
     searcher, scheduler = Searcher(study), scheduler_of(study)
+    scheduler.start(searcher.next(), cpu=1, gpu=0)
+    for epoch in range(1, 5):
+        scheduler.report(report(0, epoch, 0.6, last=epoch == 4))
     while (trial := searcher.next()) is not None:
         scheduler.start(trial, cpu=1, gpu=0)
         scheduler.report(report(trial.number, 1, 0.5))
     assert (scheduler.tally.since_best, Tally(study).since_best) == (3, 3)
     assert scheduler.conclude() == 3
     assert (scheduler.tally.since_best, Tally(study).since_best) == (3, 3)
-    assert scheduler.tally.ended == 3
+    assert scheduler.tally.ended == 4
+
+
+@pytest.mark.parametrize(("value", "counted"), [(0.5, 0), (float("nan"), 3)])
+def test_before_there_is_a_best_only_failures_count(home: Path, value: float, counted: int) -> None:
+    study = open_study(home, budget={"plateau": 3}, pruner={"type": "asha", "mode": "promote", "min_epochs": 1})
+    searcher, scheduler = Searcher(study), scheduler_of(study)
+    for _ in range(3):
+        trial = searcher.next()
+        assert trial is not None
+        scheduler.start(trial, cpu=1, gpu=0)
+        scheduler.report(report(trial.number, 1, value if value != 0.5 else value - trial.number))
+    assert (scheduler.tally.since_best, Tally(study).since_best) == (counted, counted)
 
 
 def test_a_target_counts_downwards_where_less_is_better(home: Path) -> None:

@@ -34,7 +34,8 @@ class Tally:
 
     def _after_best(self, known: dict[int, str], moments: dict[int, float]) -> set[int]:
         """By the time of their last epoch: one that paused is ended long after it came to its rung."""
-        judged = [number for number, state in known.items() if state not in ("WAITING", "RUNNING")]
+        counted = {"COMPLETE", "FAIL"} | ({"PRUNED", "PAUSED"} if self.front else set())
+        judged = [number for number, state in known.items() if state in counted]
         # whoever came to the front last stands on it
         latest = max((moments.get(each.number, 0.0) for each in self.front), default=-math.inf)
         return {number for number in judged if moments.get(number, 0.0) > latest}
@@ -46,7 +47,10 @@ class Tally:
 
     @property
     def since_best(self) -> int:
-        """Trials that have come to an end, a rung or a stop since the best one did, or since the beginning."""
+        """Trials that have come to an end, a rung or a stop since the best one did.
+
+        Before there is one, those that failed or missed constraints: who is stopped early makes way for a first.
+        """
         return len(self._since_best)
 
     def reaches(self, target: float) -> bool:
@@ -61,7 +65,8 @@ class Tally:
     def pause(self, number: int) -> None:
         """Count a trial that pauses."""
         self._paused.add(number)
-        self._since_best.add(number)
+        if self.front:
+            self._since_best.add(number)
 
     def end(self, number: int, state: TrialState, point: Point | None, *, gpu_seconds: float) -> bool:
         """Count a trial that has ended, COMPLETE at a point; returns whether it is the best so far, or on the front.
@@ -76,7 +81,8 @@ class Tally:
             self.longest = max(self.longest, gpu_seconds)
         self.failures += state == TrialState.FAIL
         if point is None or point.excess or self._is_bettered(point):
-            self._since_best.add(number)
+            if self.front or state != TrialState.PRUNED:
+                self._since_best.add(number)
             return False
         self.front = front([*self.front, point], self._metrics)
         self._since_best.clear()
