@@ -92,6 +92,14 @@ def test_of_a_table_whose_curves_never_cross_early_stopping_finds_more_for_the_s
     assert means["random, ASHA promote"] < means["random"] / 2
 
 
+def test_rays_rule_takes_the_place_of_the_searchs_own(tmp_path: Path) -> None:
+    curves = Curves.load(written(tmp_path / "table.npz"))
+    rule = RayAsha(min_epochs=3, epochs=27, reduction=3)
+    method = METHODS["TPE, Ray's ASHA"]
+    found = [replay(curves, method, seed=1, budgets=[6], workers=4, pruner=pruner)[0, 0] for pruner in (rule, None)]
+    assert found[0] < found[1]
+
+
 def test_rays_rule_stops_what_is_below_the_best_third(tmp_path: Path) -> None:
     import optuna
 

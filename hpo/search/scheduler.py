@@ -181,7 +181,7 @@ class Scheduler:
         if BASELINE in run.trial.user_attrs:
             return True
         if self._rungs is None:
-            if self._spec.pruner.type != "none" and run.trial.should_prune():
+            if not self._spec.several and run.trial.should_prune():  # Optuna knows none for several goals
                 self._end(run, TrialState.PRUNED)
             return run.trial.number in self.running
         number = run.trial.number
