@@ -15,7 +15,7 @@ from hpo.space.parameters import Choice, IntRange, Parameter
 __all__ = ["fill", "longest"]
 
 RUNGS = 9
-"""The first rung is at 1/9 of the schedule: two rungs with a reduction of 3. Earlier ones found no more (docs/search.md)."""
+"""The first rung is at 1/9 of the schedule: two rungs with a reduction of 3. Earlier ones find no more."""
 SHORTEST = 3
 """Epochs of a schedule in which there is something to stop."""
 
