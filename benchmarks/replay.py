@@ -106,8 +106,8 @@ class Rows(Searcher):
     def _sampler(self, index: int) -> BaseSampler:
         return _Snapped(super()._sampler(index), self)
 
-    def _random_point(self, index: int) -> dict[str, Any]:
-        return self.snapped(super()._random_point(index))
+    def _point(self, index: int) -> dict[str, Any]:
+        return self.snapped(super()._point(index))
 
     def snapped(self, params: Mapping[str, float]) -> dict[str, Any]:
         """A proposal's row, which is taken from then on."""

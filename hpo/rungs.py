@@ -76,8 +76,19 @@ class Rungs:
         return None
 
     def goes_on(self, number: int, rung: int, trials: Iterable[FrozenTrial]) -> bool:
-        """Whether a trial that reaches a rung is among the best there at once."""
-        return number in {trial.number for trial in self._best(rung, trials)}
+        """Whether a trial that reaches a rung is among the best there at once, or is let past the first one unasked."""
+        found = list(trials)
+        if rung == self._first and self._unasked(found[number]):
+            return True
+        return number in {trial.number for trial in self._best(rung, found)}
+
+    def _unasked(self, trial: FrozenTrial) -> bool:
+        """Whether a trial is one of those that pass the first of several rungs whatever they came to.
+
+        Each so-manieth does, as in the second bracket of Hyperband: so early a rung may mislead.
+        """
+        among = trial.number % self._reduction == 0 and self._first * self._reduction in self
+        return among and not (self._limited and missed(trial))
 
     def _best(self, rung: int, trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
         """The best of those that have come so far, however they went on; of equals the earlier trials.

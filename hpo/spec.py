@@ -13,7 +13,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from hpo.errors import SpecError
-from hpo.space import coherence, own, pruning, stages
+from hpo.space import coherence, defaults, own, stages
 from hpo.space.canonical import canonical, objective
 from hpo.space.cluster import Cluster, without_password
 from hpo.space.constraints import Constraint
@@ -156,7 +156,7 @@ class SearchSpec(BaseModel):
     @property
     def epochs(self) -> int | None:
         """Of the longest trial; None where the trainer has no key of that name."""
-        return pruning.longest(self.trainer, self.parameters)
+        return defaults.longest(self.trainer, self.parameters)
 
     @property
     def reserved(self) -> int:
@@ -306,7 +306,7 @@ def _build(document: Document, overrides: Sequence[str], folder: Path | None, tr
     if isinstance(tree, dict) and not (trusted and ("import" in tree or "confirms" in document.tree)):
         parameters = _check_trainer(document, parameters, folder)
     if not trusted:
-        pruning.fill(document, parameters, folder)
+        defaults.fill(document, parameters, folder)
     coherence.check(document, parameters)
     fields = {**document.tree, "parameters": parameters}
     kept = tuple(each for each in overrides if not may_tell_a_webhook(each))

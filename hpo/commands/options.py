@@ -44,7 +44,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Name = Annotated[str, typer.Argument(help="Name of the study.", show_default=False)]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the file.")]
 Trials = Annotated[int | None, typer.Option(help="Short for --set budget.trials=N.")]
-SamplerType = Annotated[str | None, typer.Option("--sampler", help="grid, random, tpe or staged.")]
+SamplerType = Annotated[str | None, typer.Option("--sampler", help="grid, random, tpe, gp or staged.")]
 Seed = Annotated[int | None, typer.Option(help="Short for --set sampler.seed=N.")]
 Gpus = Annotated[str | None, typer.Option(help="GPUs per trial: auto, a share or a number.")]
 Extend = Annotated[

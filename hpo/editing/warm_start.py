@@ -37,11 +37,11 @@ def first_entry(wish: str, space: SearchSpec, settings: Settings) -> Entry | Non
     if parts is None or parts[1] == 0:
         raise SpecError(f"--warm-start {wish}: write the name of a study, or NAME:K for its K best points")
     if space.sampler.type == "grid":
-        raise SpecError("--warm-start: a grid visits its own cells; set `sampler: tpe` or random, or leave it out")
+        raise SpecError("--warm-start: a grid visits its own cells; set `sampler: gp`, tpe or random, or leave it out")
     if space.sampler.type == "staged":
         raise SpecError(
             "--warm-start: a staged search begins with the trainer's defaults and tries values of its own; "
-            "set `sampler: tpe` or random, or leave it out"
+            "set `sampler: gp`, tpe or random, or leave it out"
         )
     if _is_begun(parts[0], space, settings):
         return None

@@ -161,7 +161,7 @@ def _problems(found: Outlook, space: SearchSpec) -> list[tuple[Any, str, str]]:
                     (
                         verdict,
                         said,
-                        _more(name, MARGIN * (start + everything), space) + ", fewer values, or sampler: tpe",
+                        _more(name, MARGIN * (start + everything), space) + ", fewer values, or sampler: gp",
                     )
                 )
             else:

@@ -33,9 +33,9 @@ def derive_seed(seed: int, purpose: int, index: int) -> int:
 class Searcher:
     """Hands out trials until the space or the budget is used up.
 
-    Every draw depends on the study's seed and the number of trials so far alone, never on this process: a resumed
-    search goes on with the draws the uninterrupted one would have made. Grid cells, random points and those of a stage
-    are put into the study's queue whole, so that a kill between two parameters cannot change a point.
+    Every draw depends on the study's seed and the trials so far alone, never on this process: a resumed search goes on
+    with the draws the uninterrupted one would have made. Points that do not come from TPE are put into the study's
+    queue whole, so that a kill between two parameters cannot change one.
     """
 
     def __init__(self, study: Study) -> None:
@@ -124,8 +124,8 @@ class Searcher:
             self._queued += made - 1
             self._started += 1
         else:
-            if self._spec.sampler.type == "random":
-                self._study.optuna.enqueue_trial(self._random_point(self._started))
+            if self._spec.sampler.type in ("random", "gp"):
+                self._study.optuna.enqueue_trial(self._point(self._started))
             self._started += 1
         return self._ask()
 
@@ -167,9 +167,16 @@ class Searcher:
                 return TPESampler(**options, group=conditional)
             return Tpe(self._past, **options, group=conditional)
 
-    def _random_point(self, index: int) -> dict[str, Any]:
-        sampler = RandomSampler(seed=derive_seed(self._spec.sampler.seed, SAMPLER, index))
-        trial = optuna.create_study(sampler=sampler).ask()
+    def _point(self, index: int) -> dict[str, Any]:
+        """Where the next trial of a random search is, or of one by a Gaussian process, once that has learned enough."""
+        seed = derive_seed(self._spec.sampler.seed, SAMPLER, index)
+        if self._spec.sampler.type == "gp":
+            from hpo.search import gp  # imports torch, which takes seconds
+
+            proposed = gp.propose(self._spec, self._study.frozen_trials(), seed=seed)
+            if proposed is not None:
+                return _active(proposed, self._spec)
+        trial = optuna.create_study(sampler=RandomSampler(seed=seed)).ask()
         _suggest(trial, self._spec)
         return trial.params
 
@@ -198,6 +205,15 @@ class Searcher:
         if self._budget is not None:
             # the budget counts cells: one that is run again does not take the place of another
             self._budget += sum(trial.state == TrialState.FAIL for trial in trials)
+
+
+def _active(point: dict[str, Any], space: SearchSpec) -> dict[str, Any]:
+    """A point without the parameters that its own values leave out."""
+    found: dict[str, Any] = {}
+    for name, parameter in space.parameters.items():
+        if parameter.active({**space.trainer, **found}):
+            found[name] = point[name]
+    return found
 
 
 def _suggest(trial: Trial, space: SearchSpec) -> None:

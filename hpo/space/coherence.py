@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from hpo.space import constraints
+from hpo.space.defaults import DRAWN, longest
 from hpo.space.document import Document
 from hpo.space.entries import check_grid
 from hpo.space.hints import meant
 from hpo.space.parameters import Parameter
-from hpo.space.pruning import longest
 from hpo.space.sections import READ_BY, Winner
 from hpo.space.stages import check_order
 
@@ -30,7 +30,7 @@ def _check_options(document: Document) -> None:
     for section, readers in READ_BY.items():
         tree = document.tree.get(section)
         kind = tree.get("type", "none" if section == "pruner" else None) if isinstance(tree, dict) else None
-        known = [each for kinds in readers.values() for each in kinds] + ["none", "grid", "random", "tpe"]
+        known = [each for kinds in readers.values() for each in kinds] + ["none", "grid", *DRAWN]
         for key, kinds in readers.items():
             if isinstance(tree, dict) and key in tree and kind in known and kind not in kinds:
                 fix = f"it belongs to {', '.join(kinds)}; remove it"
@@ -54,7 +54,7 @@ def _check_end(document: Document, parameters: Mapping[str, Parameter]) -> None:
     if isinstance(first, int) and epochs is not None and first >= epochs:
         never = f"{first} is not below the {epochs} epochs of the longest trial: none could be stopped early"
         document.refuse(("pruner", "min_epochs"), f"{never}; lower it, or remove the pruner")
-    if kind in ("random", "tpe") and isinstance(budget, dict) and not _limits(document.tree, budget):
+    if kind in DRAWN and isinstance(budget, dict) and not _limits(document.tree, budget):
         document.refuse(
             ("budget",), f"sampler {kind} does not end by itself; give budget: {{trials: 50}}, time or gpu_hours"
         )

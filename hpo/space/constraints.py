@@ -118,6 +118,8 @@ def _check_others(document: Document) -> None:
     if kinds.get("sampler") == "staged":
         fix = "set `sampler: tpe`, random or grid"
         document.refuse(("sampler",), f"staged fixes the one best value of each parameter, of one metric; {fix}")
+    if kinds.get("sampler") == "gp":
+        document.refuse(("sampler",), "gp is of one metric; set `sampler: tpe`, or leave it out")
     for (section, *key), why in _TRADES.items():
         found = tree.get(section)
         if found is not None and (not key or (isinstance(found, dict) and found.get(key[0]) is not None)):

@@ -77,7 +77,7 @@ def check_grid(document: Document, parameters: Mapping[str, Parameter]) -> None:
     # Conditions can make a grid smaller than its product; counting ends one beyond the limit.
     countable = all(parameter.size <= MAX_POINTS for parameter in parameters.values())
     if not countable or sum(1 for _ in itertools.islice(grid(parameters), MAX_POINTS + 1)) > MAX_POINTS:
-        fix = "use fewer values, or sampler random or tpe with a budget"
+        fix = "use fewer values, or sampler gp, tpe or random with a budget"
         document.refuse(
             ("parameters",), f"this grid has up to {most:,} points, the limit is {MAX_POINTS:,}; {fix}", key=True
         )

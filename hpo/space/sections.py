@@ -40,7 +40,7 @@ URLS = ("storage", "mlflow", "ray")
 """Keys that say where a search keeps or runs things; environment and flags come before them."""
 
 READ_BY: dict[str, dict[str, tuple[str, ...]]] = {
-    "sampler": {"startup_trials": ("tpe",), "order": ("staged",), "points": ("staged",)},
+    "sampler": {"startup_trials": ("tpe", "gp"), "order": ("staged",), "points": ("staged",)},
     "pruner": {
         "mode": ("asha",),
         "min_epochs": ("asha", "median", "hyperband"),
@@ -99,13 +99,14 @@ class Metric(Section):
 class Sampler(Section):
     """Where the parameters of the next trial come from."""
 
-    type: Literal["grid", "random", "tpe", "staged"]
-    """grid: every combination; random: drawn evenly; tpe: drawn where earlier trials were good; staged: one parameter
-    after the other, each with the best values of those before it."""
+    type: Literal["grid", "random", "tpe", "gp", "staged"]
+    """grid: every combination; random: drawn evenly; tpe: drawn where earlier trials were good; gp: where a Gaussian
+    process of all that was trained, short or long, expects most; staged: one parameter after the other, each with the
+    best values of those before it. Left out: gp, with several metrics tpe."""
     seed: int = Field(default=0, ge=0, lt=2**32)
     """Of the draws, and of the trials: the same seed gives the same search."""
     startup_trials: int | None = Field(default=None, ge=0)
-    """Random trials before tpe begins to learn; None leaves the number to the sampler."""
+    """Random trials before tpe or gp begins to learn; None leaves the number to the sampler."""
     order: list[str] | None = None
     """Of staged: parameters, the most important first; those left out follow in the order of the file."""
     points: int = Field(default=5, ge=2)
@@ -126,13 +127,13 @@ class Pruner(Section):
     """What stops weak trials early."""
 
     type: Literal["none", "asha", "median", "hyperband"] = "none"
-    """asha, hyperband: the best part goes on at each rung; median: what is below it stops. Left out: asha where random
-    or tpe searches and `trainer.epochs` is 3 or more, else none."""
+    """asha, hyperband: the best part goes on at each rung; median: what is below it stops. Left out: asha where random,
+    tpe or gp searches and `trainer.epochs` is 3 or more, else none."""
     mode: Literal["promote", "stop"] = "stop"
     """Of asha. promote: a trial pauses at a rung, and goes on once it is among the best there; stop: it stops for good
     where it is not. Left out: promote, or stop with a trainer that keeps no state to go on from."""
     min_epochs: int = Field(default=1, ge=1)
-    """No trial stops before, the first rung; left out, asha takes a ninth of `trainer.epochs`."""
+    """No trial stops before, the first rung. Left out, asha takes a 27th of `trainer.epochs`, to stop a ninth."""
     reduction: int = Field(default=3, ge=2)
     """One trial of so many goes on at each rung."""
     startup_trials: int = Field(default=5, ge=0)

@@ -1,4 +1,4 @@
-"""What a space file need not say of early stopping: the pruner that measured best, and where its rungs are."""
+"""What a space file need not say of how to search: the sampler and pruner that measured best, and where rungs are."""
 
 from __future__ import annotations
 
@@ -12,36 +12,34 @@ from hpo.space import own
 from hpo.space.document import Document
 from hpo.space.parameters import Choice, IntRange, Parameter
 
-__all__ = ["fill", "longest"]
+__all__ = ["DRAWN", "fill", "longest"]
 
-RUNGS = 9
-"""The first rung is at 1/9 of the schedule: two rungs with a reduction of 3. Earlier ones find no more."""
 SHORTEST = 3
 """Epochs of a schedule in which there is something to stop."""
+DRAWN = ("random", "tpe", "gp")
+"""Samplers that go on without end."""
 
 
 def fill(document: Document, parameters: Mapping[str, Parameter], folder: Path | None) -> None:
-    """Write out the pruner of a search that names none, and what an asha leaves out."""
-    tree, sampler = document.tree.get("trainer"), document.tree.get("sampler")
+    """Write out the sampler and the pruner of a search that names none, and what an asha leaves out."""
+    one = document.tree.get("metrics") is None
+    sampler = document.tree.setdefault("sampler", {})
+    if isinstance(sampler, dict):
+        sampler.setdefault("type", "gp" if one else "tpe")
+    tree = document.tree.get("trainer")
     if not isinstance(tree, dict):
         return
     epochs = longest(tree, parameters)
-    kind = sampler.get("type") if isinstance(sampler, dict) else None
-    one = document.tree.get("metrics") is None  # of several no curve tells who is weak
-    if (
-        one
-        and "pruner" not in document.tree
-        and kind in ("random", "tpe")
-        and epochs is not None
-        and epochs >= SHORTEST
-    ):
-        document.tree["pruner"] = {"type": "asha"}
+    drawn = isinstance(sampler, dict) and sampler["type"] in DRAWN
+    if one and drawn and epochs is not None and epochs >= SHORTEST:  # of several goals no curve tells who is weak
+        document.tree.setdefault("pruner", {"type": "asha"})
     pruner = document.tree.get("pruner")
     if not isinstance(pruner, dict) or pruner.get("type") != "asha":
         return
     pruner.setdefault("mode", "promote" if _keeps_state(tree, folder) else "stop")
-    if epochs is not None:
-        pruner.setdefault("min_epochs", max(1, math.ceil(epochs / RUNGS)))
+    part = {"promote": 27, "stop": 9}.get(str(pruner["mode"]))
+    if epochs is not None and part is not None:  # earlier rungs may mislead, for which stopping for good has no cure
+        pruner.setdefault("min_epochs", max(1, math.ceil(epochs / part)))
 
 
 def longest(trainer: Mapping[str, Any], parameters: Mapping[str, Parameter]) -> int | None:
