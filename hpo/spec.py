@@ -61,7 +61,7 @@ class SearchSpec(BaseModel):
     constraints: tuple[Constraint, ...] = Field(default=(), strict=False)
     """Limits that a trial has to keep at its last epoch, such as `parameters_count <= 5e6`, with <= or >=: of any
     metric that the trainer reports or fact that it tells. One that misses them is neither best nor on the front."""
-    sampler: Sampler
+    sampler: Sampler = Sampler()
     parameters: dict[str, Parameter]
     """Dotted path into trainer -> what it may be; a parameter stands after those that its `when` names."""
     trainer: dict[str, Any]

@@ -46,6 +46,7 @@ ALLOWED = {
     "hpo.report.scored": {"torch", "trainers"},
     "hpo.report.served": {"mlflow"},
     "hpo.rungs": {"optuna"},
+    "hpo.search.gp": {"optuna", "torch"},  # imported where it is first asked
     "hpo.search.pruners": {"optuna"},
     "hpo.search.ranges": {"optuna"},
     "hpo.promotion.registry": {"mlflow"},

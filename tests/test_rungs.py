@@ -25,6 +25,8 @@ from hpo.study import Study
 
 PROMOTE = {"type": "asha", "mode": "promote", "min_epochs": 1, "reduction": 3}
 EPOCHS = 9
+ONE_RUNG = {"import": "synthetic:Resumable", "epochs": 3}
+"""A trainer with one rung alone, which no trial passes unasked."""
 GOOD = (0.3, 0.9, 0.5, 0.2, 0.8, 0.1, 0.7, 0.4, 0.6)
 """What the trials come to, in the order of a grid."""
 
@@ -75,13 +77,19 @@ def fates(study: Study) -> list[tuple[str, int | None, dict[str, Any]]]:
     return [(trial.state.name, trial.last_step, trial.params) for trial in study.frozen_trials()]
 
 
-def test_a_third_goes_on_at_each_rung_and_the_rest_is_pruned_at_the_end(home: Path) -> None:
+def test_the_best_third_goes_on_at_each_rung_and_each_third_trial_passes_the_first_unasked(home: Path) -> None:
     study = search(open_study(home, **sections()))
-    assert Counter((state, epoch) for state, epoch, _ in fates(study)) == {
-        ("COMPLETE", 9): 1,
-        ("PRUNED", 3): 2,
-        ("PRUNED", 1): 6,
-    }
+    assert [(state, epoch) for state, epoch, _ in fates(study)] == [
+        ("PRUNED", 3),  # unasked
+        ("COMPLETE", 9),  # the best of all
+        ("PRUNED", 1),
+        ("PRUNED", 3),  # unasked
+        ("PRUNED", 3),  # the second
+        ("PRUNED", 1),
+        ("PRUNED", 3),  # unasked
+        ("PRUNED", 1),
+        ("PRUNED", 1),
+    ]
     assert study.best_trial.params == {"lr": 0.9}
     for row in study.ledger.trials(study.id):
         epochs = [each["epoch"] for each in study.ledger.epochs(study.id, row["number"])]
@@ -97,7 +105,7 @@ def test_a_trial_that_is_among_the_best_when_it_comes_to_a_rung_goes_on_at_once(
 
 
 def test_a_paused_trial_gives_its_place_to_the_next_and_goes_on_when_others_are_worse(home: Path) -> None:
-    study = open_study(home, **sections())
+    study = open_study(home, **sections(trainer=ONE_RUNG))
     searcher, scheduler = Searcher(study), scheduler_of(study)
     order = []
     for _ in range(4):
@@ -113,7 +121,7 @@ def test_a_paused_trial_gives_its_place_to_the_next_and_goes_on_when_others_are_
     assert study.ledger.trial(study.id, 0)["ended"] is not None
 
 
-@pytest.mark.parametrize("sampler", ["grid", "random", "tpe"])
+@pytest.mark.parametrize("sampler", ["grid", "random", "tpe", "gp"])
 @pytest.mark.parametrize("at_once", [1, 3])
 def test_a_search_that_is_killed_again_and_again_decides_as_an_undisturbed_one(
     home: Path, sampler: str, at_once: int
@@ -121,7 +129,7 @@ def test_a_search_that_is_killed_again_and_again_decides_as_an_undisturbed_one(
     def run(name: str, kills: frozenset[int]) -> list[Any]:
         more: dict[str, Any] = {}
         if sampler != "grid":
-            options = {"startup_trials": 4} if sampler == "tpe" else {}
+            options = {"startup_trials": 4} if sampler in ("tpe", "gp") else {}
             more = {"sampler": {"type": sampler, **options}, "parameters": {"lr": {"min": 0.0, "max": 1.0}}}
             more["budget"] = {"trials": 12}
         return fates(search(open_study(home, name=name, **sections(**more)), at_once=at_once, kills=kills))
@@ -173,7 +181,7 @@ def test_a_baseline_killed_at_a_rung_goes_on(home: Path) -> None:
 
 
 def test_a_trial_killed_before_it_was_judged_pauses_when_it_is_taken_up_again(home: Path) -> None:
-    study = interrupted(open_study(home, **sections()), 1)
+    study = interrupted(open_study(home, **sections(trainer=ONE_RUNG)), 1)
     assert study.counts() == {"WAITING": len(GOOD)}
     searcher, scheduler = Searcher(study), scheduler_of(study)
     trial = searcher.next()
@@ -183,7 +191,7 @@ def test_a_trial_killed_before_it_was_judged_pauses_when_it_is_taken_up_again(ho
 
 
 def test_a_trial_without_a_number_takes_no_place_among_the_best(home: Path) -> None:
-    study = open_study(home, **sections())
+    study = open_study(home, **sections(trainer=ONE_RUNG))
     searcher, scheduler = Searcher(study), scheduler_of(study)
     for lost in (float("inf"), float("nan"), None, None, None):
         trial = searcher.next()
@@ -195,7 +203,7 @@ def test_a_trial_without_a_number_takes_no_place_among_the_best(home: Path) -> N
 
 
 def test_an_exhausted_search_whose_driver_died_before_it_ended_paused_trials_is_ended_by_the_next(home: Path) -> None:
-    study = open_study(home, **sections(parameters={"lr": {"values": [0.3, 0.9]}}))
+    study = open_study(home, **sections(trainer=ONE_RUNG, parameters={"lr": {"values": [0.3, 0.9]}}))
     searcher, scheduler = Searcher(study), scheduler_of(study)
     while (trial := searcher.next()) is not None:
         scheduler.start(trial, cpu=1, gpu=0)
@@ -229,13 +237,15 @@ def test_tpe_learns_from_paused_trials_and_is_not_repelled_by_them(home: Path) -
 @pytest.mark.parametrize(
     ("changes", "pruner"),
     [
-        ({}, ("asha", "promote", 3)),
-        ({"sampler": "random"}, ("asha", "promote", 3)),
+        ({}, ("asha", "promote", 1)),
+        ({"sampler": "random"}, ("asha", "promote", 1)),
+        ({"sampler": {"seed": 3}}, ("asha", "promote", 1)),
+        ({"trainer": {"import": "synthetic:Resumable", "epochs": 60}}, ("asha", "promote", 3)),
         ({"sampler": "grid"}, ("none", "stop", 1)),
         ({"trainer": {"import": "synthetic:Resumable"}}, ("none", "stop", 1)),
         ({"trainer": {"import": "synthetic:Resumable", "epochs": 2}}, ("none", "stop", 1)),
         ({"trainer": {"import": "synthetic:curve", "epochs": 9}}, ("asha", "stop", 1)),
-        ({"pruner": "asha", "sampler": "grid"}, ("asha", "promote", 3)),
+        ({"pruner": "asha", "sampler": "grid"}, ("asha", "promote", 1)),
         ({"pruner": {"type": "asha", "min_epochs": 5}}, ("asha", "promote", 5)),
         ({"pruner": {"type": "asha", "mode": "stop"}}, ("asha", "stop", 3)),
         ({"pruner": "median"}, ("median", "stop", 1)),
@@ -262,6 +272,17 @@ def test_what_a_file_leaves_out_is_filled_in(changes: dict[str, Any], pruner: tu
     assert again.pruner == found.pruner
 
 
+def test_a_sampler_that_is_left_out_is_the_one_that_measured_best_and_of_several_goals_tpe() -> None:
+    tree = {**sections(), "name": "n", "metric": "m", "budget": 5}
+    del tree["sampler"]
+    assert spec.from_mapping(tree).sampler.type == "gp"
+    goals = [{"name": "m", "goal": "maximize"}, {"name": "latency_ms", "goal": "minimize"}]
+    several = {key: each for key, each in tree.items() if key not in ("metric", "pruner")} | {"metrics": goals}
+    assert spec.from_mapping(several).sampler.type == "tpe"
+    with pytest.raises(SpecError, match="gp is of one metric; set `sampler: tpe`, or leave it out"):
+        spec.from_mapping({**several, "sampler": "gp"})
+
+
 def test_a_mode_is_aschas_alone() -> None:
     with pytest.raises(SpecError, match="`mode` is not read by pruner median: it belongs to asha"):
         spec.from_mapping({**sections(), "name": "n", "metric": "m", "pruner": {"type": "median", "mode": "stop"}})
@@ -270,6 +291,15 @@ def test_a_mode_is_aschas_alone() -> None:
 def test_rungs_end_below_the_last_epoch() -> None:
     rungs = Rungs(spec.from_mapping({**sections(), "name": "n", "metric": "m"}))
     assert [epoch for epoch in range(30) if epoch in rungs] == [1, 3]
+
+
+def test_a_trial_that_misses_a_constraint_passes_no_rung_unasked(home: Path) -> None:
+    study = open_study(home, **sections(constraints=["parameters_count <= 5"]))
+    trial, scheduler = Searcher(study).next(), scheduler_of(study)
+    assert trial is not None
+    scheduler.start(trial, cpu=1, gpu=0)
+    assert not scheduler.report(report(0, 1, value(trial.params, 1), facts={"parameters_count": 6}))
+    assert study.counts() == {"PAUSED": 1, "WAITING": len(GOOD) - 1}
 
 
 @pytest.mark.slow

@@ -69,7 +69,9 @@ def test_a_grid_keeps_to_a_budget_of_trials(home: Path, storage: str) -> None:
     assert len(begin(study, Searcher(study), 100)) == 4, "what was interrupted is run, and no more"
 
 
-@pytest.mark.parametrize("sampler", ["random", {"type": "tpe", "startup_trials": 2}])
+@pytest.mark.parametrize(
+    "sampler", ["random", {"type": "tpe", "startup_trials": 2}, {"type": "gp", "startup_trials": 2}]
+)
 def test_a_resumed_search_draws_what_the_uninterrupted_one_would(home: Path, sampler: Any) -> None:
     ranges = {"lr": {"min": 1e-4, "max": 1.0, "log": True}, "weight_decay": {"min": 0.0, "max": 1.0}}
 
@@ -87,11 +89,11 @@ def test_a_resumed_search_draws_what_the_uninterrupted_one_would(home: Path, sam
         return points
 
     whole = draws("whole", restart=False)
-    assert len({point["lr"] for point in whole}) == 8, "draws repeat"
+    assert len({tuple(point.values()) for point in whole}) == 8, "draws repeat"
     assert draws("broken", restart=True) == whole
 
 
-@pytest.mark.parametrize("sampler", ["random", "tpe"])
+@pytest.mark.parametrize("sampler", ["random", "tpe", "gp"])
 def test_a_point_survives_a_kill_between_its_parameters(
     home: Path, monkeypatch: pytest.MonkeyPatch, sampler: str
 ) -> None:
@@ -103,7 +105,7 @@ def test_a_point_survives_a_kill_between_its_parameters(
     storage = f"sqlite:///{home}/killed.db"
     study = open_study(home, storage, **options)
     with monkeypatch.context() as patch:
-        patch.setattr("hpo.search.searcher._suggest", _dies_after_the_first(in_memory=sampler == "random"))
+        patch.setattr("hpo.search.searcher._suggest", _dies_after_the_first(in_memory=sampler != "tpe"))
         searcher = Searcher(study)
         with pytest.raises(KeyboardInterrupt):
             searcher.next()

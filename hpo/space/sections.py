@@ -99,7 +99,7 @@ class Metric(Section):
 class Sampler(Section):
     """Where the parameters of the next trial come from."""
 
-    type: Literal["grid", "random", "tpe", "gp", "staged"]
+    type: Literal["grid", "random", "tpe", "gp", "staged"] = "gp"
     """grid: every combination; random: drawn evenly; tpe: drawn where earlier trials were good; gp: where a Gaussian
     process of all that was trained, short or long, expects most; staged: one parameter after the other, each with the
     best values of those before it. Left out: gp, with several metrics tpe."""
