@@ -15,7 +15,7 @@ from hpo.cli import app
 from hpo.commands.plan import plan
 from hpo.commands.summary import closing
 from hpo.errors import SpecError
-from hpo.search.ahead import trials_left
+from hpo.search.ahead import is_spent, seconds_left, trials_left
 from hpo.search.searcher import Searcher
 from hpo.search.tally import Tally
 from hpo.settings import resolve
@@ -164,3 +164,23 @@ def test_a_budget_that_keeps_all_for_the_winner_or_some_for_none_is_refused() ->
     tree["winner"] = {"top": 2, "seeds": 3}
     with pytest.raises(SpecError, match="6 trials leave none to search with: the winner's 2 x 3 come out of them"):
         spec.from_mapping(tree)
+
+
+@pytest.mark.parametrize(("epochs", "after"), [(None, 1), (2, 3)], ids=["whole", "half as long"])
+def test_gpu_hours_are_kept_for_the_winner_where_the_budget_says_so(home: Path, epochs: int | None, after: int) -> None:
+    """Of 3,600 GPU-seconds, with trials of 600, four trainings of as many take 2,400, and 1,200 at half the length."""
+    winner = {"top": 2, "seeds": 2} | ({"epochs": epochs} if epochs else {})
+    budget = {"gpu_hours": 1, "with_winner": True}
+    study = open_study(home, budget=budget, winner=winner, trainer={"import": "synthetic:Resumable", "epochs": 4})
+    searcher, scheduler = Searcher(study), scheduler_of(study)
+    left = []
+    for number in range(4):
+        trial = searcher.next()
+        assert trial is not None
+        scheduler.start(trial, cpu=1, gpu=1)
+        scheduler.report(report(number, 1, 0.5, last=True, seconds=600.0))
+        spent = {"seconds": 0.0, "gpu_seconds": scheduler.gpu_seconds, "longest": scheduler.tally.longest}
+        left.append(seconds_left(study.spec, held=1, **spent))
+        assert is_spent(study.spec, study) == (number >= after)
+        assert Tally(study).longest == scheduler.tally.longest == 600
+    assert left == pytest.approx([after * 600 - each * 600 for each in range(4)], abs=1e-6)

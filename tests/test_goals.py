@@ -118,6 +118,8 @@ def test_the_default_pruner_is_none_for_several_goals() -> None:
         ({"constraints": ["parameters_count < 5"]}, "`<` is written `<=` here: parameters_count <= 5"),
         ({"constraints": ["parameters_count <= many"]}, "is no constraint: write NAME <= NUMBER"),
         ({"constraints": [5]}, "5 is no constraint"),
+        ({"constraints": ["size <= 5", "size<=4"]}, "`size <=` stands here twice; keep the stricter one"),
+        ({"constraints": ["size <= 5", "size >= 6"]}, "no `size` is both >= 6 and <= 5; change one"),
         ({"constraints": ["test/accuracy >= 0.9"]}, "use val/accuracy"),
         ({"objectives": GOALS}, "`objectives` is written `metrics` here"),
     ],

@@ -121,6 +121,20 @@ def test_a_study_without_trials_one_that_runs_and_one_with_a_single_trial(tmp_pa
     made(study.afresh(), tmp_path).says("best trial0, val/accuracy 0.6, not confirmed", "1 trial is complete")
 
 
+def test_trials_that_wait_for_a_promotion_are_called_paused(tmp_path: Path) -> None:
+    pruner = {"type": "asha", "mode": "promote", "min_epochs": 1}
+    trainer = {"import": "synthetic:Resumable", "epochs": 3}
+    study = open_study(tmp_path / "home", sampler="random", trainer=trainer, pruner=pruner, budget={"trials": 2})
+    scheduler, searcher = scheduler_of(study), Searcher(study)
+    while (trial := searcher.next()) is not None:
+        scheduler.start(trial, cpu=1, gpu=0)
+        scheduler.report(report(trial.number, 1, 0.5))
+    assert [each.state for each in rows.read(study)] == ["PAUSED", "PAUSED"]
+    page = made(study, tmp_path)
+    page.says("2 paused", "paused2100%", "0paused0.5")
+    assert "waiting" not in page.words
+
+
 def test_the_winner_is_the_confirmed_one_with_what_flattered_it(tmp_path: Path) -> None:
     study = confirmed(run(open_study(tmp_path / "home"), [0.9, 0.8, 0.95, None]), [0.85, 0.87], [0.89, 0.91])
     page = made(study, tmp_path)

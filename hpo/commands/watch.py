@@ -15,7 +15,7 @@ from rich.text import Text
 from hpo.cluster.usage import Usage
 from hpo.errors import SpecError
 from hpo.goals import span
-from hpo.search.ahead import seconds_left, trials_left
+from hpo.search.ahead import longest, seconds_left, trials_left
 from hpo.search.board import Board, Line, draw, epochs_of, forecast, told
 from hpo.settings import Settings
 from hpo.store.lease import holder
@@ -116,7 +116,7 @@ def _board(study: Study, usage: Usage) -> Board:
         lines=lines,
         to_start=to_start,
         seconds=time.time() - since,
-        budget=seconds_left(study.spec, held=held, **spent),
+        budget=seconds_left(study.spec, held=held, longest=longest(study), **spent),
     )
     counts = study.counts()
     begun = sum(count for state, count in counts.items() if state != "WAITING")

@@ -107,7 +107,7 @@ def counted_verdicts(trials: Iterable[Judged]) -> dict[str, int]:
 
 def diagnose(curve: Curve) -> tuple[Finding, ...]:
     """All findings by the rules above, the verdict first."""
-    if curve.state in ("WAITING", "RUNNING"):
+    if curve.state in ("WAITING", "RUNNING", "PAUSED"):
         return (Finding(verdict="unfinished", reason=f"it is {curve.state.lower()}"),)
     if reason := _diverged(curve):
         return (Finding(verdict="diverged", reason=reason),)

@@ -16,7 +16,8 @@ from hpo.wording import assignments, counted, number
 
 __all__ = ["COLOURS", "Figure", "best_so_far", "curves", "figure", "history", "short", "window"]
 
-COLOURS = {"COMPLETE": "$accent", "PRUNED": "$soft", "FAIL": "$bad", "RUNNING": "$good", "WAITING": "$line"}
+COLOURS = {"COMPLETE": "$accent", "PRUNED": "$soft", "FAIL": "$bad", "RUNNING": "$good"}
+COLOURS |= dict.fromkeys(("PAUSED", "WAITING"), "$line")
 WINNER = "$warn"
 CURVES = {"fewest": 10, "share": 20}  # a first epoch may well be far off
 MOST_POINTS = 40_000  # of all learning curves, which a browser draws in half a second
@@ -103,6 +104,7 @@ def curves(trials: Sequence[Trial], metric: Metric, winner: int | None) -> Figur
         "COMPLETE": {"color": "$accent", "width": 1},
         "FAIL": {"color": "$bad", "width": 1},
         "RUNNING": {"color": "$good", "width": 1.5},
+        "PAUSED": {"color": "$soft", "width": 1, "dash": "1px,3px"},
         "WAITING": {"color": "$good", "width": 1, "dash": "1px,3px"},
     }
     traces = []

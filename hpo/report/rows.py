@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hpo.goals import in_words, missed
+from hpo.rungs import states
 from hpo.store.history import origin
 from hpo.study import Study
 from hpo.wording import csv_cell, without_nan
@@ -22,7 +23,7 @@ class Trial:
     """One trial. Numbers that are not finite are None."""
 
     number: int
-    state: str  # in Optuna's words
+    state: str  # in Optuna's words, or PAUSED
     value: float | None  # objective at the last epoch
     params: Mapping[str, Any]  # without those that a condition kept out
     curve: tuple[tuple[int, float | None], ...]  # epoch, objective
@@ -50,7 +51,8 @@ def read(study: Study) -> list[Trial]:
     """All trials, in order of their numbers."""
     ours = {row["number"]: row for row in study.ledger.trials(study.id)}
     found = []
-    for each in study.frozen_trials():
+    trials = study.frozen_trials()
+    for each, state in zip(trials, states(study.spec, trials), strict=True):
         row: Mapping[str, Any] = ours.get(each.number) or {}  # type: ignore[assignment]
         curve = tuple((epoch, finite(value)) for epoch, value in sorted(each.intermediate_values.items()))
         complete = each.state.name == "COMPLETE"
@@ -59,7 +61,7 @@ def read(study: Study) -> list[Trial]:
         found.append(
             Trial(
                 number=each.number,
-                state=each.state.name,
+                state=state,
                 value=finite(each.values[0]) if complete else curve[-1][1] if curve else None,
                 others=tuple(map(finite, each.values[1:])) if complete else (None,) * (len(study.spec.metrics) - 1),
                 missed=in_words(missed(each)),

@@ -18,7 +18,7 @@ from hpo.wording import assignments, duration, number
 
 __all__ = ["STATES", "summary"]
 
-STATES = ("COMPLETE", "PRUNED", "FAIL", "RUNNING", "WAITING")
+STATES = ("COMPLETE", "PRUNED", "FAIL", "RUNNING", "PAUSED", "WAITING")
 """In the order in which they are shown."""
 
 

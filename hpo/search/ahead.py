@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from hpo.study import Study
 
-__all__ = ["is_spent", "is_whole", "seconds_left", "trials_left"]
+__all__ = ["is_spent", "is_whole", "kept", "longest", "seconds_left", "trials_left"]
 
 
 def trials_left(space: SearchSpec, study: Study | None) -> int | None:
@@ -53,21 +53,39 @@ def is_spent(space: SearchSpec, study: Study) -> bool:
     budget, hours = space.budget, study.ledger.gpu_seconds(study.id) / 3600
     spent = [
         (budget.time, study.row["seconds"]),
-        (budget.gpu_hours, hours),
+        (budget.gpu_hours, hours + kept(space, longest(study) if space.reserved else 0.0) / 3600),
         (budget.cost, hours * (budget.price_per_gpu_hour or 0)),
     ]
     return any(limit is not None and so_far >= limit for limit, so_far in spent)
 
 
-def seconds_left(space: SearchSpec, *, seconds: float, gpu_seconds: float, held: float) -> float | None:
+def longest(study: Study) -> float:
+    """GPU-seconds of the longest COMPLETE trial."""
+    whole = {trial.number for trial in study.frozen_trials() if trial.state.name == "COMPLETE"}
+    rows = study.ledger.trials(study.id)
+    return max((float(row["gpu_seconds"]) for row in rows if row["number"] in whole), default=0.0)
+
+
+def kept(space: SearchSpec, longest: float) -> float:
+    """GPU-seconds of `budget.gpu_hours` that are the winner's, whose trainings take the longest trial's each."""
+    if not space.reserved or space.winner is None:
+        return 0.0
+    epochs = space.epochs
+    share = space.winner.epochs / epochs if space.winner.epochs and epochs else 1.0
+    return space.reserved * longest * share
+
+
+def seconds_left(
+    space: SearchSpec, *, seconds: float, gpu_seconds: float, held: float, longest: float = 0.0
+) -> float | None:
     """Until a budget ends the search, with `held` GPUs at work; None without one.
 
-    `seconds` of wall time and `gpu_seconds` are spent.
+    `seconds` of wall time and `gpu_seconds` are spent, the longest trial took `longest` GPU-seconds.
     """
     budget, limits = space.budget, []
     if budget.time is not None:
         limits.append(budget.time - seconds)
-    hours = [] if budget.gpu_hours is None else [budget.gpu_hours]
+    hours = [] if budget.gpu_hours is None else [budget.gpu_hours - kept(space, longest) / 3600]
     if budget.cost is not None and budget.price_per_gpu_hour is not None:
         hours.append(budget.cost / budget.price_per_gpu_hour)
     limits += [(each * 3600 - gpu_seconds) / max(held, 1.0) for each in hours]

@@ -19,7 +19,7 @@ from hpo.errors import HpoError, Interrupted, NoUsableTrial, Unavailable
 from hpo.goals import led
 from hpo.masking import masked, redacted
 from hpo.search import staged
-from hpo.search.ahead import is_whole, seconds_left
+from hpo.search.ahead import is_whole, kept, seconds_left
 from hpo.search.notice import Notices
 from hpo.search.progress import Progress
 from hpo.search.recovery import recover
@@ -262,20 +262,16 @@ class Driver:
             self._end(reason=NoUsableTrial(failed))
         if budget.time is not None and self._seconds >= budget.time:
             self._end(spent=f"budget.time of {budget.time:g} s spent")
-        if budget.gpu_hours is not None and scheduler.gpu_seconds + self._reserved >= budget.gpu_hours * 3600:
-            kept = f" but for the {self._reserved / 3600:.2g} kept for the winner" if self._reserved else ""
-            self._end(spent=f"budget.gpu_hours of {budget.gpu_hours:g} spent{kept}")
+        reserve = kept(self._study.spec, scheduler.tally.longest)
+        if budget.gpu_hours is not None and scheduler.gpu_seconds + reserve >= budget.gpu_hours * 3600:
+            but = f" but for the {reserve / 3600:.2g} kept for the winner" if reserve else ""
+            self._end(spent=f"budget.gpu_hours of {budget.gpu_hours:g} spent{but}")
         if budget.target is not None and scheduler.tally.reaches(budget.target):
             self._end(spent=f"budget.target of {budget.target:g} reached", over=True)
         if budget.plateau is not None and scheduler.tally.since_best >= budget.plateau:
             self._end(spent=f"budget.plateau of {budget.plateau} reached: so long without a new best", over=True)
         if budget.cost is not None and self._cost >= budget.cost:
             self._end(spent=f"budget.cost of {budget.cost:g} spent")
-
-    @property
-    def _reserved(self) -> float:
-        """GPU-seconds that are kept for the winner's trainings, each as long as the longest trial so far."""
-        return self._study.spec.reserved * self._scheduler.tally.longest
 
     @property
     def _cost(self) -> float:
@@ -290,7 +286,7 @@ class Driver:
         """Until a budget ends the run, with all cards at work; None without one."""
         held = sum(run.gpu for run in self._scheduler.running.values())
         spent = {"seconds": self._seconds, "gpu_seconds": self._scheduler.gpu_seconds}
-        return seconds_left(self._study.spec, held=held, **spent)
+        return seconds_left(self._study.spec, held=held, longest=self._scheduler.tally.longest, **spent)
 
     def _end(self, *, reason: HpoError | None = None, spent: str | None = None, over: bool = False) -> None:
         """Start nothing more and end: with an error, or because a budget is spent. The first to say so is believed."""

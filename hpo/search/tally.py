@@ -8,6 +8,7 @@ from optuna.trial import TrialState
 
 from hpo.goals import Point, betters, front
 from hpo.rungs import states
+from hpo.search.ahead import longest
 from hpo.study import Study
 
 __all__ = ["Tally"]
@@ -25,9 +26,8 @@ class Tally:
         self.ended = sum(trial.state.is_finished() for trial in trials)
         self.front = study.front()  # of one goal the best alone
         rows = {row["number"]: row for row in study.ledger.trials(study.id)}
-        whole = [number for number, state in known.items() if state == "COMPLETE" and number in rows]
         self._paused = {number for number, state in known.items() if state == "PAUSED"}
-        self.longest = max((rows[each]["gpu_seconds"] for each in whole), default=0.0)  # GPU-seconds of a whole trial
+        self.longest = longest(study)
         times = study.ledger.last_times(study.id)
         moments = {number: times.get(number, row["ended"] or 0.0) for number, row in rows.items()}
         self._since_best = self._after_best(known, moments)

@@ -76,6 +76,7 @@ def check(document: Document) -> None:
     for key in ("metrics", "constraints"):
         if tree.get(key, ()) is None:  # as --set metrics=null takes it out
             del tree[key]
+    _check_limits(document)
     several = tree.get("metrics")
     misnamed = any((meant("", key) or "").startswith("metric") for key in tree)
     if tree.get("metric") is None and "metrics" not in tree and not misnamed:
@@ -92,6 +93,27 @@ def check(document: Document) -> None:
         document.refuse(("metrics",), "`metrics` takes two or more; write one as `metric: {name: ..., goal: ...}`")
     _check_entries(document, several)
     _check_others(document)
+
+
+def _check_limits(document: Document) -> None:
+    """Refuse two limits of one kind for one name, and a pair that no number keeps; what cannot be read, others say."""
+    limits = document.tree.get("constraints")
+    seen: dict[tuple[str, str], float] = {}
+    for index, each in enumerate(limits if isinstance(limits, list) else []):
+        match = _WRITTEN.fullmatch(each) if isinstance(each, str) else None
+        try:
+            limit = float(match[3]) if match else math.nan
+        except ValueError:
+            continue
+        if match is None or match[2] not in ("<=", ">="):
+            continue
+        name, sign = match[1], match[2]
+        if (name, sign) in seen:
+            document.refuse(("constraints", index), f"`{name} {sign}` stands here twice; keep the stricter one")
+        seen[name, sign] = limit
+        low, high = seen.get((name, ">="), -math.inf), seen.get((name, "<="), math.inf)
+        if low > high:
+            document.refuse(("constraints", index), f"no `{name}` is both >= {low:g} and <= {high:g}; change one")
 
 
 def _check_entries(document: Document, several: list[Any]) -> None:
