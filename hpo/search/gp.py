@@ -8,6 +8,7 @@ believed to come to what is expected of them. The process and the search for the
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -44,6 +45,8 @@ SAME = 1e-3
 """Of a parameter's range, within which a value is the same to a training."""
 
 Array = NDArray[np.float64]
+
+logging.getLogger(optimize_acqf_mixed.__module__).setLevel(logging.ERROR)  # that a search converges is no warning
 
 
 @dataclass(frozen=True)
