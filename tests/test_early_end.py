@@ -14,6 +14,7 @@ from hpo import spec
 from hpo.cli import app
 from hpo.commands.plan import plan
 from hpo.commands.summary import closing
+from hpo.editing.retry import retry
 from hpo.errors import SpecError
 from hpo.search.ahead import is_spent, seconds_left, trials_left
 from hpo.search.searcher import Searcher
@@ -184,3 +185,11 @@ def test_gpu_hours_are_kept_for_the_winner_where_the_budget_says_so(home: Path, 
         assert is_spent(study.spec, study) == (number >= after)
         assert Tally(study).longest == scheduler.tally.longest == 600
     assert left == pytest.approx([after * 600 - each * 600 for each in range(4)], abs=1e-6)
+
+
+def test_defaults_that_failed_are_the_defaults_when_they_are_tried_again(home: Path) -> None:
+    study = run(open_study(home, baseline=True), [None, 0.75])
+    assert retry(study) == {0: 2}
+    study = run(study.afresh(), [0.5])
+    assert [trial.state.name for trial in study.frozen_trials()][:3] == ["FAIL", "COMPLETE", "COMPLETE"]
+    assert history.gain(study, 1, 0.75) == "0.25 better than trial 2, the defaults: 0.5"

@@ -100,8 +100,10 @@ def enqueue(study: Study) -> int:
         return 0
     there = [{key: value} for each in study.frozen_trials() for key, value in each.user_attrs.items() if key in ORIGINS]
     new = [point for point in points if point["origin"] not in there]
+    standards = {trial.number for trial in study.frozen_trials() if BASELINE in trial.user_attrs}
     for point in new:
-        study.optuna.enqueue_trial(point["params"], user_attrs=point["origin"])
+        mark = {BASELINE: True} if point["origin"].get("retry_of") in standards else {}
+        study.optuna.enqueue_trial(point["params"], user_attrs={**point["origin"], **mark})
     if new:
         study.ledger.post(study.id, None, "tags", records.history(list(map(told, rows))))
     return len(new)
