@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from hpo.goals import missed
+from hpo.space.defaults import DRAWN
 from hpo.spec import SearchSpec
 
 if TYPE_CHECKING:
@@ -32,6 +33,12 @@ class Rungs:
         self._sign = space.metric.sign
         self._longest = space.epochs
         self._limited = bool(space.constraints)
+        self.unasked = space.sampler.type in DRAWN and self._first * self._reduction in self
+        """Whether one trial of `reduction` passes the first rung whatever it came to there.
+
+        As in the second bracket of Hyperband, because so early a rung may mislead. Not of a grid, in whose order such
+        trials would be those of one value.
+        """
 
     @classmethod
     def of(cls, space: SearchSpec) -> Rungs | None:
@@ -77,18 +84,10 @@ class Rungs:
 
     def goes_on(self, number: int, rung: int, trials: Iterable[FrozenTrial]) -> bool:
         """Whether a trial that reaches a rung is among the best there at once, or is let past the first one unasked."""
-        found = list(trials)
-        if rung == self._first and self._unasked(found[number]):
-            return True
-        return number in {trial.number for trial in self._best(rung, found)}
-
-    def _unasked(self, trial: FrozenTrial) -> bool:
-        """Whether a trial is one of those that pass the first of several rungs whatever they came to.
-
-        Each so-manieth does, as in the second bracket of Hyperband: so early a rung may mislead.
-        """
-        among = trial.number % self._reduction == 0 and self._first * self._reduction in self
-        return among and not (self._limited and missed(trial))
+        found = {trial.number: trial for trial in trials}
+        if self.unasked and rung == self._first and number % self._reduction == 0:
+            return not (self._limited and missed(found[number]))
+        return number in {trial.number for trial in self._best(rung, found.values())}
 
     def _best(self, rung: int, trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
         """The best of those that have come so far, however they went on; of equals the earlier trials.

@@ -13,7 +13,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from hpo.errors import SpecError
-from hpo.space import coherence, defaults, own, stages
+from hpo.space import coherence, constraints, defaults, own, stages
 from hpo.space.canonical import canonical, objective
 from hpo.space.cluster import Cluster, without_password
 from hpo.space.constraints import Constraint
@@ -307,6 +307,7 @@ def _build(document: Document, overrides: Sequence[str], folder: Path | None, tr
         parameters = _check_trainer(document, parameters, folder)
     if not trusted:
         defaults.fill(document, parameters, folder)
+        constraints.check_limits(document)
     coherence.check(document, parameters)
     fields = {**document.tree, "parameters": parameters}
     kept = tuple(each for each in overrides if not may_tell_a_webhook(each))

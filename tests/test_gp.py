@@ -128,16 +128,97 @@ def test_it_keeps_away_from_what_misses_a_constraint() -> None:
     assert all(1e-3 < each["lr"] < 1.6e-2 for each in proposals(space, trials)), "0.1 is best, and above 0.01 forbidden"
 
 
-def test_trials_at_work_are_not_sent_to_the_same_place() -> None:
+def test_trials_at_work_are_taken_for_what_is_expected_of_them() -> None:
+    """Nothing more is to be learned beside one: the next goes further away than a place that was tried asks."""
+    space = space_of({**LR, "x": {"min": 0.0, "max": 1.0}}, trainer=ANY)
+    draw = np.random.default_rng(3)
+    trials = [
+        trial_of(space, n, {"lr": lr, "x": float(x)}, {27: abs(math.log10(lr) + 2) + float(draw.random())})
+        for n, (lr, x) in enumerate(zip(spread(12), draw.random(12), strict=True))
+    ]
+    first = proposals(space, trials, 1)[0]
+    again = proposals(space, [*trials, trial_of(space, 12, first, {}, TrialState.RUNNING)], 1)[0]
+    assert max(away(again, first["lr"]) / 4, abs(again["x"] - first["x"])) > 0.02
+
+
+def test_it_keeps_away_from_what_fails_and_does_not_ask_for_it_twice() -> None:
     space = space_of()
-    trials = [trial_of(space, n, {"lr": lr}, {27: abs(math.log10(lr) + 2)}) for n, lr in enumerate(spread(12))]
+    trials: list[FrozenTrial] = []
+    for number, lr in enumerate(spread(16)):
+        fails = lr > 0.1
+        curve = {} if fails else {27: -math.log10(lr)}
+        trials.append(trial_of(space, number, {"lr": lr}, curve, TrialState.FAIL if fails else TrialState.COMPLETE))
     points = []
-    for number in range(12, 16):
-        point = proposals(space, trials, 1)[0]
-        points.append(math.log10(point["lr"]))
-        trials.append(trial_of(space, number, point, {}, TrialState.RUNNING))
-    apart = [abs(one - other) for at, one in enumerate(points) for other in points[:at]]
-    assert min(apart) > 0.005, "four times the same training"
+    for number in range(16, 24):
+        lr = proposals(space, trials, 1)[0]["lr"]
+        points.append(lr)
+        fails = lr > 0.1
+        curve = {} if fails else {27: -math.log10(lr)}
+        trials.append(trial_of(space, number, {"lr": lr}, curve, TrialState.FAIL if fails else TrialState.COMPLETE))
+    assert sum(lr > 0.1 for lr in points) <= 4
+    assert all(0.03 < lr < 0.2 for lr in points[-4:]), "it closes in on the edge"
+    only = [trial_of(space, n, {"lr": lr}, {}, TrialState.FAIL) for n, lr in enumerate(spread(12))]
+    assert gp.propose(space, only, seed=0) is None, "of failures alone there is nothing to learn"
+
+
+def test_a_failure_that_was_made_up_for_counts_no_more() -> None:
+    space = space_of()
+    trials = [trial_of(space, n, {"lr": lr}, {27: lr}) for n, lr in enumerate(spread(10))]
+    trials.append(trial_of(space, 10, {"lr": 1e-4}, {}, TrialState.FAIL))
+    assert len(gp._observed(space, trials)[0]) == 11
+    trials.append(trial_of(space, 11, {"lr": 1e-4}, {27: 1e-4}))
+    trials[11].set_user_attr("retry_of", 10)
+    assert [each.trial for each in gp._observed(space, trials)[0]] == [*range(10), 11]
+
+
+def test_what_ran_out_of_time_is_not_taken_for_promising() -> None:
+    space = space_of({"width": {"min": 8, "max": 256}}, trainer=ANY, budget={"trials": 50, "trial_time": "1h"})
+    trials = []
+    for number, width in enumerate(range(8, 256, 12)):
+        slow = width > 96
+        curve = {1: 1 / width, 3: 1 / width, **({} if slow else {9: 1 / width, 27: 1 / width})}
+        curve |= {8: 1 / width} if slow else {}
+        trials.append(
+            trial_of(space, number, {"width": width}, curve, TrialState.PRUNED if slow else TrialState.COMPLETE)
+        )
+    assert all(each["width"] < 130 for each in proposals(space, trials))
+
+
+def test_what_a_condition_leaves_out_makes_no_difference_and_no_training_is_repeated_for_it() -> None:
+    parameters = {
+        "optimizer": {"values": ["adam", "sgd", "lion"]},
+        "batch_size": {"values": [16, 32, 64, 128]},
+        "momentum": {"min": 0.0, "max": 0.9, "when": {"optimizer": "sgd"}},
+    }
+    space = space_of(parameters, trainer=ANY, sampler={"type": "gp", "startup_trials": 2})
+    trials: list[FrozenTrial] = []
+    for number, params in enumerate(({"optimizer": "adam", "batch_size": 64}, {"optimizer": "lion", "batch_size": 16})):
+        trials.append(trial_of(space, number, dict(params), {27: 1.0 if params["optimizer"] == "lion" else 0.1}))
+    for number in range(2, 9):
+        (found,) = proposals(space, trials, 1)
+        assert ("momentum" in found) == (found["optimizer"] == "sgd")
+        loss = 0.1 if found["optimizer"] == "adam" else 1.0 + found.get("momentum", 0.0)
+        trials.append(trial_of(space, number, found, {27: loss}))
+    tried = [(each.params["optimizer"], each.params["batch_size"]) for each in trials if "momentum" not in each.params]
+    assert len(tried) == len(set(tried))
+
+
+def test_very_many_whole_numbers_are_searched_as_a_range() -> None:
+    parameters = {
+        "units": {"min": 100_001, "max": 100_040, "when": {"kind": "b"}},
+        "kind": {"values": ["a", "b"]},
+        "tokens": {"min": 1, "max": 10**12, "log": True},
+        "rows": {"min": 0, "max": 7 * 10**5, "step": 7},
+    }
+    space = space_of(parameters, trainer=ANY)
+    trials = []
+    for number in range(20):
+        params: dict[str, Any] = {"kind": "ab"[number % 2], "tokens": 10 ** (number % 12), "rows": 7 * 1000 * number}
+        params |= {"units": 100_001 + number} if number % 2 else {}
+        trials.append(trial_of(space, number, params, {27: number % 12 + number % 2}))
+    for found in proposals(space, trials, 3):
+        assert all(space.parameters[name].contains(each) for name, each in found.items())
+        assert isinstance(found["tokens"], int)
 
 
 def test_a_corner_that_was_tried_is_not_tried_again_and_a_used_up_space_is() -> None:
@@ -167,7 +248,7 @@ def test_choices_whole_numbers_steps_and_conditions_are_searched_together() -> N
         trials.append(trial_of(space, number, params, {27: loss + abs(math.log2(params["batch_size"]) - 6) / 4}))
     for found in proposals(space, trials):
         assert found["optimizer"] == "sgd"
-        assert 0.5 <= round(found["momentum"], 6) <= 0.7
+        assert found["momentum"] in (0.5, 0.6, 0.7), "exact in decimals"
         assert 48 <= found["batch_size"] <= 85
         assert found["fixed"] == 3
 
@@ -190,11 +271,18 @@ def test_numbers_that_are_none_come_last_and_equal_ones_count_alike() -> None:
     assert gp.propose(space, [trial_of(space, n, {"lr": 0.1}, {27: 0.5}) for n in range(10)], seed=0) is not None
 
 
-def test_it_says_the_same_of_the_same_and_leaves_threads_as_they_were() -> None:
-    space, before = space_of(), torch.get_num_threads()
+def test_it_says_the_same_of_the_same_and_leaves_threads_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    space, before, during = space_of(), torch.get_num_threads(), []
     trials = [trial_of(space, n, {"lr": lr}, {27: lr}) for n, lr in enumerate(spread(12))]
+    torch.set_num_threads(2)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(gp, "_best_place", lambda *_: during.append(torch.get_num_threads()) or np.array([0.5]))
+            gp.propose(space, trials, seed=7)
+        assert (during, torch.get_num_threads()) == ([1], 2)
+    finally:
+        torch.set_num_threads(before)
     assert gp.propose(space, trials, seed=7) == gp.propose(space, trials, seed=7)
-    assert torch.get_num_threads() == before
 
 
 def test_of_very_many_trials_it_learns_from_the_best_and_some_of_the_others() -> None:

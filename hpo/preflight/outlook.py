@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from hpo.rungs import Rungs
 from hpo.search.ahead import trials_left
 from hpo.spec import SearchSpec
 from hpo.wording import counted, duration, number
@@ -96,18 +97,20 @@ def expected_epochs(space: SearchSpec, epochs: int) -> float:
     if pruner.type not in ("asha", "hyperband"):
         return float(epochs)
     first, starts = min(pruner.min_epochs, epochs), []
+    rungs = Rungs.of(space)
     while first < epochs:
-        starts.append(_halved(first, pruner.reduction, epochs))
+        starts.append(_halved(first, pruner.reduction, epochs, unasked=rungs is not None and rungs.unasked))
         first *= pruner.reduction
     if pruner.type == "asha" or not starts:
         return starts[0] if starts else float(epochs)
     return sum((*starts, float(epochs))) / (len(starts) + 1)
 
 
-def _halved(first: int, reduction: int, epochs: int) -> float:
+def _halved(first: int, reduction: int, epochs: int, *, unasked: bool) -> float:
     total, share, rung = float(first), 1.0, first
     while rung < epochs:
-        share /= reduction
+        best = 1 / reduction
+        share *= best + (1 - best) * best if unasked and rung == first else best
         total += share * (min(rung * reduction, epochs) - rung)
         rung *= reduction
     return total
@@ -219,6 +222,8 @@ def _said(found: Outlook, space: SearchSpec, *, measured: bool) -> str:
         saved = (found.longest_seconds or 0.0) - found.search_seconds
         if saved > 0:
             rate = f"1 in {space.pruner.reduction} goes on at each rung"
+            rungs = Rungs.of(space)
+            rate += ", as many more at the first" if rungs is not None and rungs.unasked else ""
             said += f", {duration(saved)} saved by early stopping if {rate}"
     if found.gpu_hours is not None:
         said += f"; {number(found.gpu_hours)} GPU-hours" + (f", {number(found.cost)}" if found.cost is not None else "")

@@ -12,6 +12,7 @@ from hpo.errors import NoUsableTrial, SpecError
 from hpo.report.advice import advise
 from hpo.report.diagnosis import Curve, Judged, counted_verdicts, diagnose
 from hpo.report.proposal import Proposal, propose, shown_folder
+from hpo.rungs import states
 from hpo.store import columns
 from hpo.study import Study
 from hpo.winner import confirmation
@@ -74,7 +75,8 @@ def judged(study: Study) -> list[Judged]:
     ours = {each["number"]: each for each in study.ledger.trials(study.id)}
     metric, planned = study.spec.metric, study.spec.trainer.get("epochs")
     found = []
-    for trial in study.frozen_trials():
+    trials = study.frozen_trials()
+    for trial, state in zip(trials, states(study.spec, trials), strict=True):
         epochs, ended = rows[trial.number], ours.get(trial.number)
         names = dict.fromkeys(name for each in epochs for name in each)
         classes = columns.facts(ended).get("classes") if ended is not None else None
@@ -82,7 +84,7 @@ def judged(study: Study) -> list[Judged]:
             objective=[each.get(metric.name, math.nan) for each in epochs],
             sign=metric.sign,
             metrics={name: [each.get(name) for each in epochs] for name in names},
-            state=trial.state.name,
+            state=state,
             planned=planned if isinstance(planned, int) else None,
             error=ended["error"] if ended is not None else None,
             classes=classes if isinstance(classes, int) else None,

@@ -23,6 +23,7 @@ from optuna._gp.gp import GPRegressor, fit_kernel_params
 from optuna._gp.optim_mixed import optimize_acqf_mixed
 from optuna._gp.prior import DEFAULT_MINIMUM_NOISE_VAR, default_log_prior
 from optuna._gp.search_space import SearchSpace
+from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.trial import FrozenTrial, TrialState
 from scipy.special import ndtri
 from scipy.stats import rankdata
@@ -30,7 +31,8 @@ from scipy.stats import rankdata
 from hpo.goals import missed
 from hpo.rungs import Rungs
 from hpo.search.ranges import distribution
-from hpo.space.middle import middle_of
+from hpo.space.middle import middle_of, nearest
+from hpo.space.parameters import Choice, Parameter
 from hpo.spec import SearchSpec
 
 __all__ = ["OBSERVATIONS", "STARTUP", "propose"]
@@ -39,14 +41,15 @@ STARTUP = 10
 """Trials that are drawn evenly before there is something to learn from, where the space file names no number."""
 
 OBSERVATIONS = 400
-"""That the process is fitted to, at most: the time goes with their third power, 0.3 s on one core."""
+"""That the process is fitted to, at most: the time goes with their third power."""
+
+WIDE = 1000
+"""Values, beyond which whole numbers and steps are searched as a range is, and rounded."""
 
 SAME = 1e-3
 """Of a parameter's range, within which a value is the same to a training."""
 
 Array = NDArray[np.float64]
-
-logging.getLogger(optimize_acqf_mixed.__module__).setLevel(logging.ERROR)  # that a search converges is no warning
 
 
 @dataclass(frozen=True)
@@ -56,47 +59,93 @@ class Observation:
     trial: int
     params: Mapping[str, Any]
     progress: float  # of the epoch: 0 the first, 1 the end of the schedule, in between by the logarithm
-    excess: float  # by how much it misses constraints
     loss: float  # the metric, lower is better
+    excess: float = 0.0  # by how much it misses constraints; infinite where it cannot come to the end
 
 
 def propose(space: SearchSpec, trials: Sequence[FrozenTrial], *, seed: int) -> dict[str, Any] | None:
     """The hyperparameters of the next trial; None while there is too little to learn from.
 
-    What a condition leaves out is among them, as everything is searched at once. Depends on the arguments alone.
+    Depends on the arguments alone.
     """
-    distributions = {name: distribution(each) for name, each in space.parameters.items()}
-    searched = SearchSpace({name: each for name, each in distributions.items() if not each.single()})
+    cube = _Cube(space)
     known, new = _observed(space, trials)
     startup = STARTUP if space.sampler.startup_trials is None else space.sampler.startup_trials
-    if len({each.trial for each in known}) < max(1, startup) or not searched.dim:
+    if len({each.trial for each in known if math.isfinite(each.excess)}) < max(1, startup) or not cube.axes.dim:
         return None
     score = _scores(known)
     kept = _kept(score)
-    points = _points(searched, space, [known[row].params for row in kept])
-    at_work = _points(searched, space, new)
+    points, at_work = cube.points([known[row].params for row in kept]), cube.points(new)
     progress = np.array([known[row].progress for row in kept])
-    with _one_thread():
-        process = _fitted(np.column_stack([points, progress]), score[kept], searched)
-        expected = _mean(process, points)
-        if new:
-            pending = _at_end(torch.from_numpy(at_work))
-            with torch.no_grad():
+    with _undisturbed():
+        process = _fitted(np.column_stack([points, progress]), score[kept], cube.axes)
+        with torch.no_grad():
+            expected = process.posterior(_at_end(torch.from_numpy(points)))[0].numpy()
+            if new:
+                pending = _at_end(torch.from_numpy(at_work))
                 process.append_running_data(pending, process.posterior(pending)[0])
-        gain = _EndEI(process, searched, threshold=float(expected.max()))
+        gain = _EndEI(process, cube, threshold=float(expected.max()))
         place = _best_place(gain, points[expected.argmax()], np.concatenate([points, at_work]), seed)
-    found = searched.get_unnormalized_param(place)
-    return {name: found.get(name, middle_of(each)) for name, each in space.parameters.items()}
+    return cube.params(place)
+
+
+class _Cube:
+    """The unit cube of what is searched, where a parameter that a trial does not have is in its middle."""
+
+    def __init__(self, space: SearchSpec) -> None:
+        self._space = space
+        self._middles = {name: middle_of(each) for name, each in space.parameters.items()}
+        axes = {name: self._axis(parameter) for name, parameter in space.parameters.items()}
+        self.axes = SearchSpace({name: each for name, each in axes.items() if not each.single()})
+        self._names = [name for name, each in axes.items() if not each.single()]
+        self.middle = self.points([{}])[0]
+        self.conditional = any(parameter.when for parameter in space.parameters.values())
+
+    def _axis(self, parameter: Parameter) -> BaseDistribution:
+        if not isinstance(parameter, Choice) and parameter.enumerable and parameter.size > WIDE:
+            last = parameter.min + (parameter.size - 1) * (parameter.step or 1)
+            return FloatDistribution(parameter.min, last, log=parameter.log)
+        return distribution(parameter)
+
+    def points(self, params: Sequence[Mapping[str, Any]]) -> Array:
+        """A row each; a choice is its place in the list."""
+        filled: list[Any] = [{**self._middles, **each} for each in params]
+        return np.asarray(self.axes.get_normalized_params(filled, filled))  # of the first one it reads the length
+
+    def params(self, place: Array) -> dict[str, Any]:
+        """The hyperparameters of a place, without those that its own values leave out."""
+        values = {**self._middles, **self.axes.get_unnormalized_param(place)}
+        found: dict[str, Any] = {}
+        for name, parameter in self._space.parameters.items():
+            if parameter.active({**self._space.trainer, **found}):
+                found[name] = values[name]
+                if not isinstance(parameter, Choice) and parameter.enumerable:
+                    found[name] = nearest(parameter, values[name])
+        return found
+
+    def left_out(self, places: Array) -> NDArray[np.bool_]:
+        """Of each row, which coordinates are of parameters that its own values leave out."""
+        found = [self.params(place) for place in places]
+        return np.array([[name not in each for name in self._names] for each in found], dtype=bool)
+
+    def settled(self, places: Array) -> Array:
+        """The same trainings: what is left out put into the middle."""
+        return np.where(self.left_out(places), self.middle, places) if self.conditional else places
 
 
 class _EndEI(LogEI):
     """Expected improvement, over the best that is expected of any point that was tried, at the end of the schedule."""
 
-    def __init__(self, process: GPRegressor, searched: SearchSpace, threshold: float) -> None:
-        super().__init__(process, searched, threshold)
+    def __init__(self, process: GPRegressor, cube: _Cube, threshold: float) -> None:
+        super().__init__(process, cube.axes, threshold)
         self.length_scales = process.length_scales[:-1]
+        self.cube = cube
 
     def eval_acqf(self, x: torch.Tensor) -> torch.Tensor:
+        if self.cube.conditional:
+            places = x.detach().numpy().reshape(-1, x.shape[-1])
+            left_out = torch.from_numpy(self.cube.left_out(places)).reshape(x.shape)
+            x = torch.where(left_out, torch.from_numpy(self.cube.middle), x)
         return super().eval_acqf(_at_end(x))
 
 
@@ -106,12 +155,13 @@ def _best_place(gain: _EndEI, start: Array, tried: Array, seed: int) -> Array:
     Where there is no other, as in a small space of choices, it is tried again.
     """
     rng = np.random.RandomState(seed)
-    place, _ = optimize_acqf_mixed(gain, warmstart_normalized_params_array=start[np.newaxis], rng=rng)
-    if _away(place[np.newaxis], tried)[0] > SAME:
-        return np.asarray(place)
-    others = gain.search_space.sample_normalized_params(2048, rng)
+    best, _ = optimize_acqf_mixed(gain, warmstart_normalized_params_array=start[np.newaxis], rng=rng)
+    place = gain.cube.settled(best[np.newaxis])
+    if _away(place, tried)[0] > SAME:
+        return np.asarray(place[0])
+    others = gain.cube.settled(gain.search_space.sample_normalized_params(2048, rng))
     others = others[_away(others, tried) > SAME]
-    return np.asarray(others[gain.eval_acqf_no_grad(others).argmax()] if len(others) else place)
+    return np.asarray(others[gain.eval_acqf_no_grad(others).argmax()] if len(others) else place[0])
 
 
 def _away(places: Array, tried: Array) -> Array:
@@ -120,33 +170,49 @@ def _away(places: Array, tried: Array) -> Array:
 
 
 def _observed(space: SearchSpec, trials: Sequence[FrozenTrial]) -> tuple[list[Observation], list[Mapping[str, Any]]]:
-    """What is known, and the hyperparameters of those at work of which nothing is."""
+    """What is known, and the hyperparameters of those at work of which nothing is.
+
+    What failed, or ran out of `budget.trial_time`, is worse at the end than all else; a failure that was made up for
+    is left to the other trial.
+    """
     rungs = Rungs.of(space)
     longest = max([space.epochs or 1, *(trial.last_step or 0 for trial in trials)])
+    made_up_for = {trial.user_attrs.get("retry_of") for trial in trials}
     known: list[Observation] = []
     new: list[Mapping[str, Any]] = []
     for trial in trials:
+        if trial.state == TrialState.FAIL:
+            if trial.number not in made_up_for:
+                known.append(_lost(trial))
+            continue
         values = _values(trial, rungs, longest)
         excess = sum(missed(trial).values()) if values and space.constraints else 0.0
         for epoch, value in values.items():
             progress = math.log(epoch) / math.log(longest) if epoch < longest else 1.0
             loss = math.inf if math.isnan(value) else -space.metric.sign * value
-            known.append(Observation(trial.number, trial.params, progress, excess, loss))
+            known.append(Observation(trial.number, trial.params, progress, loss, excess))
+        at_rung = rungs is not None and (trial.last_step or 0) in rungs
+        if space.budget.trial_time and trial.state == TrialState.PRUNED and not at_rung:
+            known.append(_lost(trial))
         if not values and trial.state == TrialState.RUNNING and trial.params:
             new.append(trial.params)
     return known, new
 
 
+def _lost(trial: FrozenTrial) -> Observation:
+    return Observation(trial.number, trial.params, progress=1.0, loss=math.inf, excess=math.inf)
+
+
 def _values(trial: FrozenTrial, rungs: Rungs | None, longest: int) -> dict[int, float]:
     """Epoch -> what a trial had come to there: at its rungs, and where it ended; of a complete one the end counts."""
-    if trial.state == TrialState.FAIL:
-        return {}
     reached = trial.intermediate_values
-    epochs = rungs.up_to(trial.last_step or 0) if rungs is not None else []
+    last = trial.last_step or 0
+    epochs = rungs.up_to(last) if rungs is not None else []
     if trial.state == TrialState.PRUNED and reached:
-        epochs = [*epochs, max(reached)]
+        epochs = [*epochs, last]
     found = {epoch: reached[epoch] for epoch in epochs if epoch in reached}
     if trial.state == TrialState.COMPLETE and trial.value is not None:
+        found.pop(last, None)
         found[longest] = trial.value
     return found
 
@@ -170,28 +236,15 @@ def _kept(score: Array) -> NDArray[np.intp]:
     return np.sort(order)
 
 
-def _points(searched: SearchSpace, space: SearchSpec, params: Sequence[Mapping[str, Any]]) -> Array:
-    """In the unit cube, a choice by its place; a parameter that a trial did not have counts as in the middle."""
-    middles = {name: middle_of(each) for name, each in space.parameters.items()}
-    filled: list[Any] = [{**middles, **each} for each in params]
-    return np.asarray(searched.get_normalized_params(filled, filled))  # of the first one it reads the length
-
-
-def _fitted(points: Array, score: Array, searched: SearchSpace) -> GPRegressor:
+def _fitted(points: Array, score: Array, axes: SearchSpace) -> GPRegressor:
     return fit_kernel_params(
         X=points,
         Y=score,
-        is_categorical=np.append(searched.is_categorical, False),
+        is_categorical=np.append(axes.is_categorical, False),
         log_prior=default_log_prior,
         minimum_noise=DEFAULT_MINIMUM_NOISE_VAR,
         deterministic_objective=False,
     )
-
-
-def _mean(process: GPRegressor, points: Array) -> Array:
-    """What is expected of points at the end of the schedule."""
-    with torch.no_grad():
-        return np.asarray(process.posterior(_at_end(torch.from_numpy(points)))[0].numpy())
 
 
 def _at_end(points: torch.Tensor) -> torch.Tensor:
@@ -199,8 +252,9 @@ def _at_end(points: torch.Tensor) -> torch.Tensor:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
-    """These matrices are small, and the trials want the processors."""
+def _undisturbed() -> Iterator[None]:
+    """On one thread, as the trials want the processors; without a warning that a search converges."""
+    logging.getLogger(optimize_acqf_mixed.__module__).setLevel(logging.ERROR)
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -175,7 +175,7 @@ class Searcher:
 
             proposed = gp.propose(self._spec, self._study.frozen_trials(), seed=seed)
             if proposed is not None:
-                return _active(proposed, self._spec)
+                return proposed
         trial = optuna.create_study(sampler=RandomSampler(seed=seed)).ask()
         _suggest(trial, self._spec)
         return trial.params
@@ -205,15 +205,6 @@ class Searcher:
         if self._budget is not None:
             # the budget counts cells: one that is run again does not take the place of another
             self._budget += sum(trial.state == TrialState.FAIL for trial in trials)
-
-
-def _active(point: dict[str, Any], space: SearchSpec) -> dict[str, Any]:
-    """A point without the parameters that its own values leave out."""
-    found: dict[str, Any] = {}
-    for name, parameter in space.parameters.items():
-        if parameter.active({**space.trainer, **found}):
-            found[name] = point[name]
-    return found
 
 
 def _suggest(trial: Trial, space: SearchSpec) -> None:

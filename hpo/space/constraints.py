@@ -13,7 +13,7 @@ from hpo.space.document import Document, Trail, near
 from hpo.space.hints import meant
 from hpo.space.sections import Section
 
-__all__ = ["LATENCY", "Constraint", "check", "check_names", "names"]
+__all__ = ["LATENCY", "Constraint", "check", "check_limits", "check_names", "names"]
 
 LATENCY = "latency_ms"
 """Metric that the built-in trainer reports where it is asked for: it takes a while to measure."""
@@ -76,7 +76,6 @@ def check(document: Document) -> None:
     for key in ("metrics", "constraints"):
         if tree.get(key, ()) is None:  # as --set metrics=null takes it out
             del tree[key]
-    _check_limits(document)
     several = tree.get("metrics")
     misnamed = any((meant("", key) or "").startswith("metric") for key in tree)
     if tree.get("metric") is None and "metrics" not in tree and not misnamed:
@@ -95,7 +94,7 @@ def check(document: Document) -> None:
     _check_others(document)
 
 
-def _check_limits(document: Document) -> None:
+def check_limits(document: Document) -> None:
     """Refuse two limits of one kind for one name, and a pair that no number keeps; what cannot be read, others say."""
     limits = document.tree.get("constraints")
     seen: dict[tuple[str, str], float] = {}

@@ -34,8 +34,10 @@ def between(parameter: FloatRange | IntRange, share: float) -> float:
     """The value at this share of the way from min to max, as it is searched, in four significant digits."""
     low, high = float(parameter.min), float(parameter.max)
     if parameter.log:
-        return float(f"{math.exp(math.log(low) + share * (math.log(high) - math.log(low))):.4g}")
-    return float(f"{low + share * (high - low):.4g}")
+        value = math.exp(math.log(low) + share * (math.log(high) - math.log(low)))
+    else:
+        value = low + share * (high - low)
+    return min(max(float(f"{value:.4g}"), low), high)
 
 
 def nearest(parameter: FloatRange | IntRange, value: float) -> float | int:
