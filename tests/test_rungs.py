@@ -15,11 +15,13 @@ from study_samples import open_study, report, scheduler_of
 
 import hpo
 from hpo import spec
+from hpo.commands.plan import plan
 from hpo.errors import NoUsableTrial, SpecError
 from hpo.rungs import Rungs
 from hpo.search import driver
 from hpo.search.recovery import recover
 from hpo.search.searcher import Searcher
+from hpo.settings import resolve
 from hpo.store import history
 from hpo.study import Study
 
@@ -299,6 +301,16 @@ def test_each_third_trial_of_a_sampler_that_draws_passes_the_first_rung_unasked(
     rungs = Rungs(study.spec)
     assert rungs.unasked
     assert not Rungs(spec.from_mapping({**sections(), "name": "n", "metric": "m"})).unasked, "a grid has its own order"
+
+
+def test_the_plan_says_who_passes_the_first_rung_unasked(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = {"name": "n", "metric": "m"}
+    drawn = spec.from_mapping({**sections(sampler="random", parameters=DRAWN, budget={"trials": 9}), **names})
+    grid = spec.from_mapping({**sections(), **names})
+    for space, said in ((drawn, ", which 1 in 3 passes unasked"), (grid, "")):
+        plan(space, resolve(home=home), concurrency=None, as_json=False)
+        line = f"asha: the best 1/3 go on, others pause until they are, first judged after epoch 1{said}\n"
+        assert line in capsys.readouterr().out
 
 
 def test_nobody_passes_the_only_rung_unasked_or_with_a_constraint_missed(home: Path) -> None:

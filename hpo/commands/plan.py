@@ -15,6 +15,7 @@ from hpo.audit.disk import Forecast, forecast, told
 from hpo.errors import SpecError, Unavailable
 from hpo.goals import wanted
 from hpo.masking import masked
+from hpo.rungs import Rungs
 from hpo.search.notice import receivers
 from hpo.search.retention import Held, Verdict, judge, look
 from hpo.settings import Settings
@@ -243,6 +244,9 @@ def _pruner(space: SearchSpec) -> str:
         return f"median after {pruner.startup_trials} trials, from epoch {pruner.min_epochs}"
     pauses = ", others pause until they are" if pruner.mode == "promote" else ""
     first = f"first judged after epoch {pruner.min_epochs}"
+    rungs = Rungs.of(space)
+    if rungs is not None and rungs.unasked:
+        first += f", which 1 in {pruner.reduction} passes unasked"
     return f"{pruner.type}: the best 1/{pruner.reduction} go on{pauses}, {first}"
 
 
