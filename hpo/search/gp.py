@@ -253,8 +253,11 @@ def _at_end(points: torch.Tensor) -> torch.Tensor:
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """On one thread, as the trials want the processors; without a warning that a search converges."""
-    logging.getLogger(optimize_acqf_mixed.__module__).setLevel(logging.ERROR)
+    """On one thread, as the trials want the processors; without Optuna's warnings, after which nothing is to be done.
+
+    They say that a search converges, or that it takes its first guess of the kernel where a fit did not work out.
+    """
+    logging.getLogger("optuna._gp").setLevel(logging.ERROR)
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
