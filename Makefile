@@ -4,7 +4,7 @@
 # make long   those that CI leaves out, minutes
 # make faults  a short round of every fault: kills, locks, servers that stop, a full disk
 # make soak    faults at random, on larger studies, until Ctrl-C or for SOAK="--rounds N"; prints counts
-# make quality   how good a search is by what it spends, on tables of curves: TABLES="one.npz two.npz"; about an hour
+# make quality   how good a search is by what it spends, on tables of curves: TABLES="one.npz two.npz"; two hours for four tables
 # make scale   what a study of 10,000 trials costs, on a PostgreSQL of its own; half an hour or more; SCALE="--sampler random"
 # make lint types   ruff and mypy, as CI does
 # make docs   write the references of docs/ from the code

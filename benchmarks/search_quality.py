@@ -36,7 +36,6 @@ METHODS: dict[str, dict[str, Any]] = {
     "TPE, ASHA stop": {"sampler": {"type": "tpe"}, "pruner": {"type": "asha", "mode": "stop"}},
     "TPE, ASHA promote": {"sampler": {"type": "tpe"}, "pruner": {"type": "asha", "mode": "promote"}},
     "GP, ASHA promote": {"sampler": {"type": "gp"}, "pruner": {"type": "asha", "mode": "promote"}},
-    "GP": {"sampler": {"type": "gp"}, "pruner": "none"},
     "random, ASHA promote": {"sampler": {"type": "random"}, "pruner": {"type": "asha", "mode": "promote"}},
 }
 
