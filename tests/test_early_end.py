@@ -25,7 +25,7 @@ from hpo.store import history
 PARAMETERS = {"lr": {"min": 0.0, "max": 1.0}, "weight_decay": {"min": 0.0, "max": 0.5}}
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "random", "grid"])
+@pytest.mark.parametrize("sampler", ["gp", "tpe", "random", "grid"])
 def test_the_first_trial_is_the_defaults_and_is_never_stopped_early(home: Path, sampler: str) -> None:
     parameters: dict[str, Any] = PARAMETERS
     if sampler == "grid":

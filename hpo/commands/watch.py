@@ -116,7 +116,7 @@ def _board(study: Study, usage: Usage) -> Board:
         lines=lines,
         to_start=to_start,
         seconds=time.time() - since,
-        budget=seconds_left(study.spec, held=held, longest=longest(study) if study.spec.reserved else 0.0, **spent),
+        budget=seconds_left(study.spec, held=held, longest=longest(trials, ours.values()), **spent),
     )
     counts = study.counts()
     begun = sum(count for state, count in counts.items() if state != "WAITING")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from hpo import rungs
@@ -12,6 +12,7 @@ from hpo.store.history import retried
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
+    from sqlalchemy.engine import RowMapping
 
     from hpo.study import Study
 
@@ -53,17 +54,20 @@ def is_spent(space: SearchSpec, study: Study) -> bool:
     budget, hours = space.budget, study.ledger.gpu_seconds(study.id) / 3600
     spent = [
         (budget.time, study.row["seconds"]),
-        (budget.gpu_hours, hours + kept(space, longest(study) if space.reserved else 0.0) / 3600),
+        (budget.gpu_hours, hours + kept(space, _longest(study) if space.reserved else 0.0) / 3600),
         (budget.cost, hours * (budget.price_per_gpu_hour or 0)),
     ]
     return any(limit is not None and so_far >= limit for limit, so_far in spent)
 
 
-def longest(study: Study) -> float:
-    """GPU-seconds of the longest COMPLETE trial."""
-    whole = {trial.number for trial in study.frozen_trials() if trial.state.name == "COMPLETE"}
-    rows = study.ledger.trials(study.id)
+def longest(trials: Iterable[FrozenTrial], rows: Iterable[RowMapping]) -> float:
+    """GPU-seconds of the longest COMPLETE trial; `rows` of hpo_trial."""
+    whole = {trial.number for trial in trials if trial.state.name == "COMPLETE"}
     return max((float(row["gpu_seconds"]) for row in rows if row["number"] in whole), default=0.0)
+
+
+def _longest(study: Study) -> float:
+    return longest(study.frozen_trials(), study.ledger.trials(study.id))
 
 
 def kept(space: SearchSpec, longest: float) -> float:

@@ -27,7 +27,7 @@ class Tally:
         self.front = study.front()  # of one goal the best alone
         rows = {row["number"]: row for row in study.ledger.trials(study.id)}
         self._paused = {number for number, state in known.items() if state == "PAUSED"}
-        self.longest = longest(study)
+        self.longest = longest(trials, rows.values())
         times = study.ledger.last_times(study.id)
         moments = {number: times.get(number, row["ended"] or 0.0) for number, row in rows.items()}
         self._since_best = self._after_best(known, moments)
