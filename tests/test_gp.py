@@ -103,9 +103,9 @@ def test_it_learns_that_the_first_epoch_misleads() -> None:
     space = space_of()
     trials = []
     for number, lr in enumerate(spread(24)):
-        start, end = -math.log10(lr), 10 - abs(math.log10(lr) - 0) * 2
+        start, end = -math.log10(lr), 4 + math.log10(lr)
         goes_on = number % 3 == 0
-        curve = {1: 10 + start, **({3: 10 + end, 9: 5 + end, 27: end} if goes_on else {})}
+        curve = {1: start, **({3: (2 * start + end) / 3, 9: (start + 2 * end) / 3, 27: end} if goes_on else {})}
         trials.append(trial_of(space, number, {"lr": lr}, curve, TrialState.COMPLETE if goes_on else TrialState.PRUNED))
     assert all(each["lr"] < 1e-3 for each in proposals(space, trials)), "1 is best at the start, 1e-4 at the end"
 
@@ -201,6 +201,32 @@ def test_what_a_condition_leaves_out_makes_no_difference_and_no_training_is_repe
         trials.append(trial_of(space, number, found, {27: loss}))
     tried = [(each.params["optimizer"], each.params["batch_size"]) for each in trials if "momentum" not in each.params]
     assert len(tried) == len(set(tried))
+
+
+def test_the_gain_of_a_place_is_the_same_whatever_a_parameter_would_be_that_is_not_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    parameters = {**LR, "optimizer": {"values": ["adam", "sgd"]}}
+    parameters["momentum"] = {"min": 0.0, "max": 0.9, "when": {"optimizer": "sgd"}}
+    space, draw, trials = space_of(parameters, trainer=ANY), np.random.default_rng(4), []
+    for number, lr in enumerate(spread(20)):
+        momentum = float(draw.random()) * 0.9
+        params = {"lr": lr, "optimizer": "sgd", "momentum": momentum} if number % 2 else {"lr": lr, "optimizer": "adam"}
+        trials.append(trial_of(space, number, params, {27: abs(math.log10(lr) + 2) + momentum}))
+    adam, sgd = ([[0.4, place, momentum] for momentum in (0.1, 0.9)] for place in (0.0, 1.0))
+    gains = []
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            gp,
+            "_best_place",
+            lambda gain, start, *_: (
+                gains.append([gain.eval_acqf_no_grad(np.array(each)) for each in (adam, sgd)]) or start
+            ),
+        )
+        gp.propose(space, trials, seed=0)
+    ((adams, sgds),) = gains
+    assert adams[0] == adams[1]
+    assert sgds[0] != sgds[1]
 
 
 def test_very_many_whole_numbers_are_searched_as_a_range() -> None:
